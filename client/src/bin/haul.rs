@@ -1,0 +1,2 @@
+//! haul
+fn main() {}

@@ -1,0 +1,17 @@
+//! The contract of haul: messages, client and server stubs generated from `proto/haul/v1`, and the descriptor set
+//! that reflection and canonical JSON are made from. What the messages mean is in `docs/contract.md`.
+
+/// Package `haul.v1`.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+pub mod v1 {
+    tonic::include_proto!("haul.v1");
+}
+
+/// The compiled descriptors of the contract, a serialized `google.protobuf.FileDescriptorSet` with source info.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/haul.binpb"));

@@ -1,0 +1,2 @@
+//! hauld
+fn main() {}
