@@ -7,7 +7,8 @@
     clippy::pedantic,
     clippy::unwrap_used,
     missing_docs,
-    unreachable_pub
+    unreachable_pub,
+    unused_qualifications
 )]
 pub mod v1 {
     tonic::include_proto!("haul.v1");

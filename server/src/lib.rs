@@ -1,1 +1,4 @@
-//! hauld
+//! hauld: bulk fetches from rate-limited APIs as a service. ARCHITECTURE.md has the map.
+
+pub mod domain;
+pub mod store;

@@ -1,0 +1,16 @@
+//! The ground floor: what words mean. Pure values and pure functions; no runtime, no database, no clock.
+
+pub mod batch;
+pub mod backoff;
+pub mod datum;
+pub mod failure;
+pub mod id;
+pub mod item;
+pub mod listing;
+pub mod progress;
+pub mod report;
+pub mod request;
+pub mod spec;
+pub mod text;
+pub mod upstream;
+pub mod window;

@@ -1,0 +1,430 @@
+//! The life of a batch, as one pure function.
+//!
+//! ```text
+//!           admitted          pause             drained
+//!  QUEUED ───────────▶ RUNNING ─────▶ PAUSING ─────────▶ PAUSED
+//!    ▲                  │  ▲            │ resume            │
+//!    │                  │  └────────────┘                   │
+//!    └──────────────────┼─────────────── resume ────────────┘
+//!                       │ exhausted (PAUSING too)
+//!                       ▼
+//!                   COMPLETED          stop, from any of these:  STOPPING ──drained──▶ STOPPED
+//!                                      source unreadable:        STOPPING ──drained──▶ FAILED
+//! ```
+//!
+//! PAUSING and STOPPING are passed over where no lease is live. [`decide`] has no wildcard arm: a new state or input
+//! does not compile until each of its cells is written.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    id::{BatchId, BatchSeq},
+    progress::Counts,
+    spec::BatchSpec,
+};
+
+/// Where a batch stands. The last three are terminal, and stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Waits for admission.
+    Queued,
+    /// Slices may be leased.
+    Running,
+    /// A pause is durable, some lease is still live.
+    Pausing,
+    /// No lease is live.
+    Paused,
+    /// The end is durable, some lease is still live.
+    Stopping,
+    /// Every item is final.
+    Completed,
+    /// Given up as a whole.
+    Failed,
+    /// Ended by somebody.
+    Stopped,
+}
+
+impl State {
+    /// All of them, for tests and for the store's constraint.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Stopping,
+        Self::Completed,
+        Self::Failed,
+        Self::Stopped,
+    ];
+
+    /// Nothing follows.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Stopped)
+    }
+
+    /// The word that the store and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Pausing => "PAUSING",
+            Self::Paused => "PAUSED",
+            Self::Stopping => "STOPPING",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::Stopped => "STOPPED",
+        }
+    }
+
+    /// The state of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// Why a batch is paused, in rising rank: while a pause lasts the cause only rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PauseCause {
+    /// Pause was called.
+    User,
+    /// A failure of class SYSTEM.
+    SystemFailure,
+}
+
+impl PauseCause {
+    /// The word that the store and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "USER",
+            Self::SystemFailure => "SYSTEM_FAILURE",
+        }
+    }
+
+    /// The cause of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::User, Self::SystemFailure]
+            .into_iter()
+            .find(|cause| cause.as_str() == word)
+    }
+}
+
+/// Which end a batch comes to. Fixed on the way into STOPPING.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// Every item is final.
+    AllItemsFinal,
+    /// Stop was called.
+    UserStop,
+    /// The source cannot be read, for good.
+    SourceUnreadable,
+}
+
+impl EndReason {
+    const ALL: [Self; 3] = [Self::AllItemsFinal, Self::UserStop, Self::SourceUnreadable];
+
+    /// The stable word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllItemsFinal => "ALL_ITEMS_FINAL",
+            Self::UserStop => "USER_STOP",
+            Self::SourceUnreadable => "SOURCE_UNREADABLE",
+        }
+    }
+
+    /// The reason of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
+    /// The terminal state that it leads to.
+    pub fn end(self) -> State {
+        match self {
+            Self::AllItemsFinal => State::Completed,
+            Self::UserStop => State::Stopped,
+            Self::SourceUnreadable => State::Failed,
+        }
+    }
+}
+
+/// What may happen to a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A running slot is free. An event.
+    Admitted,
+    /// A caller wishes it paused. A command.
+    Pause,
+    /// A caller wishes it to go on. A command.
+    Resume,
+    /// A caller wishes it ended. A command.
+    Stop,
+    /// The last lease is gone. An event.
+    Drained,
+    /// The source is read and every item is final. An event.
+    Exhausted,
+    /// A failure of class SYSTEM. An event.
+    SystemFailure,
+    /// The source cannot be read, for good. An event.
+    SourceUnreadable,
+}
+
+/// Whether some lease on the batch is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leases {
+    /// At least one, on a slice or on the source.
+    Live,
+    /// None.
+    None,
+}
+
+/// Why a command is refused: a normal answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The batch is on its way to an end.
+    Stopping,
+    /// The batch has ended.
+    Terminal,
+}
+
+/// What an input means in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Go there. Leaving a pause clears its cause, entering one sets it.
+    Enter(State),
+    /// End that way: cancel what is open, then STOPPING, or the end itself where no lease is live.
+    End(EndReason),
+    /// Enter the end that was fixed on the way into STOPPING.
+    Finish,
+    /// Stay; the cause rises if the new one ranks higher.
+    RaiseCause(PauseCause),
+    /// Already there or on the way: nothing changes.
+    Stay,
+    /// Refused.
+    Refuse(Refusal),
+    /// Cannot happen in this state: a bug to be logged, nothing changes.
+    Illegal,
+}
+
+/// What `input` means to a batch in `state`.
+pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
+    use Decision::{End, Enter, Finish, Illegal, RaiseCause, Refuse, Stay};
+    use State::{Completed, Failed, Paused, Pausing, Queued, Running, Stopped, Stopping};
+    let pausing = match leases {
+        Leases::Live => Pausing,
+        Leases::None => Paused,
+    };
+    match (state, input) {
+        (Queued, Input::Admitted) | (Pausing, Input::Resume) => Enter(Running),
+        (Queued, Input::Pause) => Enter(Paused),
+        (Running, Input::Pause | Input::SystemFailure) => Enter(pausing),
+        (Pausing, Input::Drained) => Enter(Paused),
+        (Paused, Input::Resume) => Enter(Queued),
+
+        (Running | Pausing, Input::Exhausted) => End(EndReason::AllItemsFinal),
+        (Queued | Running | Pausing | Paused, Input::Stop) => End(EndReason::UserStop),
+        (Queued | Running | Pausing | Paused, Input::SourceUnreadable) => {
+            End(EndReason::SourceUnreadable)
+        }
+
+        (Pausing | Paused, Input::Pause) => RaiseCause(PauseCause::User),
+        (Pausing | Paused, Input::SystemFailure) => RaiseCause(PauseCause::SystemFailure),
+
+        (Stopping, Input::Drained) => Finish,
+        (Stopping, Input::Stop | Input::SystemFailure | Input::SourceUnreadable) => Stay,
+        (Running, Input::Drained) | (Queued | Running, Input::Resume) | (Stopped, Input::Stop) => Stay,
+
+        (Stopping, Input::Pause | Input::Resume) => Refuse(Refusal::Stopping),
+        (Completed | Failed | Stopped, Input::Pause | Input::Resume) | (Completed | Failed, Input::Stop) => {
+            Refuse(Refusal::Terminal)
+        }
+
+        (Running | Pausing | Paused | Stopping, Input::Admitted)
+        | (Queued | Paused, Input::Drained | Input::Exhausted)
+        | (Queued, Input::SystemFailure)
+        | (Stopping, Input::Exhausted)
+        | (
+            Completed | Failed | Stopped,
+            Input::Admitted
+            | Input::Drained
+            | Input::Exhausted
+            | Input::SystemFailure
+            | Input::SourceUnreadable,
+        ) => Illegal,
+    }
+}
+
+/// What a caller asks of a batch, with the reason that is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Stop sending; keep what is open for later.
+    Pause {
+        /// Shown as the pause's message.
+        reason: String,
+    },
+    /// Go on.
+    Resume,
+    /// End for good; cancel what is open.
+    Stop {
+        /// Shown as the end's message.
+        reason: String,
+    },
+}
+
+impl Command {
+    /// The input of the state machine that it is.
+    pub fn input(&self) -> Input {
+        match self {
+            Self::Pause { .. } => Input::Pause,
+            Self::Resume => Input::Resume,
+            Self::Stop { .. } => Input::Stop,
+        }
+    }
+}
+
+/// Why and since when a batch is paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Who or what caused it.
+    pub cause: PauseCause,
+    /// Stable word, such as `USER_PAUSE` or `DISK_FULL`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Which end a batch comes or came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// For people.
+    pub message: String,
+}
+
+/// A batch as committed at its revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Its number in this store.
+    pub seq: BatchSeq,
+    /// Its name.
+    pub id: BatchId,
+    /// Where it stands.
+    pub state: State,
+    /// Set in PAUSING and PAUSED.
+    pub pause: Option<Pause>,
+    /// Set from STOPPING on.
+    pub end: Option<End>,
+    /// What was asked for, defaults filled in. Never changes, so it is shared.
+    pub spec: std::sync::Arc<BatchSpec>,
+    /// The list that was read, for a source that is one.
+    pub list: Option<super::listing::ListVersion>,
+    /// The source is fully read.
+    pub expanded: bool,
+    /// Exact at `revision`.
+    pub counts: Counts,
+    /// Grows with every visible change.
+    pub revision: i64,
+    /// Grows with every transition.
+    pub control_revision: i64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it first ran.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it became terminal.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Since when it is in `state`.
+    pub state_since: DateTime<Utc>,
+    /// Time in RUNNING before `state_since`.
+    pub active: std::time::Duration,
+    /// Time in PAUSING and PAUSED before `state_since`.
+    pub paused: std::time::Duration,
+}
+
+impl Batch {
+    /// Time in RUNNING up to `now`.
+    pub fn active_until(&self, now: DateTime<Utc>) -> std::time::Duration {
+        self.active + self.in_state(now, &[State::Running])
+    }
+
+    /// Time in PAUSING and PAUSED up to `now`.
+    pub fn paused_until(&self, now: DateTime<Utc>) -> std::time::Duration {
+        self.paused + self.in_state(now, &[State::Pausing, State::Paused])
+    }
+
+    fn in_state(&self, now: DateTime<Utc>, states: &[State]) -> std::time::Duration {
+        if states.contains(&self.state) {
+            (now - self.state_since).to_std().unwrap_or_default()
+        } else {
+            std::time::Duration::ZERO
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of docs/contract.md, section 2.2, for the columns that exist today; a lease is live.
+    #[test]
+    fn every_cell_is_the_contracts() {
+        use Decision as D;
+        let end = D::End(EndReason::UserStop);
+        let unreadable = D::End(EndReason::SourceUnreadable);
+        let user = D::RaiseCause(PauseCause::User);
+        let system = D::RaiseCause(PauseCause::SystemFailure);
+        let stopping = D::Refuse(Refusal::Stopping);
+        let terminal = D::Refuse(Refusal::Terminal);
+        let enter = D::Enter;
+        let done = D::End(EndReason::AllItemsFinal);
+        #[rustfmt::skip]
+        let table = [
+            //                 admitted              pause                  resume                 stop      drained                 exhausted  system                 unreadable
+            (State::Queued,    [enter(State::Running), enter(State::Paused),  D::Stay,               end,      D::Illegal,             D::Illegal, D::Illegal,            unreadable]),
+            (State::Running,   [D::Illegal,            enter(State::Pausing), D::Stay,               end,      D::Stay,                done,       enter(State::Pausing), unreadable]),
+            (State::Pausing,   [D::Illegal,            user,                  enter(State::Running), end,      enter(State::Paused),   done,       system,                unreadable]),
+            (State::Paused,    [D::Illegal,            user,                  enter(State::Queued),  end,      D::Illegal,             D::Illegal, system,                unreadable]),
+            (State::Stopping,  [D::Illegal,            stopping,              stopping,              D::Stay,  D::Finish,              D::Illegal, D::Stay,               D::Stay]),
+            (State::Completed, [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal]),
+            (State::Failed,    [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal]),
+            (State::Stopped,   [D::Illegal,            terminal,              terminal,              D::Stay,  D::Illegal,             D::Illegal, D::Illegal,            D::Illegal]),
+        ];
+        let inputs = [
+            Input::Admitted,
+            Input::Pause,
+            Input::Resume,
+            Input::Stop,
+            Input::Drained,
+            Input::Exhausted,
+            Input::SystemFailure,
+            Input::SourceUnreadable,
+        ];
+        assert_eq!(table.len(), State::ALL.len());
+        for (state, row) in table {
+            for (input, expected) in inputs.into_iter().zip(row) {
+                assert_eq!(decide(state, input, Leases::Live), expected, "{state:?} {input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_lease_pausing_is_passed_over() {
+        for input in [Input::Pause, Input::SystemFailure] {
+            assert_eq!(decide(State::Running, input, Leases::None), Decision::Enter(State::Paused));
+        }
+    }
+
+    #[test]
+    fn a_system_failure_outranks_a_user() {
+        assert!(PauseCause::SystemFailure > PauseCause::User);
+    }
+
+    #[test]
+    fn words_read_back() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        for reason in EndReason::ALL {
+            assert_eq!(EndReason::parse(reason.as_str()), Some(reason));
+            assert!(reason.end().is_terminal());
+        }
+    }
+}

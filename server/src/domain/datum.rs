@@ -1,0 +1,101 @@
+//! Records: what replies are decoded into, typed. Each kind is a table that outlives the batches that wrote it.
+
+use chrono::NaiveDate;
+
+/// One bar of an issue's price history, a row of `stock_prices`. Its natural key is code, interval and `ts`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Price {
+    /// Start of the bar, epoch seconds UTC, as the upstream stamps it.
+    pub ts: i64,
+    /// The day that the bar belongs to in the exchange's zone.
+    pub session_date: NaiveDate,
+    /// First price, in the currency's units, adjusted for splits. Likewise the next three.
+    pub open: Option<f64>,
+    /// Highest price.
+    pub high: Option<f64>,
+    /// Lowest price.
+    pub low: Option<f64>,
+    /// Last price.
+    pub close: Option<f64>,
+    /// Last price, adjusted for dividends too.
+    pub adj_close: Option<f64>,
+    /// Shares traded.
+    pub volume: Option<i64>,
+    /// The session was not over when the reply was made: the bar will change.
+    pub provisional: bool,
+}
+
+/// Price history of one issue.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PriceHistory {
+    /// The upstream's name of it, such as `7203.T`.
+    pub symbol: String,
+    /// Bar length, such as `1d`.
+    pub interval: String,
+    /// Currency of the prices, such as `JPY`, where the upstream says it.
+    pub currency: Option<String>,
+    /// Bars in rising order of time, each time once.
+    pub prices: Vec<Price>,
+    /// Events in the window.
+    pub events: Vec<StockEvent>,
+}
+
+/// What happened to a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// Money per share.
+    Dividend,
+    /// `numerator` new shares for `denominator` old ones.
+    Split,
+    /// Money per fund unit.
+    CapitalGain,
+}
+
+impl EventKind {
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dividend => "DIVIDEND",
+            Self::Split => "SPLIT",
+            Self::CapitalGain => "CAPITAL_GAIN",
+        }
+    }
+}
+
+/// A row of `stock_events`. Its natural key is code, kind and date.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StockEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// The day, in the exchange's zone.
+    pub date: NaiveDate,
+    /// The instant as the upstream stamps it, epoch seconds UTC.
+    pub ts: i64,
+    /// Money per share, of dividends and capital gains.
+    pub amount: Option<f64>,
+    /// New shares, of splits.
+    pub numerator: Option<f64>,
+    /// Old shares, of splits.
+    pub denominator: Option<f64>,
+}
+
+/// What one reply holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Records {
+    /// Into `stock_prices` and `stock_events`.
+    PriceHistory(PriceHistory),
+}
+
+impl Records {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::PriceHistory(history) => history.prices.len() + history.events.len(),
+        }
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,387 @@
+//! The durable truth: batches, items, slices, records. One trait, one implementation per engine, one suite
+//! ([`conformance`]) that each of them passes.
+//!
+//! Promises of every implementation:
+//! * a method that answers `Ok` is durable, in one transaction, before it answers;
+//! * transitions are decided by [`crate::domain::batch::decide`] under the batch's lock, never by a caller's memory;
+//! * a commit with a stale epoch changes nothing of its slice;
+//! * a record that the store refuses fails its own item and no other.
+//!
+//! It never reads a clock: the time is a parameter.
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::domain::{
+    batch::{Batch, Command, Refusal, State},
+    id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
+    item::{Attempt, Item, NewItem, Next, OpenItem},
+    listing::{ListFile, ListVersion, ListedIssue},
+    report::FailureGroup,
+    spec::BatchSpec,
+    upstream::UpstreamRecord,
+};
+
+pub mod conformance;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+/// Items per slice.
+pub const SLICE_ITEMS: usize = 100;
+
+/// What can be asked of a store.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes a batch, with its inline items if it has them, and asks for its admission.
+    async fn create_batch(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError>;
+    /// One batch.
+    async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
+    /// Batches older than `before`, newest first.
+    async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
+    /// Carries a command out, or refuses it.
+    async fn command(&self, id: &BatchId, command: &Command, now: DateTime<Utc>) -> Result<Changed, CommandError>;
+    /// Records a failure of class SYSTEM.
+    async fn fail_system(
+        &self,
+        batch: BatchSeq,
+        reason: &str,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, StoreError>;
+    /// Voids every lease, settles what was draining and answers with the batches that have work to do. For the start of
+    /// a process that knows itself to be alone.
+    async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
+
+    /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
+    async fn claim_source(
+        &self,
+        batch: BatchSeq,
+        node: &NodeId,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Option<SourceLease>, StoreError>;
+    /// Stores what was read under that lease.
+    async fn expand(&self, page: SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError>;
+
+    /// Leases one slice of a RUNNING batch: one whose lease expired, else a parked one whose time has come, else the
+    /// next fresh one.
+    async fn claim_slice(
+        &self,
+        batch: BatchSeq,
+        node: &NodeId,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Claim, StoreError>;
+    /// Records a group of attempts and renews or gives back the leases named with it. Without attempts it is a renewal.
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
+
+    /// Items of a batch from `from` on, by index. RUNNING is as of `now`.
+    async fn list_items(
+        &self,
+        batch: BatchSeq,
+        from: i64,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Item>, StoreError>;
+    /// Failed items of a batch by class, reason and status, most frequent first.
+    async fn failure_groups(&self, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError>;
+    /// Leases of a batch that ran out or were lost with their process.
+    async fn lost_leases(&self, batch: BatchSeq) -> Result<i64, StoreError>;
+
+    /// Stores a list as a version. One that is there already is left alone.
+    async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// The newest version whose list date is not after `date`.
+    async fn list_as_of(&self, date: NaiveDate) -> Result<Option<ListVersion>, StoreError>;
+    /// The earliest version.
+    async fn earliest_list(&self) -> Result<Option<ListVersion>, StoreError>;
+    /// Rows of a version from `from` on, in the file's order.
+    async fn listed_issues(
+        &self,
+        version: &ListVersion,
+        from: i64,
+        limit: usize,
+    ) -> Result<Vec<ListedIssue>, StoreError>;
+
+    /// What is durable of every upstream.
+    async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError>;
+    /// Writes one of them.
+    async fn put_upstream(&self, upstream: &UpstreamRecord) -> Result<(), StoreError>;
+
+    /// Deletes what has expired, a bounded amount of it, and answers with the number of rows.
+    async fn purge(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
+    /// Finishes what is under way and closes.
+    async fn close(&self);
+}
+
+/// A batch to be made.
+#[derive(Debug, Clone)]
+pub struct NewBatch {
+    /// Its name.
+    pub id: BatchId,
+    /// What it is to do.
+    pub spec: BatchSpec,
+    /// Inline items; the source is then fully read.
+    pub items: Option<Vec<NewItem>>,
+    /// The caller's idempotency key.
+    pub request: Option<RequestKey>,
+}
+
+/// An idempotency key.
+#[derive(Debug, Clone)]
+pub struct RequestKey {
+    /// UUID text.
+    pub id: String,
+    /// SHA-256 of the canonical request.
+    pub sha256: [u8; 32],
+    /// Not forgotten before that.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What came of a start.
+#[derive(Debug)]
+pub enum Created {
+    /// A new batch.
+    Started(Box<Batch>),
+    /// What this request id made before, as it is now.
+    Replayed(Box<Batch>),
+}
+
+/// A change of one batch, and what it let in.
+#[derive(Debug)]
+pub struct Changed {
+    /// As it is now.
+    pub batch: Batch,
+    /// Batches that were admitted in the same transaction.
+    pub admitted: Vec<Batch>,
+}
+
+/// A lease on a batch's source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLease {
+    /// Its fencing number.
+    pub epoch: Epoch,
+    /// Where the last page ended; nothing before the first.
+    pub position: Option<String>,
+}
+
+/// A page of a source.
+#[derive(Debug, Clone)]
+pub struct SourcePage {
+    /// The batch.
+    pub batch: BatchSeq,
+    /// The lease's fencing number.
+    pub epoch: Epoch,
+    /// What came of the reading.
+    pub read: PageRead,
+    /// Requests sent for it.
+    pub requests: i64,
+    /// Body bytes received for it.
+    pub bytes_received: i64,
+    /// The lease then runs until here.
+    pub lease_until: DateTime<Utc>,
+}
+
+/// What came of reading a page.
+#[derive(Debug, Clone)]
+pub enum PageRead {
+    /// Items.
+    Items {
+        /// In the source's order.
+        items: Vec<NewItem>,
+        /// Where the next page begins; nothing at the end of the source.
+        next: Option<String>,
+        /// The list that they are from.
+        list: Option<ListVersion>,
+    },
+    /// The source cannot be read, for good.
+    Unreadable(String),
+    /// The lease is given back before the end.
+    Release,
+}
+
+/// What came of a page.
+#[derive(Debug)]
+pub struct Expanded {
+    /// As it is now.
+    pub batch: Batch,
+    /// Batches that were admitted in the same transaction.
+    pub admitted: Vec<Batch>,
+    /// The reading is over: source read, lease lost, or batch on its way to an end.
+    pub over: bool,
+}
+
+/// An answer to a claim.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// A slice, leased.
+    Slice(LeasedSlice),
+    /// Nothing now.
+    Nothing {
+        /// When the next parked slice is due.
+        ready_at: Option<DateTime<Utc>>,
+    },
+}
+
+/// A slice under lease.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeasedSlice {
+    /// Which one.
+    pub no: SliceNo,
+    /// Its fencing number.
+    pub epoch: Epoch,
+    /// What is open in it, by index.
+    pub items: Vec<OpenItem>,
+}
+
+/// A group of attempts of one batch.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The batch.
+    pub batch: BatchSeq,
+    /// Who commits.
+    pub node: NodeId,
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// What becomes of each lease; every slice of `attempts` is among them.
+    pub leases: Vec<LeaseWrite>,
+    /// The attempts.
+    pub attempts: Vec<Recording>,
+}
+
+/// What becomes of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseWrite {
+    /// Its slice.
+    pub slice: SliceNo,
+    /// Its fencing number.
+    pub epoch: Epoch,
+    /// Kept or given back. A slice without open items is given back in any case.
+    pub hold: Hold,
+}
+
+/// Whether a lease is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Until then.
+    Until(DateTime<Utc>),
+    /// Given back.
+    Release {
+        /// Not to be claimed before that.
+        ready_at: Option<DateTime<Utc>>,
+    },
+}
+
+/// One attempt to be recorded.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// The slice of its item.
+    pub slice: SliceNo,
+    /// The item as it was claimed or came back last.
+    pub item: OpenItem,
+    /// What was done.
+    pub attempt: Attempt,
+    /// What becomes of the item.
+    pub next: Next,
+}
+
+impl Recording {
+    /// It tells more than the item's row does: it failed, was given back after a request, or the item failed before.
+    pub fn is_worth_a_row(&self) -> bool {
+        use crate::domain::item::Outcome;
+        match self.attempt.outcome {
+            Outcome::Failed(_) => true,
+            Outcome::Released { .. } => self.attempt.requests > 0,
+            Outcome::Succeeded { .. } => self.item.recorded > 0,
+        }
+    }
+}
+
+/// What came of a group.
+#[derive(Debug)]
+pub struct Committed {
+    /// As it is now.
+    pub batch: Batch,
+    /// Batches that were admitted in the same transaction.
+    pub admitted: Vec<Batch>,
+    /// Slices whose lease was not the caller's any more: nothing of them was recorded.
+    pub fenced: Vec<SliceNo>,
+    /// Items whose records the store refused: they are FAILED, ROW_REJECTED.
+    pub rejected: Vec<i64>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Out of reach or locked: worth waiting for.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// No room.
+    #[error("store full: {0}")]
+    Full(String),
+    /// Cannot be written.
+    #[error("store is read-only: {0}")]
+    ReadOnly(String),
+    /// Not what was written.
+    #[error("store damaged: {0}")]
+    Damaged(String),
+    /// Anything else: a bug.
+    #[error("store failed: {0}")]
+    Fault(String),
+}
+
+impl StoreError {
+    /// A repeat may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// The stable word that a pause by it carries.
+    pub fn pause_reason(&self) -> &'static str {
+        match self {
+            Self::Full(_) => "DISK_FULL",
+            Self::ReadOnly(_) => "STORE_READ_ONLY",
+            Self::Unavailable(_) | Self::Damaged(_) | Self::Fault(_) => "STORE_FAULT",
+        }
+    }
+}
+
+/// Why a start was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The name is taken.
+    #[error("batch {0} exists")]
+    BatchExists(BatchId),
+    /// The request id came before with other content.
+    #[error("request id {0} was used with another request")]
+    RequestIdReused(String),
+    /// Too many live batches.
+    #[error("{limit} batches are live, which is the limit")]
+    Quota {
+        /// The limit.
+        limit: usize,
+    },
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a command was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such batch.
+    #[error("no batch {0}")]
+    NotFound(BatchId),
+    /// Not in this state.
+    #[error("batch {id} is {}", state.as_str())]
+    Refused {
+        /// The batch.
+        id: BatchId,
+        /// Its state.
+        state: State,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,293 @@
+//! The embedded engine: one SQLite file in WAL mode, one writer and readers beside it, nothing to install.
+//!
+//! Every write is one `BEGIN IMMEDIATE` transaction on the one writing connection, `synchronous = FULL`: what was
+//! answered survives a power cut. Counters move in the commit itself.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{
+    Sqlite, SqliteConnection, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, NewBatch, SourceLease,
+    SourcePage, Store, StoreError,
+};
+use crate::domain::{
+    batch::{Batch, Command, Input},
+    id::{BatchId, BatchSeq, NodeId},
+    item::Item,
+    listing::{ListFile, ListVersion, ListedIssue},
+    report::FailureGroup,
+    spec::BatchSpec,
+    upstream::UpstreamRecord,
+};
+
+mod batch;
+mod commit;
+mod create;
+mod error;
+mod item;
+mod list;
+mod migration;
+mod record;
+mod slice;
+mod source;
+mod transition;
+mod upkeep;
+mod upstream;
+
+pub use migration::{MigrateError, Schema};
+
+/// Bounds that the store keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Batches that run at once; the rest is QUEUED.
+    pub running_batches: usize,
+    /// Batches that are not terminal.
+    pub live_batches: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { running_batches: 100, live_batches: 10_000 }
+    }
+}
+
+/// How long a statement waits for another process's lock on the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+/// Page cache of each connection, in KiB; negative is SQLite's way to say KiB.
+const CACHE_KIB: &str = "-16384";
+
+/// A store in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    limits: Limits,
+    /// Specs never change, and every commit answers with a batch: each is parsed once.
+    specs: Arc<Mutex<HashMap<BatchSeq, Arc<BatchSpec>>>>,
+}
+
+impl SqliteStore {
+    /// Opens a file, which is made if it is not there, and brings its schema up to date.
+    pub async fn open(path: &Path, limits: Limits) -> Result<Self, MigrateError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("cache_size", CACHE_KIB);
+        // Idle connections are kept: the file belongs to this process as long as it runs.
+        let pool = |size| SqlitePoolOptions::new().max_connections(size).idle_timeout(None).max_lifetime(None);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(error::store)?;
+        migration::run(&writer).await?;
+        let readers = pool(READERS)
+            .connect_with(options.create_if_missing(false).read_only(true))
+            .await
+            .map_err(error::store)?;
+        Ok(Self { writer, readers, limits, specs: Arc::default() })
+    }
+
+    /// The schema's version.
+    pub async fn schema(&self) -> Result<Schema, StoreError> {
+        migration::schema(&self.readers).await.map_err(error::store)
+    }
+
+    /// Takes the one writing lock.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::store)
+    }
+
+    /// A batch by its number, inside a transaction.
+    async fn load(&self, conn: &mut SqliteConnection, seq: BatchSeq) -> Result<Batch, StoreError> {
+        let row = sqlx::query("SELECT * FROM batch_executions WHERE seq = $1")
+            .bind(seq.0)
+            .fetch_one(conn)
+            .await
+            .map_err(error::store)?;
+        self.decode(&row)
+    }
+
+    async fn load_all(&self, conn: &mut SqliteConnection, seqs: &[BatchSeq]) -> Result<Vec<Batch>, StoreError> {
+        let mut batches = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            batches.push(self.load(conn, *seq).await?);
+        }
+        Ok(batches)
+    }
+
+    fn decode(&self, row: &sqlx::sqlite::SqliteRow) -> Result<Batch, StoreError> {
+        let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        batch::from_row(row, &mut specs)
+    }
+
+    /// Applies one input in a transaction of its own.
+    async fn change(
+        &self,
+        seq: BatchSeq,
+        input: Input,
+        why: transition::Why<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, StoreError> {
+        let mut tx = self.begin().await?;
+        transition::apply(&mut tx, seq, input, why, now).await.map_err(error::store)?;
+        let admitted = transition::admit(&mut tx, self.limits.running_batches, now).await.map_err(error::store)?;
+        let batch = self.load(&mut tx, seq).await?;
+        let admitted = self.load_all(&mut tx, &admitted).await?;
+        tx.commit().await.map_err(error::store)?;
+        Ok(Changed { batch, admitted })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create_batch(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError> {
+        create::create(self, new, now).await
+    }
+
+    async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError> {
+        let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(error::store)?;
+        row.map(|row| self.decode(&row)).transpose()
+    }
+
+    async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM batch_executions WHERE seq < $1 ORDER BY seq DESC LIMIT $2")
+            .bind(before.map_or(i64::MAX, |seq| seq.0))
+            .bind(limit as i64)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(error::store)?;
+        rows.iter().map(|row| self.decode(row)).collect()
+    }
+
+    async fn command(&self, id: &BatchId, command: &Command, now: DateTime<Utc>) -> Result<Changed, CommandError> {
+        transition::command(self, id, command, now).await
+    }
+
+    async fn fail_system(
+        &self,
+        batch: BatchSeq,
+        reason: &str,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, StoreError> {
+        self.change(batch, Input::SystemFailure, transition::Why { reason, message }, now).await
+    }
+
+    async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
+        upkeep::recover(self, now).await
+    }
+
+    async fn claim_source(
+        &self,
+        batch: BatchSeq,
+        node: &NodeId,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Option<SourceLease>, StoreError> {
+        source::claim(self, batch, node, now, until).await
+    }
+
+    async fn expand(&self, page: SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError> {
+        source::expand(self, page, now).await
+    }
+
+    async fn claim_slice(
+        &self,
+        batch: BatchSeq,
+        node: &NodeId,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Claim, StoreError> {
+        slice::claim(self, batch, node, now, until).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        commit::commit(self, commit).await
+    }
+
+    async fn list_items(
+        &self,
+        batch: BatchSeq,
+        from: i64,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Item>, StoreError> {
+        item::list(&self.readers, batch, from, limit, now).await
+    }
+
+    async fn failure_groups(&self, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError> {
+        item::failure_groups(&self.readers, batch).await
+    }
+
+    async fn lost_leases(&self, batch: BatchSeq) -> Result<i64, StoreError> {
+        sqlx::query_scalar("SELECT coalesce(sum(lost_count), 0) FROM batch_slices WHERE batch_seq = $1")
+            .bind(batch.0)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(error::store)
+    }
+
+    async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        list::put(self, list, uri, now).await
+    }
+
+    async fn list_as_of(&self, date: NaiveDate) -> Result<Option<ListVersion>, StoreError> {
+        list::as_of(&self.readers, date).await
+    }
+
+    async fn earliest_list(&self) -> Result<Option<ListVersion>, StoreError> {
+        list::earliest(&self.readers).await
+    }
+
+    async fn listed_issues(
+        &self,
+        version: &ListVersion,
+        from: i64,
+        limit: usize,
+    ) -> Result<Vec<ListedIssue>, StoreError> {
+        list::issues(&self.readers, version, from, limit).await
+    }
+
+    async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        upstream::all(&self.readers).await
+    }
+
+    async fn put_upstream(&self, upstream: &UpstreamRecord) -> Result<(), StoreError> {
+        upstream::put(&self.writer, upstream).await
+    }
+
+    async fn purge(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        upkeep::purge(self, now).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// An instant as the tables hold it.
+fn ms(instant: DateTime<Utc>) -> i64 {
+    instant.timestamp_millis()
+}
+
+/// An instant out of the tables.
+fn instant(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}

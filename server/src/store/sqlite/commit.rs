@@ -1,0 +1,278 @@
+//! The commit: fence, outcomes, records, kept bodies, counters and lease renewal in one transaction.
+//!
+//! A group that the store refuses because of a row is rolled back and written again with a savepoint per item, so that
+//! the refused row fails its own item and no other. Savepoints are not taken otherwise: they cost.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqliteConnection};
+
+use super::{SqliteStore, error, item, ms, record, transition};
+use crate::{
+    domain::{
+        batch::State,
+        failure::{Failure, FailureClass},
+        id::{BatchSeq, SliceNo},
+        item::{Next, Outcome},
+    },
+    store::{Commit, Committed, Hold, Recording, StoreError},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    Group,
+    PerItem,
+}
+
+pub(super) async fn commit(store: &SqliteStore, commit: &Commit) -> Result<Committed, StoreError> {
+    match try_commit(store, commit, Isolation::Group).await {
+        Err(Trouble::RefusedRow) => match try_commit(store, commit, Isolation::PerItem).await {
+            Err(Trouble::RefusedRow) => Err(StoreError::Fault("a row was refused outside its savepoint".to_owned())),
+            Err(Trouble::Store(error)) => Err(error),
+            Ok(committed) => Ok(committed),
+        },
+        Err(Trouble::Store(error)) => Err(error),
+        Ok(committed) => Ok(committed),
+    }
+}
+
+enum Trouble {
+    RefusedRow,
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        if error::is_refused_row(&error) { Self::RefusedRow } else { Self::Store(error::store(error)) }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+async fn try_commit(store: &SqliteStore, commit: &Commit, isolation: Isolation) -> Result<Committed, Trouble> {
+    let mut tx = store.begin().await?;
+    let (fenced, canceled) = write_leases(&mut tx, commit).await?;
+    let mut tally = Tally { canceled, ..Tally::default() };
+    let mut rejected = Vec::new();
+    for recording in commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)) {
+        let written = match isolation {
+            Isolation::Group => write_item(&mut tx, commit, recording).await?,
+            Isolation::PerItem => {
+                let (written, refused) = write_isolated(&mut tx, commit, recording).await?;
+                rejected.extend(refused.then_some(recording.item.index));
+                written
+            }
+        };
+        tally.add(recording, &written);
+    }
+    if tally.changed {
+        tally.write(&mut tx, commit.batch).await?;
+    }
+    transition::settle(&mut tx, commit.batch, commit.now).await?;
+    let admitted = transition::admit(&mut tx, store.limits.running_batches, commit.now).await?;
+    let batch = store.load(&mut tx, commit.batch).await?;
+    let admitted = store.load_all(&mut tx, &admitted).await?;
+    tx.commit().await?;
+    Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
+}
+
+/// Fence and renewal. Answers with the slices that were not the caller's any more, and the items canceled because the
+/// batch is on its way to an end.
+async fn write_leases(
+    conn: &mut SqliteConnection,
+    commit: &Commit,
+) -> Result<(HashSet<SliceNo>, i64), sqlx::Error> {
+    let mut finals: HashMap<SliceNo, i64> = HashMap::new();
+    for recording in commit.attempts.iter().filter(|recording| recording.next.is_final()) {
+        *finals.entry(recording.slice).or_default() += 1;
+    }
+    let status: String = sqlx::query_scalar("SELECT status FROM batch_executions WHERE seq = $1")
+        .bind(commit.batch.0)
+        .fetch_one(&mut *conn)
+        .await?;
+    let given_back = if status == State::Stopping.as_str() { "CANCELED" } else { "READY" };
+
+    let mut fenced = HashSet::new();
+    let mut canceled = 0;
+    for lease in &commit.leases {
+        let (until, ready_at) = match lease.hold {
+            Hold::Until(until) => (Some(ms(until)), 0),
+            Hold::Release { ready_at } => (None, ready_at.map_or(0, ms)),
+        };
+        let row = sqlx::query(
+            "UPDATE batch_slices SET
+               open_count = open_count - $5,
+               status = CASE WHEN open_count = $5 THEN 'DONE' WHEN $6 IS NULL THEN $8 ELSE 'LEASED' END,
+               owner = CASE WHEN open_count > $5 AND $6 IS NOT NULL THEN owner END,
+               lease_until_at = CASE WHEN open_count > $5 THEN $6 END,
+               ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END
+             WHERE batch_seq = $1 AND slice_no = $2 AND epoch = $3 AND owner = $4 AND status = 'LEASED'
+             RETURNING status, open_count",
+        )
+        .bind(commit.batch.0)
+        .bind(lease.slice.0)
+        .bind(lease.epoch.0)
+        .bind(commit.node.as_str())
+        .bind(finals.get(&lease.slice).copied().unwrap_or(0))
+        .bind(until)
+        .bind(ready_at)
+        .bind(given_back)
+        .fetch_optional(&mut *conn)
+        .await?;
+        match row {
+            None => {
+                fenced.insert(lease.slice);
+            }
+            Some(row) if row.get::<&str, _>("status") == "CANCELED" => canceled += row.get::<i64, _>("open_count"),
+            Some(_) => {}
+        }
+    }
+    Ok((fenced, canceled))
+}
+
+/// What writing one item came to.
+pub(super) struct Written {
+    /// As it was recorded: a refused row makes a success a failure.
+    next: Next,
+    failed_class: Option<FailureClass>,
+    records: i64,
+    changed: i64,
+}
+
+async fn write_item(
+    conn: &mut SqliteConnection,
+    commit: &Commit,
+    recording: &Recording,
+) -> Result<Written, sqlx::Error> {
+    let mut written = Written { next: recording.next, failed_class: None, records: 0, changed: 0 };
+    match &recording.attempt.outcome {
+        Outcome::Succeeded { records, body, .. } => {
+            let at = recording.attempt.ended_at;
+            written.changed = record::write(conn, commit.batch, &recording.item.key, records, at).await?;
+            written.records = records.len() as i64;
+            if let Some(body) = body {
+                record::keep_body(conn, commit.batch, recording.item.index, body, at).await?;
+            }
+        }
+        Outcome::Failed(failure) => written.failed_class = Some(failure.class),
+        Outcome::Released { .. } => {}
+    }
+    item::record(conn, commit, recording, written.records, written.changed).await?;
+    Ok(written)
+}
+
+async fn write_isolated(
+    conn: &mut SqliteConnection,
+    commit: &Commit,
+    recording: &Recording,
+) -> Result<(Written, bool), sqlx::Error> {
+    sqlx::query("SAVEPOINT item").execute(&mut *conn).await?;
+    let written = write_item(conn, commit, recording).await;
+    let refusal = match written {
+        Ok(written) => {
+            sqlx::query("RELEASE item").execute(&mut *conn).await?;
+            return Ok((written, false));
+        }
+        Err(e) if error::is_refused_row(&e) => e.to_string(),
+        Err(e) => return Err(e),
+    };
+    sqlx::query("ROLLBACK TO item").execute(&mut *conn).await?;
+    sqlx::query("RELEASE item").execute(&mut *conn).await?;
+    let mut failed = recording.clone();
+    failed.next = Next::Failed;
+    failed.attempt.outcome = Outcome::Failed(Failure::new(
+        FailureClass::Permanent,
+        "ROW_REJECTED",
+        &format!("the store refused a record: {refusal}"),
+    ));
+    Ok((write_item(conn, commit, &failed).await?, true))
+}
+
+/// What a group adds to the batch's figures.
+#[derive(Default)]
+struct Tally {
+    changed: bool,
+    succeeded: i64,
+    failed: i64,
+    canceled: i64,
+    returned: i64,
+    records: i64,
+    records_changed: i64,
+    bytes_received: i64,
+    requests: i64,
+    retried: i64,
+    items_by_class: [i64; 3],
+    attempts_by_class: [i64; 3],
+}
+
+impl Tally {
+    fn add(&mut self, recording: &Recording, written: &Written) {
+        self.changed = true;
+        self.requests += i64::from(recording.attempt.requests);
+        self.bytes_received += recording.attempt.bytes_received;
+        self.records += written.records;
+        self.records_changed += written.changed;
+        let was_returned = i64::from(recording.item.not_before.is_some());
+        let (charged, is_returned) = match written.next {
+            Next::Succeeded => {
+                self.succeeded += 1;
+                (true, 0)
+            }
+            Next::Failed => {
+                self.failed += 1;
+                (true, 0)
+            }
+            Next::Open { charged, not_before, .. } => {
+                (charged, not_before.map_or(was_returned, |_| 1))
+            }
+        };
+        self.returned += is_returned - was_returned;
+        self.retried += i64::from(charged && recording.item.attempts > 0);
+        if let Some(class) = written.failed_class {
+            let class_at = class as usize;
+            self.attempts_by_class[class_at] += 1;
+            self.items_by_class[class_at] += i64::from(written.next == Next::Failed);
+        }
+    }
+
+    async fn write(&self, conn: &mut SqliteConnection, batch: BatchSeq) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE batch_executions SET
+               successful_count = successful_count + $2, failed_count = failed_count + $3,
+               canceled_count = canceled_count + $4, returned_count = returned_count + $5,
+               records_count = records_count + $6, records_changed = records_changed + $7,
+               bytes_received = bytes_received + $8, requests_count = requests_count + $9,
+               retried_attempts = retried_attempts + $10,
+               temporary_items = temporary_items + $11, permanent_items = permanent_items + $12,
+               system_items = system_items + $13,
+               temporary_attempts = temporary_attempts + $14, permanent_attempts = permanent_attempts + $15,
+               system_attempts = system_attempts + $16,
+               revision = revision + 1
+             WHERE seq = $1",
+        )
+        .bind(batch.0)
+        .bind(self.succeeded)
+        .bind(self.failed)
+        .bind(self.canceled)
+        .bind(self.returned)
+        .bind(self.records)
+        .bind(self.records_changed)
+        .bind(self.bytes_received)
+        .bind(self.requests)
+        .bind(self.retried)
+        .bind(self.items_by_class[0])
+        .bind(self.items_by_class[1])
+        .bind(self.items_by_class[2])
+        .bind(self.attempts_by_class[0])
+        .bind(self.attempts_by_class[1])
+        .bind(self.attempts_by_class[2])
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}

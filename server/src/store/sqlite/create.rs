@@ -1,0 +1,104 @@
+//! Making a batch.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqliteConnection};
+
+use super::{SqliteStore, error, ms, source, transition};
+use crate::{
+    domain::{
+        batch::Batch,
+        id::{BatchId, BatchSeq},
+    },
+    store::{CreateError, Created, NewBatch, RequestKey, StoreError},
+};
+
+pub(super) async fn create(store: &SqliteStore, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError> {
+    let mut tx = store.begin().await?;
+    if let Some(key) = &new.request
+        && let Some(batch) = replay(store, &mut tx, key, now).await?
+    {
+        return Ok(Created::Replayed(Box::new(batch)));
+    }
+    let live: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(error::store)?;
+    if live >= store.limits.live_batches as i64 {
+        return Err(CreateError::Quota { limit: store.limits.live_batches });
+    }
+    let seq = insert(&mut tx, &new, now).await?;
+    if let Some(items) = &new.items {
+        source::append(&mut tx, seq, items, now).await.map_err(error::store)?;
+        sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
+            .bind(seq.0)
+            .execute(&mut *tx)
+            .await
+            .map_err(error::store)?;
+    }
+    if let Some(key) = &new.request {
+        remember(&mut tx, key, &new.id).await.map_err(error::store)?;
+    }
+    transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let batch = store.load(&mut tx, seq).await?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(Created::Started(Box::new(batch)))
+}
+
+async fn insert(conn: &mut SqliteConnection, new: &NewBatch, now: DateTime<Utc>) -> Result<BatchSeq, CreateError> {
+    let spec = serde_json::to_string(&new.spec).map_err(|e| StoreError::Fault(format!("spec: {e}")))?;
+    let inserted = sqlx::query_scalar(
+        "INSERT INTO batch_executions
+           (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at)
+         VALUES ($1, $2, $3, 'QUEUED', $4, $5, $6, $7, $7) RETURNING seq",
+    )
+    .bind(new.id.as_str())
+    .bind(&new.spec.display_name)
+    .bind(&new.spec.batch_type)
+    .bind(spec)
+    .bind(ms(new.spec.as_of.time))
+    .bind(new.spec.as_of.zone.name())
+    .bind(ms(now))
+    .fetch_one(conn)
+    .await;
+    match inserted {
+        Ok(seq) => Ok(BatchSeq(seq)),
+        Err(e) if error::is_unique_violation(&e) => Err(CreateError::BatchExists(new.id.clone())),
+        Err(e) => Err(error::store(e).into()),
+    }
+}
+
+/// The batch that this request id made, if it is known and not forgotten.
+async fn replay(
+    store: &SqliteStore,
+    conn: &mut SqliteConnection,
+    key: &RequestKey,
+    now: DateTime<Utc>,
+) -> Result<Option<Batch>, CreateError> {
+    let row = sqlx::query(
+        "SELECT r.request_sha256, b.seq FROM requests r JOIN batch_executions b ON b.name = r.batch_name
+         WHERE r.request_id = $1 AND (r.expires_at > $2 OR b.ended_at IS NULL)",
+    )
+    .bind(&key.id)
+    .bind(ms(now))
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(error::store)?;
+    let Some(row) = row else { return Ok(None) };
+    if row.get::<&[u8], _>("request_sha256") != key.sha256 {
+        return Err(CreateError::RequestIdReused(key.id.clone()));
+    }
+    Ok(Some(store.load(conn, BatchSeq(row.get("seq"))).await?))
+}
+
+async fn remember(conn: &mut SqliteConnection, key: &RequestKey, batch: &BatchId) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT OR REPLACE INTO requests (request_id, request_sha256, batch_name, expires_at) VALUES ($1, $2, $3, $4)")
+        .bind(&key.id)
+        .bind(key.sha256.as_slice())
+        .bind(batch.as_str())
+        .bind(ms(key.expires_at))
+        .execute(conn)
+        .await?;
+    Ok(())
+}

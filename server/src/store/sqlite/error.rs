@@ -1,0 +1,52 @@
+//! What SQLite's answers mean.
+
+use crate::store::StoreError;
+
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const READONLY: i32 = 8;
+const IOERR: i32 = 10;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+const TOOBIG: i32 = 18;
+const CONSTRAINT: i32 = 19;
+const MISMATCH: i32 = 20;
+const NOTADB: i32 = 26;
+
+/// The primary result code (<https://www.sqlite.org/rescode.html>), if SQLite itself answered.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// The row itself was refused: another one may well be taken.
+pub(super) fn is_refused_row(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(CONSTRAINT | MISMATCH | TOOBIG))
+}
+
+/// A unique index or primary key says that the row is there already.
+pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+pub(super) fn store(error: sqlx::Error) -> StoreError {
+    let text = error.to_string();
+    match primary_code(&error) {
+        Some(BUSY | LOCKED) => StoreError::Unavailable(text),
+        Some(FULL) => StoreError::Full(text),
+        Some(READONLY | CANTOPEN) => StoreError::ReadOnly(text),
+        Some(IOERR | CORRUPT | NOTADB) => StoreError::Damaged(text),
+        Some(_) => StoreError::Fault(text),
+        None => match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => StoreError::Unavailable(text),
+            sqlx::Error::Io(_) => StoreError::Damaged(text),
+            _ => StoreError::Fault(text),
+        },
+    }
+}
+
+/// A value in the tables that no version of this program writes.
+pub(super) fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(what.to_owned())
+}

@@ -1,0 +1,226 @@
+//! Items: what an attempt leaves in them, and what readers see of them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{batch::optional_word, batch::word, error, instant, ms};
+use crate::{
+    domain::{
+        failure::{Failure, FailureClass},
+        id::BatchSeq,
+        item::{Item, Next, Outcome, Reply, State},
+        report::{FailureGroup, GROUPS_MAX, SAMPLE_KEYS_MAX},
+    },
+    store::{Commit, Recording, StoreError},
+};
+
+/// Writes the item's row, and the attempt's if it is worth one.
+pub(super) async fn record(
+    conn: &mut SqliteConnection,
+    commit: &Commit,
+    recording: &Recording,
+    records: i64,
+    changed: i64,
+) -> Result<(), sqlx::Error> {
+    let number = recording.item.recorded + 1;
+    let tells = recording.is_worth_a_row();
+    let attempt = &recording.attempt;
+    let (status, charged, not_before) = match recording.next {
+        Next::Succeeded => ("SUCCEEDED", true, None),
+        Next::Failed => ("FAILED", true, None),
+        Next::Open { charged, not_before, .. } => ("PENDING", charged, not_before),
+    };
+    let (reply, failure, outcome) = match &attempt.outcome {
+        Outcome::Succeeded { reply, .. } => (Some(reply), None, "SUCCEEDED"),
+        Outcome::Failed(failure) => (None, Some(failure), "FAILED"),
+        // Given back before a request was sent: the item is as it was.
+        Outcome::Released { not_before: None } if attempt.requests == 0 => return Ok(()),
+        Outcome::Released { .. } => (None, None, "RELEASED"),
+    };
+    let http_status = reply
+        .map(|reply| reply.http_status)
+        .or_else(|| failure.and_then(|failure| failure.http_status))
+        .map(i64::from);
+    let class = failure.map(|failure| failure.class.as_str());
+    let reason = failure.map(|failure| failure.reason.as_str());
+    let message = failure.map(|failure| failure.message.as_str());
+    let retry_after = failure.and_then(|failure| failure.retry_after).map(|wait| wait.as_millis() as i64);
+
+    let written = sqlx::query(
+        "UPDATE batch_execution_details SET
+           status = $3, attempts = attempts + $4, recorded_attempts = recorded_attempts + $5, not_before_at = $6,
+           error_class = $7, error_reason = $8, error_message = $9, retry_after_ms = $10, http_status = $11,
+           records_inserted = $12, records_changed = $13, size_bytes = $14, sha256 = $15, content_type = $16,
+           latency_ms = $17, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
+           updated_at = $20
+         WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
+    )
+    .bind(commit.batch.0)
+    .bind(recording.item.index)
+    .bind(status)
+    .bind(charged)
+    .bind(tells)
+    .bind(not_before.map(ms))
+    .bind(class)
+    .bind(reason)
+    .bind(message)
+    .bind(retry_after)
+    .bind(http_status)
+    .bind(records)
+    .bind(changed)
+    .bind(reply.map(|reply| reply.size_bytes))
+    .bind(reply.map(|reply| reply.sha256.as_slice()))
+    .bind(reply.map(|reply| reply.content_type.as_str()))
+    .bind(reply.map(|reply| reply.latency.as_millis() as i64))
+    .bind(commit.node.as_str())
+    .bind(ms(attempt.started_at))
+    .bind(ms(commit.now))
+    .execute(&mut *conn)
+    .await?;
+    if written.rows_affected() != 1 {
+        // The lease was ours, so nobody else may have ended the item.
+        return Err(sqlx::Error::Protocol(format!(
+            "item {} of batch {} is final already",
+            recording.item.index, commit.batch.0
+        )));
+    }
+    if !tells {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO item_attempts (batch_seq, item_index, number, outcome, charged, started_at, ended_at, node, requests,
+           bytes_received, http_status, error_class, error_reason, error_message, retry_after_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(commit.batch.0)
+    .bind(recording.item.index)
+    .bind(i64::from(number))
+    .bind(outcome)
+    .bind(charged)
+    .bind(ms(attempt.started_at))
+    .bind(ms(attempt.ended_at))
+    .bind(commit.node.as_str())
+    .bind(i64::from(attempt.requests))
+    .bind(attempt.bytes_received)
+    .bind(http_status)
+    .bind(class)
+    .bind(reason)
+    .bind(message)
+    .bind(retry_after)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn list(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+    from: i64,
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<Vec<Item>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT d.*,
+           CASE
+             WHEN d.status <> 'PENDING' THEN d.status
+             WHEN s.status = 'CANCELED' THEN 'CANCELED'
+             WHEN s.status = 'LEASED' AND s.lease_until_at > $4 THEN 'RUNNING'
+             ELSE 'PENDING'
+           END AS state
+         FROM batch_execution_details d
+         JOIN batch_slices s ON s.batch_seq = d.batch_seq AND s.slice_no = d.slice_no
+         WHERE d.batch_seq = $1 AND d.item_index >= $2 ORDER BY d.item_index LIMIT $3",
+    )
+    .bind(batch.0)
+    .bind(from)
+    .bind(limit as i64)
+    .bind(ms(now))
+    .fetch_all(pool)
+    .await
+    .map_err(error::store)?;
+    rows.iter().map(from_row).collect()
+}
+
+fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
+    let state = word(row, "state", State::parse)?;
+    let at = |column| row.get::<Option<i64>, _>(column).map(instant);
+    let text = |column| row.get::<Option<String>, _>(column).unwrap_or_default();
+    let millis = |column| {
+        row.get::<Option<i64>, _>(column).map(|ms| Duration::from_millis(ms.try_into().unwrap_or(0)))
+    };
+    let http_status = row.get::<Option<i64>, _>("http_status").and_then(|status| u16::try_from(status).ok());
+    let failure = optional_word(row, "error_class", FailureClass::parse)?.map(|class| Failure {
+        class,
+        reason: text("error_reason"),
+        http_status,
+        message: text("error_message"),
+        retry_after: millis("retry_after_ms"),
+        push_back: false,
+    });
+    let reply = match (state, row.get::<Option<Vec<u8>>, _>("sha256")) {
+        (State::Succeeded, Some(sha256)) => Some(Reply {
+            http_status: http_status.unwrap_or(0),
+            size_bytes: row.get::<Option<i64>, _>("size_bytes").unwrap_or(0),
+            sha256: sha256.try_into().map_err(|_| error::damaged("sha256"))?,
+            content_type: text("content_type"),
+            latency: millis("latency_ms").unwrap_or_default(),
+        }),
+        _ => None,
+    };
+    Ok(Item {
+        index: row.get("item_index"),
+        key: row.get("item_key"),
+        columns: row.get("columns"),
+        state,
+        attempts: row.get("attempts"),
+        records_written: row.get("records_inserted"),
+        records_changed: row.get("records_changed"),
+        first_attempt_at: at("first_attempt_at"),
+        last_attempt_at: at("last_attempt_at"),
+        last_attempt_node: row.get("node"),
+        not_before: if state == State::Pending { at("not_before_at") } else { None },
+        reply,
+        failure,
+        updated_at: at("updated_at"),
+    })
+}
+
+pub(super) async fn failure_groups(pool: &SqlitePool, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError> {
+    let groups = sqlx::query(
+        "SELECT error_class, error_reason, http_status, count(*) AS items FROM batch_execution_details
+         WHERE batch_seq = $1 AND status = 'FAILED' GROUP BY 1, 2, 3 ORDER BY items DESC, 1, 2, 3 LIMIT $2",
+    )
+    .bind(batch.0)
+    .bind(GROUPS_MAX as i64)
+    .fetch_all(pool)
+    .await
+    .map_err(error::store)?;
+    let mut failures = Vec::with_capacity(groups.len());
+    for row in &groups {
+        let http_status: Option<i64> = row.get("http_status");
+        let reason: String = row.get::<Option<String>, _>("error_reason").unwrap_or_default();
+        let class = word(row, "error_class", FailureClass::parse)?;
+        let sample_keys = sqlx::query_scalar(
+            "SELECT item_key FROM batch_execution_details WHERE batch_seq = $1 AND status = 'FAILED' AND error_class = $2
+               AND error_reason IS $3 AND http_status IS $4 ORDER BY item_index LIMIT $5",
+        )
+        .bind(batch.0)
+        .bind(class.as_str())
+        .bind(&reason)
+        .bind(http_status)
+        .bind(SAMPLE_KEYS_MAX as i64)
+        .fetch_all(pool)
+        .await
+        .map_err(error::store)?;
+        failures.push(FailureGroup {
+            class,
+            reason,
+            http_status: http_status.and_then(|status| u16::try_from(status).ok()),
+            items: row.get("items"),
+            sample_keys,
+        });
+    }
+    Ok(failures)
+}

@@ -1,0 +1,93 @@
+//! The schema's versions, each applied once, in order.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use sqlx::{
+    SqlSafeStr, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+use crate::store::StoreError;
+
+/// Version, what it brings, its statements.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "init", include_str!("migration/0001_init.sql"))];
+
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    Migrator::with_migrations(
+        MIGRATIONS
+            .into_iter()
+            .map(|(version, description, sql)| {
+                Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
+            })
+            .collect(),
+    )
+});
+
+/// The schema that this program knows.
+pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+/// What a store's schema is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// Version of the store.
+    pub store: i64,
+    /// Newest version that this program knows.
+    pub known: i64,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// A newer program wrote it.
+    #[error(
+        "the store's schema is version {store}, this hauld knows versions up to {known}: \
+         use the newer hauld that wrote it, or another store"
+    )]
+    Newer {
+        /// Version of the store.
+        store: i64,
+        /// Newest version that this program knows.
+        known: i64,
+    },
+    /// A migration that was applied is not the one that this program has.
+    #[error("the store's schema version {0} is not the one this hauld knows: it was made by another build")]
+    Differs(i64),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub(super) async fn run(pool: &SqlitePool) -> Result<(), MigrateError> {
+    MIGRATOR.run(pool).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::VersionMissing(store) => MigrateError::Newer { store, known: VERSION },
+        sqlx::migrate::MigrateError::VersionMismatch(version) => MigrateError::Differs(version),
+        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+            super::error::store(error).into()
+        }
+        other => StoreError::Fault(other.to_string()).into(),
+    })
+}
+
+pub(super) async fn schema(pool: &SqlitePool) -> Result<Schema, sqlx::Error> {
+    let store = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(pool).await?;
+    Ok(Schema { store, known: VERSION })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+
+    #[test]
+    fn every_file_is_a_migration_and_versions_are_dense() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/sqlite/migration");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let named: Vec<String> =
+            MIGRATIONS.iter().map(|(version, description, _)| format!("{version:04}_{description}.sql")).collect();
+        assert_eq!(files, named);
+        assert!(MIGRATIONS.iter().zip(1..).all(|((version, ..), expected)| *version == expected));
+    }
+}

@@ -1,0 +1,204 @@
+//! Datasets: rows upserted by natural key, and the bodies that they came from.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqliteConnection};
+
+use super::ms;
+use crate::domain::{
+    datum::{Price, PriceHistory, Records},
+    id::BatchSeq,
+    item::KeptBody,
+};
+
+/// Writes an item's records and answers how many of them existed before with other values.
+pub(super) async fn write(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    key: &str,
+    records: &Records,
+    fetched_at: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    match records {
+        Records::PriceHistory(history) => {
+            let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
+            write_prices(conn, batch, key, history, fetched_at).await?;
+            write_events(conn, batch, key, history, fetched_at).await?;
+            Ok(changed)
+        }
+    }
+}
+
+/// Rows per statement. More gains nothing; the statement's text grows.
+const PRICES_PER_INSERT: usize = 50;
+/// Values that all rows of a statement share, bound once.
+const SHARED: usize = 6;
+const PER_ROW: usize = 9;
+
+/// The statement for one to [`PRICES_PER_INSERT`] rows. Its text is made once, so that the engine prepares it once.
+static INSERT_PRICES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (0..=PRICES_PER_INSERT)
+        .map(|rows| {
+            let values: Vec<String> = (0..rows)
+                .map(|row| {
+                    let at = |column: usize| SHARED + row * PER_ROW + column + 1;
+                    let own: Vec<String> = (0..PER_ROW).map(|column| format!("${}", at(column))).collect();
+                    format!("($1, $2, $3, $4, $5, $6, {})", own.join(", "))
+                })
+                .collect();
+            format!(
+                "INSERT INTO stock_prices (code, interval, symbol, currency, batch_seq, fetched_at, ts, session_date, open, \
+                 high, low, close, adj_close, volume, provisional) VALUES {} \
+                 ON CONFLICT (code, interval, ts) DO UPDATE SET symbol = excluded.symbol, currency = excluded.currency, \
+                 batch_seq = excluded.batch_seq, fetched_at = excluded.fetched_at, session_date = excluded.session_date, \
+                 open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, \
+                 adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional",
+                values.join(", ")
+            )
+        })
+        .collect()
+});
+
+async fn write_prices(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    code: &str,
+    history: &PriceHistory,
+    fetched_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    for prices in history.prices.chunks(PRICES_PER_INSERT) {
+        let mut insert = sqlx::query(INSERT_PRICES[prices.len()].as_str())
+            .bind(code)
+            .bind(&history.interval)
+            .bind(&history.symbol)
+            .bind(&history.currency)
+            .bind(batch.0)
+            .bind(ms(fetched_at));
+        for price in prices {
+            insert = insert
+                .bind(price.ts)
+                .bind(price.session_date.to_string())
+                .bind(price.open)
+                .bind(price.high)
+                .bind(price.low)
+                .bind(price.close)
+                .bind(price.adj_close)
+                .bind(price.volume)
+                .bind(price.provisional);
+        }
+        insert.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Bars that are there with other values. Most batches write new ones, and then this reads nothing.
+async fn changed_prices(
+    conn: &mut SqliteConnection,
+    code: &str,
+    history: &PriceHistory,
+) -> Result<i64, sqlx::Error> {
+    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return Ok(0) };
+    let present = sqlx::query(
+        "SELECT ts, open, high, low, close, adj_close, volume FROM stock_prices
+         WHERE code = $1 AND interval = $2 AND ts BETWEEN $3 AND $4 ORDER BY ts",
+    )
+    .bind(code)
+    .bind(&history.interval)
+    .bind(first.ts)
+    .bind(last.ts)
+    .fetch_all(conn)
+    .await?;
+    let differs = |price: &Price| {
+        let Ok(at) = present.binary_search_by_key(&price.ts, |row| row.get("ts")) else { return false };
+        let row = &present[at];
+        let values: [(&str, Option<f64>); 5] = [
+            ("open", price.open),
+            ("high", price.high),
+            ("low", price.low),
+            ("close", price.close),
+            ("adj_close", price.adj_close),
+        ];
+        values.into_iter().any(|(column, value)| row.get::<Option<f64>, _>(column) != value)
+            || row.get::<Option<i64>, _>("volume") != price.volume
+    };
+    Ok(history.prices.iter().filter(|price| differs(price)).count() as i64)
+}
+
+async fn write_events(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    code: &str,
+    history: &PriceHistory,
+    fetched_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    for event in &history.events {
+        sqlx::query(
+            "INSERT INTO stock_events (code, kind, date, ts, symbol, amount, numerator, denominator, currency, batch_seq,
+               fetched_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             ON CONFLICT (code, kind, date) DO UPDATE SET ts = excluded.ts, symbol = excluded.symbol,
+               amount = excluded.amount, numerator = excluded.numerator, denominator = excluded.denominator,
+               currency = excluded.currency, batch_seq = excluded.batch_seq, fetched_at = excluded.fetched_at",
+        )
+        .bind(code)
+        .bind(event.kind.as_str())
+        .bind(event.date.to_string())
+        .bind(event.ts)
+        .bind(&history.symbol)
+        .bind(event.amount)
+        .bind(event.numerator)
+        .bind(event.denominator)
+        .bind(&history.currency)
+        .bind(batch.0)
+        .bind(ms(fetched_at))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn changed_events(
+    conn: &mut SqliteConnection,
+    code: &str,
+    history: &PriceHistory,
+) -> Result<i64, sqlx::Error> {
+    let mut changed = 0;
+    for event in &history.events {
+        let differs: Option<bool> = sqlx::query_scalar(
+            "SELECT amount IS NOT $4 OR numerator IS NOT $5 OR denominator IS NOT $6 FROM stock_events
+             WHERE code = $1 AND kind = $2 AND date = $3",
+        )
+        .bind(code)
+        .bind(event.kind.as_str())
+        .bind(event.date.to_string())
+        .bind(event.amount)
+        .bind(event.numerator)
+        .bind(event.denominator)
+        .fetch_optional(&mut *conn)
+        .await?;
+        changed += i64::from(differs.unwrap_or(false));
+    }
+    Ok(changed)
+}
+
+pub(super) async fn keep_body(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    index: i64,
+    body: &KeptBody,
+    fetched_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(batch.0)
+    .bind(index)
+    .bind(body.zstd.as_slice())
+    .bind(i64::from(body.http_status))
+    .bind(&body.content_type)
+    .bind(ms(fetched_at))
+    .execute(conn)
+    .await?;
+    Ok(())
+}

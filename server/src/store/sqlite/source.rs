@@ -1,0 +1,221 @@
+//! Reading a source: its lease, and what was read.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::{SqliteStore, error, ms, transition};
+use crate::{
+    domain::{
+        batch::{Input, State},
+        failure::FailureClass,
+        id::{BatchSeq, Epoch, NodeId},
+        item::NewItem,
+    },
+    store::{Expanded, PageRead, SLICE_ITEMS, SourceLease, SourcePage, StoreError},
+};
+
+pub(super) async fn claim(
+    store: &SqliteStore,
+    batch: BatchSeq,
+    node: &NodeId,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Option<SourceLease>, StoreError> {
+    let row = sqlx::query(
+        "UPDATE batch_executions SET source_owner = $2, source_epoch = source_epoch + 1, source_lease_at = $4
+         WHERE seq = $1 AND status = 'RUNNING' AND expanded = 0
+           AND (source_lease_at IS NULL OR source_lease_at <= $3)
+         RETURNING source_epoch, source_position",
+    )
+    .bind(batch.0)
+    .bind(node.as_str())
+    .bind(ms(now))
+    .bind(ms(until))
+    .fetch_optional(&store.writer)
+    .await
+    .map_err(error::store)?;
+    Ok(row.map(|row| SourceLease { epoch: Epoch(row.get("source_epoch")), position: row.get("source_position") }))
+}
+
+pub(super) async fn expand(
+    store: &SqliteStore,
+    page: SourcePage,
+    now: DateTime<Utc>,
+) -> Result<Expanded, StoreError> {
+    let mut tx = store.begin().await?;
+    let over = expand_in(&mut tx, &page, now).await.map_err(error::store)?;
+    let admitted = transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let batch = store.load(&mut tx, page.batch).await?;
+    let admitted = store.load_all(&mut tx, &admitted).await?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(Expanded { batch, admitted, over })
+}
+
+async fn expand_in(
+    conn: &mut SqliteConnection,
+    page: &SourcePage,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let seq = page.batch;
+    let status: Option<String> = sqlx::query_scalar(
+        "SELECT status FROM batch_executions WHERE seq = $1 AND source_epoch = $2 AND source_lease_at IS NOT NULL",
+    )
+    .bind(seq.0)
+    .bind(page.epoch.0)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(status) = status else { return Ok(true) };
+    sqlx::query(
+        "UPDATE batch_executions SET requests_count = requests_count + $2, bytes_received = bytes_received + $3,
+           revision = revision + 1 WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .bind(page.requests)
+    .bind(page.bytes_received)
+    .execute(&mut *conn)
+    .await?;
+    // A batch on its way to an end takes nothing in any more.
+    let read = if status == State::Stopping.as_str() { &PageRead::Release } else { &page.read };
+    let over = match read {
+        PageRead::Items { items, next, list } => {
+            append(conn, seq, items, now).await?;
+            sqlx::query(
+                "UPDATE batch_executions SET expanded = $2, source_position = $3,
+                   source_lease_at = CASE WHEN $2 THEN NULL ELSE $4 END,
+                   list_date = coalesce($5, list_date), list_sha256 = coalesce($6, list_sha256)
+                 WHERE seq = $1",
+            )
+            .bind(seq.0)
+            .bind(next.is_none())
+            .bind(next)
+            .bind(ms(page.lease_until))
+            .bind(list.as_ref().map(|list| list.list_date.to_string()))
+            .bind(list.as_ref().map(|list| &list.sha256))
+            .execute(&mut *conn)
+            .await?;
+            next.is_none()
+        }
+        PageRead::Unreadable(message) => {
+            release(conn, seq).await?;
+            let why = transition::Why { reason: "", message };
+            transition::apply(conn, seq, Input::SourceUnreadable, why, now).await?;
+            true
+        }
+        PageRead::Release => {
+            release(conn, seq).await?;
+            true
+        }
+    };
+    transition::settle(conn, seq, now).await?;
+    Ok(over)
+}
+
+async fn release(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE seq = $1").bind(seq.0).execute(conn).await?;
+    Ok(())
+}
+
+/// Rows per statement; each binds at most nine values, of the 32,766 that SQLite takes.
+const ROWS_PER_INSERT: usize = 200;
+
+/// Adds items after those that are there, in slices. The first of a key wins, repeats are counted.
+pub(super) async fn append(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    items: &[NewItem],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let fresh = without_known(conn, seq, items).await?;
+    let row = sqlx::query(
+        "SELECT total_count, (SELECT coalesce(max(slice_no) + 1, 0) FROM batch_slices WHERE batch_seq = $1) AS slice_no
+         FROM batch_executions WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let first_index: i64 = row.get("total_count");
+    let first_slice: i64 = row.get("slice_no");
+
+    let indexed: Vec<(i64, i64, &NewItem)> = (0i64..)
+        .zip(&fresh)
+        .map(|(n, item)| (first_index + n, first_slice + n / SLICE_ITEMS as i64, *item))
+        .collect();
+    for rows in indexed.chunks(ROWS_PER_INSERT) {
+        let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "INSERT INTO batch_execution_details
+               (batch_seq, item_index, item_key, columns, slice_no, status, error_class, error_reason, error_message, updated_at) ",
+        );
+        insert.push_values(rows, |mut row, (index, slice, item)| {
+            let failure = item.failure.as_ref();
+            row.push_bind(seq.0)
+                .push_bind(*index)
+                .push_bind(item.key.as_str())
+                .push_bind(item.columns.as_deref())
+                .push_bind(*slice)
+                .push_bind(if failure.is_some() { "FAILED" } else { "PENDING" })
+                .push_bind(failure.map(|failure| failure.class.as_str()))
+                .push_bind(failure.map(|failure| failure.reason.as_str()))
+                .push_bind(failure.map(|failure| failure.message.as_str()))
+                .push_bind(failure.map(|_| ms(now)));
+        });
+        insert.build().execute(&mut *conn).await?;
+    }
+    for (n, slice) in (0i64..).zip(indexed.chunks(SLICE_ITEMS)) {
+        let open = slice.iter().filter(|(.., item)| item.failure.is_none()).count() as i64;
+        let first = first_index + n * SLICE_ITEMS as i64;
+        sqlx::query(
+            "INSERT INTO batch_slices (batch_seq, slice_no, first_index, end_index, open_count, status)
+             VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 = 0 THEN 'DONE' ELSE 'READY' END)",
+        )
+        .bind(seq.0)
+        .bind(first_slice + n)
+        .bind(first)
+        .bind(first + slice.len() as i64)
+        .bind(open)
+        .execute(&mut *conn)
+        .await?;
+    }
+    let failed = |class: FailureClass| {
+        fresh.iter().filter(|item| item.failure.as_ref().is_some_and(|failure| failure.class == class)).count() as i64
+    };
+    let by_class = FailureClass::ALL.map(failed);
+    sqlx::query(
+        "UPDATE batch_executions SET total_count = total_count + $2, duplicate_count = duplicate_count + $3,
+           failed_count = failed_count + $4, temporary_items = temporary_items + $5,
+           permanent_items = permanent_items + $6, system_items = system_items + $7
+         WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .bind(fresh.len() as i64)
+    .bind((items.len() - fresh.len()) as i64)
+    .bind(by_class.iter().sum::<i64>())
+    .bind(by_class[0])
+    .bind(by_class[1])
+    .bind(by_class[2])
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The items whose key is neither in the batch nor earlier among them.
+async fn without_known<'a>(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    items: &'a [NewItem],
+) -> Result<Vec<&'a NewItem>, sqlx::Error> {
+    let mut seen: HashSet<String> = HashSet::new();
+    for some in items.chunks(500) {
+        let mut known: QueryBuilder<Sqlite> =
+            QueryBuilder::new("SELECT item_key FROM batch_execution_details WHERE batch_seq = ");
+        known.push_bind(seq.0).push(" AND item_key IN (");
+        let mut keys = known.separated(", ");
+        for item in some {
+            keys.push_bind(item.key.as_str());
+        }
+        known.push(")");
+        seen.extend(known.build_query_scalar::<String>().fetch_all(&mut *conn).await?);
+    }
+    Ok(items.iter().filter(|item| seen.insert(item.key.clone())).collect())
+}

@@ -1,0 +1,261 @@
+//! Transitions: what [`decide`] says, carried out. Everything here runs inside a writing transaction.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqliteConnection};
+
+use super::{SqliteStore, error, ms};
+use crate::{
+    domain::{
+        batch::{Command, Decision, EndReason, Input, Leases, PauseCause, State, decide},
+        id::{BatchId, BatchSeq},
+        text,
+    },
+    store::{Changed, CommandError},
+};
+
+/// What a pause or an end is shown with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Why<'a> {
+    /// Stable word, of pauses.
+    pub(super) reason: &'a str,
+    /// For people.
+    pub(super) message: &'a str,
+}
+
+const USER_PAUSE: &str = "USER_PAUSE";
+
+pub(super) async fn command(
+    store: &SqliteStore,
+    id: &BatchId,
+    command: &Command,
+    now: DateTime<Utc>,
+) -> Result<Changed, CommandError> {
+    let mut tx = store.begin().await?;
+    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM batch_executions WHERE name = $1")
+        .bind(id.as_str())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(error::store)?;
+    let seq = BatchSeq(seq.ok_or_else(|| CommandError::NotFound(id.clone()))?);
+    let why = match command {
+        Command::Pause { reason } => Why { reason: USER_PAUSE, message: reason },
+        Command::Resume => Why::default(),
+        Command::Stop { reason } => Why { reason: "", message: reason },
+    };
+    let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
+    let admitted = admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let batch = store.load(&mut tx, seq).await?;
+    if let Decision::Refuse(refusal) = decision {
+        return Err(CommandError::Refused { id: id.clone(), state: batch.state, refusal });
+    }
+    let admitted = store.load_all(&mut tx, &admitted).await?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(Changed { batch, admitted })
+}
+
+/// Decides on one input and carries the decision out. Answers with it.
+pub(super) async fn apply(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    input: Input,
+    why: Why<'_>,
+    now: DateTime<Utc>,
+) -> Result<Decision, sqlx::Error> {
+    let row = sqlx::query("SELECT status, pause_cause, pause_reason, pause_message, end_reason FROM batch_executions WHERE seq = $1")
+        .bind(seq.0)
+        .fetch_one(&mut *conn)
+        .await?;
+    let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
+    let leases = leases(conn, seq, now).await?;
+    let decision = decide(state, input, leases);
+    let message = text::message(why.message);
+    let step = Step { seq, from: state, now };
+    match decision {
+        Decision::Enter(next @ (State::Pausing | State::Paused)) if state != State::Pausing => {
+            let cause = match input {
+                Input::SystemFailure => PauseCause::SystemFailure,
+                _ => PauseCause::User,
+            };
+            step.enter(conn, next, Some((cause, why.reason, &message)), None).await?;
+        }
+        Decision::Enter(next) => step.enter(conn, next, None, None).await?,
+        Decision::End(reason) => {
+            cancel_open(conn, seq, now).await?;
+            let next = match leases {
+                Leases::Live if reason != EndReason::AllItemsFinal => State::Stopping,
+                Leases::Live | Leases::None => reason.end(),
+            };
+            step.enter(conn, next, None, Some((reason, &message))).await?;
+        }
+        Decision::Finish => {
+            let reason = EndReason::parse(row.get::<Option<&str>, _>("end_reason").unwrap_or_default())
+                .ok_or_else(|| sqlx::Error::Decode("end_reason".into()))?;
+            cancel_open(conn, seq, now).await?;
+            step.enter(conn, reason.end(), None, None).await?;
+        }
+        Decision::RaiseCause(cause) => {
+            let current = row.get::<Option<&str>, _>("pause_cause").and_then(PauseCause::parse);
+            if current < Some(cause) {
+                raise_cause(conn, seq, cause, why.reason, &message).await?;
+            }
+        }
+        Decision::Stay | Decision::Refuse(_) => {}
+        Decision::Illegal => {
+            tracing::error!(batch_seq = seq.0, state = state.as_str(), ?input, "illegal event: nothing was changed");
+        }
+    }
+    Ok(decision)
+}
+
+/// Whether a lease is live on a slice or on the source. An expired one counts as gone.
+async fn leases(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<Leases, sqlx::Error> {
+    let live: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM batch_slices WHERE batch_seq = $1 AND status = 'LEASED' AND lease_until_at > $2)
+             OR EXISTS (SELECT 1 FROM batch_executions WHERE seq = $1 AND source_lease_at > $2)",
+    )
+    .bind(seq.0)
+    .bind(ms(now))
+    .fetch_one(conn)
+    .await?;
+    Ok(if live { Leases::Live } else { Leases::None })
+}
+
+/// What a commit may have brought about: the end of the batch, or of its draining.
+pub(super) async fn settle(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT status, expanded = 1 AND processed_count = total_count AS exhausted FROM batch_executions WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
+    let exhausted: bool = row.get("exhausted");
+    match state {
+        State::Running | State::Pausing if exhausted => {
+            apply(conn, seq, Input::Exhausted, Why::default(), now).await?;
+        }
+        State::Pausing | State::Stopping if leases(conn, seq, now).await? == Leases::None => {
+            apply(conn, seq, Input::Drained, Why::default(), now).await?;
+        }
+        State::Queued
+        | State::Running
+        | State::Pausing
+        | State::Paused
+        | State::Stopping
+        | State::Completed
+        | State::Failed
+        | State::Stopped => {}
+    }
+    Ok(())
+}
+
+/// Lets QUEUED batches run, oldest first, as long as there are running slots. Answers with those it let in.
+pub(super) async fn admit(
+    conn: &mut SqliteConnection,
+    running_batches: usize,
+    now: DateTime<Utc>,
+) -> Result<Vec<BatchSeq>, sqlx::Error> {
+    let free = "SELECT seq FROM batch_executions WHERE status = 'QUEUED' ORDER BY seq
+                LIMIT max(0, $1 - (SELECT count(*) FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING')))";
+    let queued: Vec<i64> = sqlx::query_scalar(free).bind(running_batches as i64).fetch_all(&mut *conn).await?;
+    let mut admitted = Vec::with_capacity(queued.len());
+    for seq in queued.into_iter().map(BatchSeq) {
+        apply(conn, seq, Input::Admitted, Why::default(), now).await?;
+        // A batch without items is over as soon as its source is read.
+        settle(conn, seq, now).await?;
+        admitted.push(seq);
+    }
+    Ok(admitted)
+}
+
+/// A step of one batch out of one state.
+struct Step {
+    seq: BatchSeq,
+    from: State,
+    now: DateTime<Utc>,
+}
+
+impl Step {
+    async fn enter(
+        &self,
+        conn: &mut SqliteConnection,
+        to: State,
+        pause: Option<(PauseCause, &str, &str)>,
+        end: Option<(EndReason, &str)>,
+    ) -> Result<(), sqlx::Error> {
+        let entered = sqlx::query(
+            "UPDATE batch_executions SET
+               active_ms = active_ms + CASE WHEN status = 'RUNNING' THEN max($4 - state_since_at, 0) ELSE 0 END,
+               paused_ms = paused_ms
+                 + CASE WHEN status IN ('PAUSING', 'PAUSED') THEN max($4 - state_since_at, 0) ELSE 0 END,
+               state_since_at = $4,
+               status = $3,
+               started_at = CASE WHEN $3 = 'RUNNING' THEN coalesce(started_at, $4) ELSE started_at END,
+               ended_at = CASE WHEN $5 THEN $4 END,
+               bodies_expire_at = CASE WHEN $5 THEN $4 + json_extract(spec, '$.fetch.keep_bodies_ms') END,
+               pause_cause = CASE WHEN $6 THEN coalesce($7, pause_cause) END,
+               pause_reason = CASE WHEN $6 THEN coalesce($8, pause_reason) END,
+               pause_message = CASE WHEN $6 THEN coalesce($9, pause_message) END,
+               end_reason = coalesce($10, end_reason),
+               end_message = coalesce($11, end_message),
+               control_revision = control_revision + 1,
+               revision = revision + 1
+             WHERE seq = $1 AND status = $2",
+        )
+        .bind(self.seq.0)
+        .bind(self.from.as_str())
+        .bind(to.as_str())
+        .bind(ms(self.now))
+        .bind(to.is_terminal())
+        .bind(matches!(to, State::Pausing | State::Paused))
+        .bind(pause.map(|(cause, ..)| cause.as_str()))
+        .bind(pause.map(|(_, reason, _)| reason))
+        .bind(pause.map(|(.., message)| message))
+        .bind(end.map(|(reason, _)| reason.as_str()))
+        .bind(end.map(|(_, message)| message))
+        .execute(conn)
+        .await?;
+        debug_assert_eq!(entered.rows_affected(), 1, "the state was read in this transaction");
+        Ok(())
+    }
+}
+
+async fn raise_cause(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    cause: PauseCause,
+    reason: &str,
+    message: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE batch_executions SET pause_cause = $2, pause_reason = $3, pause_message = $4,
+           control_revision = control_revision + 1, revision = revision + 1
+         WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .bind(cause.as_str())
+    .bind(reason)
+    .bind(message)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Cancels what no live lease holds. Recorded per slice: the cost does not grow with items.
+async fn cancel_open(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    let canceled: Vec<i64> = sqlx::query_scalar(
+        "UPDATE batch_slices SET status = 'CANCELED', owner = NULL, lease_until_at = NULL
+         WHERE batch_seq = $1 AND (status = 'READY' OR (status = 'LEASED' AND lease_until_at <= $2))
+         RETURNING open_count",
+    )
+    .bind(seq.0)
+    .bind(ms(now))
+    .fetch_all(&mut *conn)
+    .await?;
+    sqlx::query("UPDATE batch_executions SET canceled_count = canceled_count + $2 WHERE seq = $1")
+        .bind(seq.0)
+        .bind(canceled.iter().sum::<i64>())
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Recovery at the start of a process, and the removal of what has expired.
+
+use chrono::{DateTime, Utc};
+use sqlx::SqliteConnection;
+
+use super::{SqliteStore, error, ms, transition};
+use crate::{
+    domain::{
+        batch::{Batch, State},
+        id::BatchSeq,
+    },
+    store::StoreError,
+};
+
+pub(super) async fn recover(store: &SqliteStore, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
+    let mut tx = store.begin().await?;
+    let working = recover_in(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let batches = store.load_all(&mut tx, &working).await?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(batches)
+}
+
+async fn recover_in(
+    conn: &mut SqliteConnection,
+    running_batches: usize,
+    now: DateTime<Utc>,
+) -> Result<Vec<BatchSeq>, sqlx::Error> {
+    // The epoch stays: the next claim raises it, and with it refuses whatever an old process may still try.
+    sqlx::query(
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1
+         WHERE status = 'LEASED'",
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE source_lease_at IS NOT NULL")
+        .execute(&mut *conn)
+        .await?;
+    let draining: Vec<i64> =
+        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status IN ('PAUSING', 'STOPPING')")
+            .fetch_all(&mut *conn)
+            .await?;
+    for seq in draining {
+        transition::settle(conn, BatchSeq(seq), now).await?;
+    }
+    transition::admit(conn, running_batches, now).await?;
+    let working: Vec<i64> = sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status = $1 ORDER BY seq")
+        .bind(State::Running.as_str())
+        .fetch_all(conn)
+        .await?;
+    Ok(working.into_iter().map(BatchSeq).collect())
+}
+
+/// Rows that one call deletes at most, so that no commit waits long behind it.
+const PURGE_ROWS: i64 = 500;
+
+pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    let mut tx = store.begin().await?;
+    let bodies = sqlx::query(
+        "DELETE FROM kept_bodies WHERE (batch_seq, item_index) IN (
+           SELECT k.batch_seq, k.item_index FROM kept_bodies k
+           JOIN batch_executions b ON b.seq = k.batch_seq
+           WHERE b.bodies_expire_at <= $1 LIMIT $2)",
+    )
+    .bind(ms(now))
+    .bind(PURGE_ROWS)
+    .execute(&mut *tx)
+    .await
+    .map_err(error::store)?
+    .rows_affected();
+    if bodies == 0 {
+        // Nothing of them is left: they need not be looked at again.
+        sqlx::query("UPDATE batch_executions SET bodies_expire_at = NULL WHERE bodies_expire_at <= $1")
+            .bind(ms(now))
+            .execute(&mut *tx)
+            .await
+            .map_err(error::store)?;
+    }
+    let requests = sqlx::query(
+        "DELETE FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
+           SELECT name FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED'))",
+    )
+    .bind(ms(now))
+    .execute(&mut *tx)
+    .await
+    .map_err(error::store)?
+    .rows_affected();
+    tx.commit().await.map_err(error::store)?;
+    Ok(bodies + requests)
+}
