@@ -1,0 +1,130 @@
+//! Why a command came to nothing, how it is said, and the exit status for it.
+
+use std::io::{self, Write};
+
+use tonic::Code;
+
+use crate::{
+    Error,
+    cli::{exit, spec::SpecError},
+    error::innermost_cause,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Call(#[from] Error),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+    /// Ctrl-C while a batch was followed.
+    #[error("{batch} goes on; follow it with: haul watch {batch}")]
+    Interrupted { batch: String },
+}
+
+impl Failure {
+    pub(super) fn status(&self) -> u8 {
+        match self {
+            // Whoever reads our output has read enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Call(Error::InvalidServer { .. }) | Self::Spec(_) => exit::USAGE,
+            Self::Call(_) | Self::Output(_) => exit::CALL,
+            Self::Interrupted { .. } => exit::INTERRUPTED,
+        }
+    }
+
+    /// Says what went wrong, why, and the way out.
+    pub(super) fn write(&self, err: &mut impl Write) {
+        if self.status() == 0 {
+            return;
+        }
+        let mut text = format!("haul: {self}");
+        // The layers of a transport between the two say nothing that these do not.
+        if let Some(cause) = innermost_cause(self) {
+            text = format!("{text}: {cause}");
+        }
+        if let Some(advice) = self.advice() {
+            text = format!("{text}\n  {advice}");
+        }
+        // There is nobody left to tell.
+        let _ = writeln!(err, "{text}");
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        let Self::Call(error) = self else {
+            return None;
+        };
+        match error {
+            Error::Unreachable { .. } => {
+                Some("start a server with `hauld serve`, or name another with --server or HAUL_SERVER")
+            }
+            Error::InvalidServer { .. } => Some("give an address like http://127.0.0.1:50051"),
+            Error::Refused(refusal) => match refusal.reason.as_str() {
+                "BATCH_NOT_FOUND" => Some("`haul list` shows the batches there are"),
+                "BATCH_EXISTS" => Some("give another --id, or none for a new one"),
+                "REQUEST_ID_REUSED" => Some("give another --request-id, or none for a new one"),
+                "BATCH_TERMINAL" | "BATCH_STOPPING" => Some("`haul get` shows where the batch stands"),
+                "" if refusal.code == Code::Unimplemented => {
+                    Some("is that a haul server? Check --server and HAUL_SERVER")
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::Refusal;
+
+    fn said(failure: &Failure) -> String {
+        let mut err = Vec::new();
+        failure.write(&mut err);
+        String::from_utf8(err).unwrap()
+    }
+
+    #[test]
+    fn an_unreachable_server() {
+        let failure = Failure::Call(Error::Unreachable {
+            server: "http://127.0.0.1:50051".to_owned(),
+            source: "connection refused".into(),
+        });
+        assert_eq!(failure.status(), 1);
+        assert_eq!(
+            said(&failure),
+            "haul: cannot reach http://127.0.0.1:50051: connection refused\n  \
+             start a server with `hauld serve`, or name another with --server or HAUL_SERVER\n"
+        );
+    }
+
+    #[test]
+    fn a_refusal_with_violations() {
+        let failure = Failure::Call(Error::Refused(Box::new(Refusal {
+            code: Code::InvalidArgument,
+            reason: "INVALID_FIELD".to_owned(),
+            message: "2 fields are wrong".to_owned(),
+            violations: vec![
+                ("spec.fetch.workers".to_owned(), "must be at least 1".to_owned()),
+                ("batch_id".to_owned(), "is too short".to_owned()),
+            ],
+            metadata: HashMap::new(),
+            retry_after: None,
+        })));
+        assert_eq!(failure.status(), 1);
+        assert_eq!(
+            said(&failure),
+            "haul: 2 fields are wrong\n  spec.fetch.workers: must be at least 1\n  batch_id: is too short\n"
+        );
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let failure = Failure::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!((failure.status(), said(&failure)), (0, String::new()));
+    }
+}

@@ -1,0 +1,128 @@
+//! The `haul` command: its line, its commands and its exit status.
+//!
+//! A command takes its arguments, a connected client and the place to print to; what goes wrong is said once, here.
+
+mod control;
+mod failure;
+mod read;
+mod start;
+mod watch;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use self::failure::Failure;
+use crate::{
+    Client,
+    cli::output::{Format, Output},
+};
+
+/// Starts, watches and steers batches on a haul server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "haul",
+    version,
+    after_help = "Exit status: 0 all items succeeded or were skipped; 1 the call was refused or the server is \
+                  unreachable; 2 wrong usage or spec; 3 some items failed; 4 the batch failed or was stopped.",
+    after_long_help = "\
+Examples:
+  haul start -f nightly.yaml --watch     start a batch and follow it to its end
+  haul list                              the newest batches
+  haul pause nightly --reason lunch      send no further request
+  haul report nightly -o json            what it came to, for programs
+
+Exit status:
+  0  all items succeeded or were skipped
+  1  the call was refused, or the server is unreachable
+  2  wrong usage, or something is wrong with the spec file
+  3  some items failed
+  4  the batch failed or was stopped"
+)]
+struct Line {
+    /// Address of the server.
+    #[arg(
+        long,
+        global = true,
+        env = "HAUL_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    server: String,
+    /// How to print. Progress and errors always go to standard error.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Start(start::Start),
+    Watch(watch::Watch),
+    Pause(control::Pause),
+    Resume(control::Resume),
+    Stop(control::Stop),
+    Get(read::Get),
+    List(read::List),
+    Items(read::Items),
+    Report(read::Report),
+}
+
+/// What a command works with.
+struct Context {
+    server: String,
+    output: Output,
+}
+
+impl Context {
+    async fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.server).await?)
+    }
+}
+
+/// Runs the command that the process was started with.
+pub async fn main() -> ExitCode {
+    let line = Line::parse();
+    let mut out = io::stdout().lock();
+    let status = match Box::pin(run(line, &mut out)).await {
+        Ok(status) => status,
+        Err(failure) => {
+            failure.write(&mut io::stderr().lock());
+            failure.status()
+        }
+    };
+    ExitCode::from(status)
+}
+
+async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
+    let context = Context { server: line.server, output: Output::new(line.output) };
+    let status = match line.command {
+        Command::Start(start) => Box::pin(start.run(&context, out)).await,
+        Command::Watch(watch) => watch.run(&context, out).await,
+        Command::Pause(pause) => pause.run(&context, out).await,
+        Command::Resume(resume) => resume.run(&context, out).await,
+        Command::Stop(stop) => stop.run(&context, out).await,
+        Command::Get(get) => get.run(&context, out).await,
+        Command::List(list) => list.run(&context, out).await,
+        Command::Items(items) => items.run(&context, out).await,
+        Command::Report(report) => report.run(&context, out).await,
+    }?;
+    out.flush()?;
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Line::command().debug_assert();
+    }
+}

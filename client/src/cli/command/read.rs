@@ -1,0 +1,92 @@
+//! `haul get`, `haul list`, `haul items`, `haul report`
+
+use std::io::{self, Write};
+
+use clap::Args;
+use futures::{StreamExt, TryStreamExt};
+
+use super::{Context, failure::Failure};
+
+/// Show one batch
+#[derive(Args, Debug)]
+pub(super) struct Get {
+    /// Id of the batch, or batches/ID.
+    batch: String,
+}
+
+/// List batches, newest first
+#[derive(Args, Debug)]
+pub(super) struct List {
+    /// Most batches to list.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+}
+
+/// List the items of a batch, and what became of each
+///
+/// With -o json or yaml it is one document, `items`.
+#[derive(Args, Debug)]
+pub(super) struct Items {
+    /// Id of the batch, or batches/ID.
+    batch: String,
+    /// Most items to list.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+/// Sum a batch up: counts, speed, failures by reason
+///
+/// Of a batch that still runs, the figures are as they stand.
+#[derive(Args, Debug)]
+pub(super) struct Report {
+    /// Id of the batch, or batches/ID.
+    batch: String,
+}
+
+impl Get {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let batch = context.connect().await?.get_batch(&self.batch).await?;
+        context.output.batch(&batch, out)?;
+        Ok(0)
+    }
+}
+
+impl List {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let client = context.connect().await?;
+        let mut batches = client.list_batches(self.limit.saturating_add(1)).await?;
+        cut(&mut batches, self.limit);
+        context.output.batches(&batches, out)?;
+        Ok(0)
+    }
+}
+
+impl Items {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let client = context.connect().await?;
+        let items = client.items(&self.batch).take(self.limit.saturating_add(1));
+        let mut items: Vec<_> = items.try_collect().await?;
+        cut(&mut items, self.limit);
+        context.output.items(&items, out)?;
+        Ok(0)
+    }
+}
+
+impl Report {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let client = context.connect().await?;
+        let batch = client.get_batch(&self.batch).await?;
+        let report = client.get_report(&self.batch).await?;
+        context.output.report(&batch, &report, out)?;
+        Ok(0)
+    }
+}
+
+/// Cuts a list to its limit, and says so: one that merely looks whole misleads.
+fn cut<T>(list: &mut Vec<T>, limit: usize) {
+    if list.len() > limit {
+        list.truncate(limit);
+        // Lost with standard error; the list is what was asked for.
+        let _ = writeln!(io::stderr(), "haul: there are more; see --limit");
+    }
+}

@@ -1,0 +1,69 @@
+//! `haul start`
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+use haul_proto::v1::{StartBatchRequest, start_batch_response::Outcome};
+
+use super::{Context, failure::Failure, watch};
+use crate::cli::{output::Format, spec};
+
+/// Start a batch from a spec file
+///
+/// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
+/// takes the server's defaults. Prints the batch's name.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul start -f nightly.yaml --id nightly-2026-02-28 --watch
+  generate-spec | haul start -f -
+
+A spec:
+  jpxListing: {segments: [PRIME]}
+  yahooChart: {range: 1y}
+  fetch: {workers: 10, requestsPerSecond: 5}")]
+pub(super) struct Start {
+    /// Spec file; - is standard input.
+    #[arg(short = 'f', long = "file", value_name = "SPEC")]
+    file: PathBuf,
+    /// Id of the batch: 4 to 64 of a-z, 0-9 and -. Default: made by the server.
+    #[arg(long)]
+    id: Option<String>,
+    /// Follow it to its end, then print its report.
+    #[arg(long)]
+    watch: bool,
+    /// Idempotency key: the same key starts the same batch but once. Default: a new one.
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
+}
+
+impl Start {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let spec = spec::read(&self.file)?;
+        let client = context.connect().await?;
+        let started = client
+            .start_batch(StartBatchRequest {
+                batch_id: self.id.unwrap_or_default(),
+                spec: Some(spec),
+                request_id: self.request_id.unwrap_or_default(),
+            })
+            .await?;
+        let replayed = started.outcome() == Outcome::Replayed;
+        let batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
+        if replayed {
+            // Lost with standard error; the batch is what was asked for.
+            let _ = writeln!(io::stderr(), "haul: this request id was answered before; this is its batch");
+        }
+        // A document is whole: with --watch it is printed at the end.
+        match (context.output.format(), self.watch) {
+            (Format::Table, _) => writeln!(out, "{}", batch.name)?,
+            (_, false) => context.output.batch(&batch, out)?,
+            (_, true) => {}
+        }
+        out.flush()?;
+        if self.watch { watch::to_the_end(&client, &batch.name, context, out).await } else { Ok(0) }
+    }
+}

@@ -1,0 +1,51 @@
+//! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
+//! is shown by number.
+
+use haul_proto::v1::{Batch, FailureClass, batch, item};
+
+/// `RUNNING`, `COMPLETED`, ...
+pub fn batch_state(state: i32) -> String {
+    batch::State::try_from(state)
+        .map_or_else(|_| state.to_string(), |known| short(known.as_str_name(), "STATE_"))
+}
+
+/// `SUCCEEDED`, `FAILED`, ...
+pub fn item_state(state: i32) -> String {
+    item::State::try_from(state)
+        .map_or_else(|_| state.to_string(), |known| short(known.as_str_name(), "STATE_"))
+}
+
+/// `TEMPORARY`, `PERMANENT`, `SYSTEM`.
+pub fn failure_class(class: i32) -> String {
+    FailureClass::try_from(class)
+        .map_or_else(|_| class.to_string(), |known| short(known.as_str_name(), "FAILURE_CLASS_"))
+}
+
+/// The state and, where there is one, its cause: `PAUSED, USER_PAUSE (lunch)`, `STOPPED, USER_STOP`.
+pub fn batch_state_with_cause(batch: &Batch) -> String {
+    let (reason, message) = if batch.pause_reason.is_empty() {
+        (&batch.end_reason, &batch.end_message)
+    } else {
+        (&batch.pause_reason, &batch.pause_message)
+    };
+    let mut text = batch_state(batch.state);
+    if !reason.is_empty() {
+        text.push_str(", ");
+        text.push_str(reason);
+    }
+    if !message.is_empty() {
+        text.push_str(" (");
+        text.push_str(message);
+        text.push(')');
+    }
+    text
+}
+
+/// A batch's id: its name without the collection.
+pub fn batch_id(name: &str) -> &str {
+    name.strip_prefix("batches/").unwrap_or(name)
+}
+
+fn short(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_owned()
+}

@@ -1,0 +1,118 @@
+//! What commands print: tables for people, canonical JSON and YAML for programs.
+
+mod table;
+mod view;
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, FixedOffset};
+use clap::ValueEnum;
+use haul_proto::v1;
+use serde_json::{Value, json};
+
+pub(crate) use self::table::{Align, Table};
+use crate::cli::{
+    clock,
+    json::{self as canonical, JsonError},
+    report,
+};
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// For people; may change between releases.
+    #[default]
+    Table,
+    /// Canonical protobuf JSON, one document.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Prints resources in one format.
+#[derive(Clone, Debug)]
+pub struct Output {
+    format: Format,
+    width: Option<u16>,
+    now: DateTime<FixedOffset>,
+}
+
+impl Output {
+    /// Output as wide as the terminal; in full where there is none.
+    pub fn new(format: Format) -> Self {
+        Self { format, width: None, now: clock::now() }
+    }
+
+    /// Output of a fixed width, at a fixed time.
+    #[must_use]
+    pub fn fixed(format: Format, width: u16, now: DateTime<FixedOffset>) -> Self {
+        Self { format, width: Some(width), now }
+    }
+
+    /// The format asked for.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// One batch, its spec included.
+    pub fn batch(&self, batch: &v1::Batch, out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Table => view::batch(batch, self.now, self.width, out),
+            _ => self.document(&resource(canonical::batch(batch))?, out),
+        }
+    }
+
+    /// Batches in the order given; a document has them as `batches`.
+    pub fn batches(&self, batches: &[v1::Batch], out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Table => view::batches(batches, self.now, self.width, out),
+            _ => self.document(&json!({"batches": resources(batches, canonical::batch)?}), out),
+        }
+    }
+
+    /// Items in the order given; a document has them as `items`.
+    pub fn items(&self, items: &[v1::Item], out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Table => view::items(items, self.width, out),
+            _ => self.document(&json!({"items": resources(items, canonical::item)?}), out),
+        }
+    }
+
+    /// The report of a batch.
+    pub fn report(&self, batch: &v1::Batch, report: &v1::Report, out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Table => report::render(batch, report, out),
+            _ => self.document(&resource(canonical::report(report))?, out),
+        }
+    }
+
+    /// How a batch ended: the report; a document has both, as `batch` and `report`.
+    pub fn end(&self, batch: &v1::Batch, report: &v1::Report, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Table {
+            return report::render(batch, report, out);
+        }
+        let end = json!({
+            "batch": resource(canonical::batch(batch))?,
+            "report": resource(canonical::report(report))?,
+        });
+        self.document(&end, out)
+    }
+
+    fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Yaml {
+            let text = serde_norway::to_string(document).map_err(io::Error::other)?;
+            out.write_all(text.as_bytes())
+        } else {
+            serde_json::to_writer_pretty(&mut *out, document)?;
+            writeln!(out)
+        }
+    }
+}
+
+fn resource(json: Result<Value, JsonError>) -> io::Result<Value> {
+    json.map_err(io::Error::other)
+}
+
+fn resources<T>(list: &[T], to_json: fn(&T) -> Result<Value, JsonError>) -> io::Result<Vec<Value>> {
+    list.iter().map(|item| resource(to_json(item))).collect()
+}

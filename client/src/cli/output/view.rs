@@ -1,0 +1,156 @@
+//! What of a resource a table shows.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, FixedOffset};
+use haul_proto::v1::{self, Batch, Item, batch_spec::Source};
+
+use super::{Align, Table};
+use crate::cli::{label, number, time};
+
+/// One batch, a line per figure.
+pub(super) fn batch(
+    batch: &Batch,
+    now: DateTime<FixedOffset>,
+    width: Option<u16>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let progress = batch.progress.clone().unwrap_or_default();
+    let spec = batch.spec.clone().unwrap_or_default();
+    let count = number::count;
+    let open = [
+        (progress.pending_items, "pending"),
+        (progress.waiting_retry_items, "waiting for a retry"),
+        (progress.in_flight_items, "in flight"),
+    ];
+    let done = [
+        (progress.succeeded_items, "succeeded"),
+        (progress.failed_items, "failed"),
+        (progress.skipped_items, "skipped"),
+        (progress.canceled_items, "canceled"),
+    ];
+    let lines = [
+        ("Name", batch.name.clone()),
+        ("Title", spec.display_name.clone()),
+        ("State", label::batch_state_with_cause(batch)),
+        ("Source", source(&spec)),
+        ("As of", as_of(&spec, now)),
+        (
+            "Progress",
+            format!(
+                "{} of {}{}, {}",
+                count(progress.processed_items),
+                count(progress.total_items),
+                if progress.total_is_partial { " or more" } else { "" },
+                number::percentage(progress.percentage)
+            ),
+        ),
+        ("Done", number::tally(&done)),
+        ("Open", number::tally(&open)),
+        ("Records", format!("{} written", count(progress.records_written))),
+        ("Created", time::date_time(batch.create_time.as_ref(), now).unwrap_or_default()),
+        ("Started", time::date_time(batch.start_time.as_ref(), now).unwrap_or_default()),
+        ("Ended", time::date_time(batch.end_time.as_ref(), now).unwrap_or_default()),
+        ("Revision", count(batch.revision)),
+    ];
+    let mut table = Table::headless(&[Align::Left, Align::Left]);
+    for (name, value) in lines {
+        if !value.is_empty() {
+            table.row([name.to_owned(), value]);
+        }
+    }
+    table.write(0, width, out)
+}
+
+/// Batches, a line each.
+pub(super) fn batches(
+    batches: &[Batch],
+    now: DateTime<FixedOffset>,
+    width: Option<u16>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("BATCH", Align::Left),
+        ("STATE", Align::Left),
+        ("DONE", Align::Right),
+        ("ITEMS", Align::Right),
+        ("FAILED", Align::Right),
+        ("AGE", Align::Right),
+    ]);
+    for batch in batches {
+        let progress = batch.progress.clone().unwrap_or_default();
+        table.row([
+            label::batch_id(&batch.name).to_owned(),
+            label::batch_state(batch.state),
+            number::percentage(progress.percentage),
+            number::count(progress.total_items),
+            number::count(progress.failed_items),
+            time::age(batch.create_time.as_ref(), now),
+        ]);
+    }
+    table.write(0, width, out)
+}
+
+/// Items, a line each.
+pub(super) fn items(items: &[Item], width: Option<u16>, out: &mut impl Write) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("INDEX", Align::Right),
+        ("KEY", Align::Left),
+        ("STATE", Align::Left),
+        ("ATTEMPTS", Align::Right),
+        ("RECORDS", Align::Right),
+        ("OUTCOME", Align::Left),
+    ]);
+    for item in items {
+        table.row([
+            number::count(item.index),
+            item.spec.as_ref().map(|spec| spec.key.clone()).unwrap_or_default(),
+            label::item_state(item.state),
+            number::count(item.attempt_count.into()),
+            number::count(item.records_written),
+            outcome(item),
+        ]);
+    }
+    table.write(0, width, out)
+}
+
+fn outcome(item: &Item) -> String {
+    if let Some(error) = &item.error {
+        return match error.http_status {
+            0 => error.reason.clone(),
+            status => format!("{} {status}", error.reason),
+        };
+    }
+    match &item.result {
+        Some(result) => format!("{} {}", result.http_status, number::bytes(result.size_bytes)),
+        None => String::new(),
+    }
+}
+
+fn source(spec: &v1::BatchSpec) -> String {
+    match &spec.source {
+        Some(Source::InlineItems(inline)) => {
+            format!("{} in the request", number::plural(inline.item_count, "item", "items"))
+        }
+        Some(Source::JpxListing(listing)) if listing.list_date.is_empty() => "JPX listing".to_owned(),
+        Some(Source::JpxListing(listing)) => format!("JPX listing of {}", listing.list_date),
+        Some(Source::File(file)) => file.uri.clone(),
+        None => String::new(),
+    }
+}
+
+fn as_of(spec: &v1::BatchSpec, now: DateTime<FixedOffset>) -> String {
+    let Some(as_of) = &spec.as_of else {
+        return String::new();
+    };
+    let moment = match &as_of.moment {
+        Some(v1::as_of::Moment::Date(date)) => Some(date.clone()),
+        Some(v1::as_of::Moment::Time(time)) => time::date_time(Some(time), now),
+        None => None,
+    };
+    match moment {
+        Some(moment) if as_of.time_zone.is_empty() => moment,
+        Some(moment) => format!("{moment}, calendar of {}", as_of.time_zone),
+        None => String::new(),
+    }
+}

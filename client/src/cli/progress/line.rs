@@ -1,0 +1,199 @@
+//! What progress says, one line at a time. Nothing here draws.
+
+use chrono::{DateTime, FixedOffset};
+use haul_proto::v1::{Batch, FailureGroup, Progress, batch::State, host_pressure::Cause};
+
+use crate::{
+    Error,
+    cli::{label, number, time},
+    error::innermost_cause,
+};
+
+/// A batch in one line: `12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, ETA 12:05:10`.
+pub(super) fn plain(batch: &Batch, now: DateTime<FixedOffset>) -> String {
+    let progress = progress(batch);
+    let mut parts = vec![format!(
+        "{} {} {} {}",
+        now.format("%H:%M:%S"),
+        label::batch_state_with_cause(batch),
+        counts(&progress),
+        number::percentage(progress.percentage)
+    )];
+    if batch.state() == State::Running {
+        parts[0].push(' ');
+        parts[0].push_str(&items_per_minute(&progress));
+    }
+    if progress.failed_items != 0 {
+        parts.push(format!("{} failed", number::count(progress.failed_items)));
+    }
+    parts.extend(eta(&progress, now));
+    parts.join(", ")
+}
+
+/// `1,234/4,430`, with a `+` while the total may still grow.
+pub(super) fn counts(progress: &Progress) -> String {
+    format!(
+        "{}/{}{}",
+        number::count(progress.processed_items),
+        number::count(progress.total_items),
+        if progress.total_is_partial { "+" } else { "" }
+    )
+}
+
+/// Elapsed time, rates, estimated end; of a batch that does not run, its state and why.
+pub(super) fn pace(batch: &Batch, now: DateTime<FixedOffset>) -> String {
+    let progress = progress(batch);
+    let mut parts = Vec::new();
+    if batch.state() != State::Running {
+        parts.push(label::batch_state_with_cause(batch));
+    }
+    if let Some(elapsed) = batch
+        .start_time
+        .as_ref()
+        .and_then(time::instant)
+        .and_then(|start| (now.to_utc() - start).to_std().ok())
+    {
+        // Whole seconds: the tenths would only flicker.
+        let elapsed = std::time::Duration::from_secs(elapsed.as_secs());
+        parts.push(format!("{} elapsed", time::duration(elapsed).replace(".0s", "s")));
+    }
+    if batch.state() == State::Running {
+        parts.push(items_per_minute(&progress));
+        parts.push(format!("{} records/min", number::rate(progress.records_per_minute)));
+    }
+    parts.extend(eta(&progress, now));
+    parts.join(", ")
+}
+
+/// The keys being worked on.
+pub(super) fn current(batch: &Batch) -> Option<String> {
+    let keys = progress(batch).current_item_keys;
+    (!keys.is_empty()).then(|| format!("now: {}", keys.join(" ")))
+}
+
+/// The upstream that asked for less, if one did: `waiting: example.com held until 12:03:30 (429)`.
+pub(super) fn waiting(batch: &Batch, now: DateTime<FixedOffset>) -> Option<String> {
+    let progress = progress(batch);
+    let pressure = progress.host_pressure.iter().find(|pressure| pressure.cause() == Cause::PushedBack)?;
+    let held = match time::clock_time(pressure.held_until.as_ref(), now) {
+        Some(until) => format!("held until {until}"),
+        None => format!("slowed down to {} requests/s", number::rate(pressure.permitted_requests_per_second)),
+    };
+    Some(format!("waiting: {} {held} (429)", pressure.host))
+}
+
+/// Failures by reason, the most frequent first: `failed: 9 NOT_FOUND 404, 1 CODE_NOT_LISTED`.
+pub(super) fn failed(groups: &[FailureGroup]) -> Option<String> {
+    let parts: Vec<String> = groups
+        .iter()
+        .map(|group| {
+            let count = number::count(group.items);
+            match group.http_status {
+                0 => format!("{count} {}", group.reason),
+                status => format!("{count} {} {status}", group.reason),
+            }
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("failed: {}", parts.join(", ")))
+}
+
+/// A cut watch, and its innermost cause.
+pub(super) fn disconnected(error: &Error) -> String {
+    let why = innermost_cause(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("connection lost ({error}{why}), reconnecting; the batch goes on")
+}
+
+fn items_per_minute(progress: &Progress) -> String {
+    format!("{} items/min", number::rate(progress.items_per_minute))
+}
+
+fn eta(progress: &Progress, now: DateTime<FixedOffset>) -> Option<String> {
+    let time = time::clock_time(progress.estimated_completion_time.as_ref(), now)?;
+    Some(format!("ETA {time}"))
+}
+
+fn progress(batch: &Batch) -> Progress {
+    batch.progress.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use haul_proto::v1::{HostPressure, batch::PauseCause};
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    fn now() -> DateTime<FixedOffset> {
+        DateTime::parse_from_rfc3339("2026-02-28T12:03:04+09:00").unwrap()
+    }
+
+    fn in_seconds(seconds: i64) -> Timestamp {
+        Timestamp { seconds: now().timestamp() + seconds, nanos: 0 }
+    }
+
+    fn running() -> Batch {
+        Batch {
+            state: State::Running.into(),
+            start_time: Some(in_seconds(-83)),
+            progress: Some(Progress {
+                total_items: 4430,
+                processed_items: 1234,
+                failed_items: 3,
+                percentage: 27.85,
+                items_per_minute: 12_000.0,
+                records_per_minute: 24_000.0,
+                estimated_completion_time: Some(in_seconds(126)),
+                current_item_keys: vec!["1301".to_owned(), "1332".to_owned()],
+                host_pressure: vec![HostPressure {
+                    host: "example.com".to_owned(),
+                    cause: Cause::PushedBack.into(),
+                    held_until: Some(in_seconds(26)),
+                    ..HostPressure::default()
+                }],
+                ..Progress::default()
+            }),
+            ..Batch::default()
+        }
+    }
+
+    #[test]
+    fn a_running_batch() {
+        let batch = running();
+        assert_eq!(
+            plain(&batch, now()),
+            "12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, ETA 12:05:10"
+        );
+        assert_eq!(pace(&batch, now()), "1m 23s elapsed, 12,000 items/min, 24,000 records/min, ETA 12:05:10");
+        assert_eq!(current(&batch).unwrap(), "now: 1301 1332");
+        assert_eq!(waiting(&batch, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
+    }
+
+    #[test]
+    fn a_paused_batch_says_why() {
+        let mut batch = running();
+        batch.state = State::Paused.into();
+        batch.pause_cause = PauseCause::User.into();
+        batch.pause_reason = "USER_PAUSE".to_owned();
+        batch.pause_message = "lunch".to_owned();
+        batch.progress = None;
+        assert_eq!(plain(&batch, now()), "12:03:04 PAUSED, USER_PAUSE (lunch) 0/0 0.00%");
+        assert_eq!(pace(&batch, now()), "PAUSED, USER_PAUSE (lunch), 1m 23s elapsed");
+        assert_eq!(current(&batch), None);
+        assert_eq!(waiting(&batch, now()), None);
+    }
+
+    #[test]
+    fn failures_by_reason() {
+        let group = |reason: &str, http_status, items| FailureGroup {
+            reason: reason.to_owned(),
+            http_status,
+            items,
+            ..FailureGroup::default()
+        };
+        assert_eq!(
+            failed(&[group("NOT_FOUND", 404, 1009), group("CODE_NOT_LISTED", 0, 1)]).unwrap(),
+            "failed: 1,009 NOT_FOUND 404, 1 CODE_NOT_LISTED"
+        );
+        assert_eq!(failed(&[]), None);
+    }
+}

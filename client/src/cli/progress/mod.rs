@@ -1,0 +1,151 @@
+//! Live progress on standard error, to the end of a batch.
+//!
+//! ```text
+//!   watch ──────────┐
+//!   failures poll ──┼──▶ follow ──▶ display: bar (terminal), plain lines (elsewhere), nothing
+//!   tick ───────────┘
+//! ```
+//!
+//! Following never changes a batch: dropped, as on Ctrl-C, it leaves the batch running and the terminal clean.
+
+mod bar;
+mod failure;
+mod line;
+mod plain;
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::OptionFuture};
+use haul_proto::v1::{Batch, FailureGroup};
+use tokio::time::MissedTickBehavior;
+
+use self::{bar::Bar, failure::FailurePoll, plain::Plain};
+use crate::{Client, Error, WatchEvent, WatchOptions, cli::clock};
+
+/// How to show progress.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ProgressMode {
+    /// A bar on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    /// Plain lines.
+    Plain,
+    /// Nothing.
+    Quiet,
+}
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Watches a batch to its end, and shows how it goes on standard error. Returns the batch as it ended.
+///
+/// It may be dropped at any time. A caller that wants Ctrl-C to leave the batch running selects against it:
+///
+/// ```no_run
+/// use haul_client::cli::progress::{ProgressMode, follow};
+///
+/// # async fn demo(client: haul_client::Client) -> Result<(), haul_client::Error> {
+/// tokio::select! {
+///     batch = follow(&client, "nightly", ProgressMode::Auto) => drop(batch?),
+///     _ = tokio::signal::ctrl_c() => {}
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<Batch, Error> {
+    let mut display = Display::new(mode);
+    let mut failures = FailurePoll::new(mode);
+    let mut poll = None;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut events = client.watch(name, WatchOptions::default());
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(WatchEvent::Terminal(batch))) => {
+                    display.end(&batch);
+                    return Ok(batch);
+                }
+                Some(Ok(WatchEvent::Snapshot(batch) | WatchEvent::Update(batch))) => {
+                    failures.observe(&batch);
+                    display.batch(batch);
+                }
+                Some(Ok(WatchEvent::Reconnecting { attempt, error })) => display.disconnected(attempt, &error),
+                Some(Err(error)) => return Err(error),
+                None => return Err(client.malformed("WatchProgress", "a terminal event")),
+            },
+            Some(report) = OptionFuture::from(poll.as_mut()) => {
+                poll = None;
+                // Failures are a service to the reader; without a report the rest still is one.
+                if let Ok(report) = report {
+                    display.failures(report);
+                }
+            }
+            _ = tick.tick() => display.tick(),
+        }
+        if poll.is_none() && failures.is_due() {
+            failures.begin();
+            poll = Some(Box::pin(failure::groups(client, name)));
+        }
+    }
+}
+
+enum Display {
+    Bar(Box<Bar>),
+    Plain(Plain<io::Stderr>),
+    Quiet,
+}
+
+impl Display {
+    fn new(mode: ProgressMode) -> Self {
+        match mode {
+            ProgressMode::Quiet => Self::Quiet,
+            ProgressMode::Auto if io::stderr().is_terminal() => Self::Bar(Box::new(Bar::new())),
+            ProgressMode::Auto | ProgressMode::Plain => Self::Plain(Plain::new(io::stderr())),
+        }
+    }
+
+    fn batch(&mut self, batch: Batch) {
+        match self {
+            Self::Bar(bar) => bar.batch(batch, clock::now()),
+            Self::Plain(plain) => plain.batch(&batch, clock::now()),
+            Self::Quiet => {}
+        }
+    }
+
+    fn failures(&mut self, groups: Vec<FailureGroup>) {
+        match self {
+            Self::Bar(bar) => bar.failures(groups, clock::now()),
+            Self::Plain(plain) => plain.failures(&groups),
+            Self::Quiet => {}
+        }
+    }
+
+    fn disconnected(&mut self, attempt: u32, error: &Error) {
+        // A server that leaves in good order is back, or another is there, by the first try.
+        if attempt == 1 && error.reason() == Some("SERVER_DRAINING") {
+            return;
+        }
+        match self {
+            Self::Bar(bar) => bar.disconnected(error, clock::now()),
+            Self::Plain(plain) => plain.disconnected(error, clock::now()),
+            Self::Quiet => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Self::Bar(bar) = self {
+            bar.draw(clock::now());
+        }
+    }
+
+    fn end(&mut self, batch: &Batch) {
+        match self {
+            Self::Bar(bar) => bar.clear(),
+            Self::Plain(plain) => plain.batch(batch, clock::now()),
+            Self::Quiet => {}
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Progress where there is no terminal: a line now and then, and one on each change of state.
+
+use std::{io::Write, time::Duration};
+
+use chrono::{DateTime, FixedOffset};
+use haul_proto::v1::{Batch, FailureGroup};
+
+use super::line;
+use crate::Error;
+
+const INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) struct Plain<W> {
+    out: W,
+    state: Option<i32>,
+    written: Option<DateTime<FixedOffset>>,
+    failures: Option<String>,
+    disconnected: bool,
+}
+
+impl<W: Write> Plain<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, state: None, written: None, failures: None, disconnected: false }
+    }
+
+    pub(super) fn batch(&mut self, batch: &Batch, now: DateTime<FixedOffset>) {
+        self.disconnected = false;
+        let changed = self.state.replace(batch.state) != Some(batch.state);
+        let due =
+            self.written.is_none_or(|written| (now - written).to_std().is_ok_and(|age| age >= INTERVAL));
+        if !changed && !due {
+            return;
+        }
+        self.written = Some(now);
+        self.write(&line::plain(batch, now));
+        if let Some(waiting) = line::waiting(batch, now) {
+            self.write(&stamped(now, &waiting));
+        }
+        if let Some(failures) = self.failures.take() {
+            self.write(&stamped(now, &failures));
+        }
+    }
+
+    /// Told with the next line: failures alone are no reason for one.
+    pub(super) fn failures(&mut self, groups: &[FailureGroup]) {
+        self.failures = line::failed(groups);
+    }
+
+    pub(super) fn disconnected(&mut self, error: &Error, now: DateTime<FixedOffset>) {
+        if !std::mem::replace(&mut self.disconnected, true) {
+            self.write(&stamped(now, &line::disconnected(error)));
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        // Whoever closed standard error does not want to read this; the batch is none the worse.
+        let _ = writeln!(self.out, "{line}");
+    }
+}
+
+fn stamped(now: DateTime<FixedOffset>, text: &str) -> String {
+    format!("{} {text}", now.format("%H:%M:%S"))
+}
+
+#[cfg(test)]
+mod tests {
+    use haul_proto::v1::batch::State;
+
+    use super::*;
+
+    #[test]
+    fn lines_come_every_five_seconds_and_on_changes_of_state() {
+        let start = DateTime::parse_from_rfc3339("2026-02-28T12:00:00Z").unwrap();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let batch = |state: State| Batch { state: state.into(), ..Batch::default() };
+        let error =
+            Error::NoAnswer { server: "http://127.0.0.1:50051".to_owned(), after: Duration::from_secs(45) };
+        let mut plain = Plain::new(Vec::new());
+        plain.batch(&batch(State::Queued), at(0));
+        plain.batch(&batch(State::Queued), at(4));
+        plain.batch(&batch(State::Running), at(4));
+        plain.batch(&batch(State::Running), at(8));
+        plain.disconnected(&error, at(8));
+        plain.disconnected(&error, at(9));
+        plain.batch(&batch(State::Running), at(10));
+        plain.disconnected(&error, at(11));
+        assert_eq!(
+            String::from_utf8(plain.out).unwrap(),
+            "\
+12:00:00 QUEUED 0/0 0.00%
+12:00:04 RUNNING 0/0 0.00% 0 items/min
+12:00:08 connection lost (no answer from http://127.0.0.1:50051 within 45s), reconnecting; the batch goes on
+12:00:10 RUNNING 0/0 0.00% 0 items/min
+12:00:11 connection lost (no answer from http://127.0.0.1:50051 within 45s), reconnecting; the batch goes on
+"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! The report for people: what a batch came to, how fast, and what failed.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use haul_proto::v1::{Batch, FailureGroup, Progress, Report};
+
+use crate::cli::{
+    label, number,
+    output::{Align, Table},
+    time,
+};
+
+/// Writes the report of `batch`. Of a live batch the figures are as they stand, and it says so.
+pub fn render(batch: &Batch, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let progress = report.progress.clone().unwrap_or_default();
+    writeln!(out, "{}  {}", batch.name, label::batch_state_with_cause(batch))?;
+    if !report.r#final {
+        writeln!(out, "Not over yet: the figures are as they stand.")?;
+    }
+    writeln!(out)?;
+    let mut table = Table::headless(&[Align::Left, Align::Left]);
+    for (name, value) in [
+        ("Items", items(&progress)),
+        ("Records", records(&progress, report)),
+        ("Time", times(report)),
+        ("Speed", speed(&progress, report)),
+        ("Requests", requests(&progress, report)),
+    ] {
+        table.row([name.to_owned(), value]);
+    }
+    table.write(0, None, out)?;
+    if !report.failures.is_empty() {
+        writeln!(out, "\nFailed items")?;
+        failures(&report.failures, out)?;
+    }
+    Ok(())
+}
+
+fn items(progress: &Progress) -> String {
+    let done = format!(
+        "{} of {} done ({})",
+        number::count(progress.processed_items),
+        number::count(progress.total_items),
+        number::percentage(progress.percentage)
+    );
+    let outcomes = number::tally(&[
+        (progress.succeeded_items, "succeeded"),
+        (progress.failed_items, "failed"),
+        (progress.skipped_items, "skipped"),
+        (progress.canceled_items, "canceled"),
+    ]);
+    if outcomes.is_empty() { done } else { format!("{done}: {outcomes}") }
+}
+
+fn records(progress: &Progress, report: &Report) -> String {
+    format!(
+        "{} written, {} of them changed; {} received",
+        number::count(progress.records_written),
+        number::count(report.records_changed),
+        number::bytes(progress.bytes_received)
+    )
+}
+
+fn times(report: &Report) -> String {
+    format!(
+        "{} active, {} paused; {} is the shortest the permitted rate allows",
+        time::wire_duration(report.active_duration),
+        time::wire_duration(report.paused_duration),
+        time::wire_duration(report.floor_duration)
+    )
+}
+
+fn speed(progress: &Progress, report: &Report) -> String {
+    let minutes = report
+        .active_duration
+        .and_then(|active| Duration::try_from(active).ok())
+        .map_or(0.0, |active| active.as_secs_f64() / 60.0);
+    let per_minute = |count: i64| {
+        if minutes > 0.0 { number::rate(count as f64 / minutes) } else { "-".to_owned() }
+    };
+    format!(
+        "{} items/min, {} records/min",
+        per_minute(progress.processed_items - progress.canceled_items),
+        per_minute(progress.records_written)
+    )
+}
+
+fn requests(progress: &Progress, report: &Report) -> String {
+    let taken_over = match report.lost_leases {
+        0 => String::new(),
+        lost => format!(", {} taken over", number::plural(lost, "lease", "leases")),
+    };
+    format!(
+        "{} sent, {} repeated{taken_over}",
+        number::count(report.requests_sent),
+        number::plural(progress.retried_attempts, "attempt", "attempts")
+    )
+}
+
+fn failures(groups: &[FailureGroup], out: &mut impl Write) -> io::Result<()> {
+    let mut table = Table::new(&[
+        ("ITEMS", Align::Right),
+        ("CLASS", Align::Left),
+        ("REASON", Align::Left),
+        ("STATUS", Align::Right),
+        ("KEYS", Align::Left),
+    ]);
+    for group in groups {
+        let more = if group.items > group.sample_keys.len() as i64 { " ..." } else { "" };
+        table.row([
+            number::count(group.items),
+            label::failure_class(group.failure_class),
+            group.reason.clone(),
+            match group.http_status {
+                0 => "-".to_owned(),
+                status => status.to_string(),
+            },
+            group.sample_keys.join(" ") + more,
+        ]);
+    }
+    table.write(2, None, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use haul_proto::v1::{FailureClass, batch::State};
+
+    use super::*;
+
+    fn seconds(seconds: i64) -> prost_types::Duration {
+        prost_types::Duration { seconds, nanos: 0 }
+    }
+
+    fn text(batch: &Batch, report: &Report) -> String {
+        let mut out = Vec::new();
+        render(batch, report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_batch_with_failures() {
+        let batch = Batch {
+            name: "batches/nightly".to_owned(),
+            state: State::Completed.into(),
+            end_reason: "ALL_ITEMS_FINAL".to_owned(),
+            ..Batch::default()
+        };
+        let group = |reason: &str, status, items, keys: &[&str]| FailureGroup {
+            failure_class: FailureClass::Permanent.into(),
+            reason: reason.to_owned(),
+            http_status: status,
+            items,
+            sample_keys: keys.iter().map(|&key| key.to_owned()).collect(),
+        };
+        let report = Report {
+            r#final: true,
+            progress: Some(Progress {
+                total_items: 4430,
+                processed_items: 4430,
+                succeeded_items: 4420,
+                failed_items: 10,
+                percentage: 100.0,
+                records_written: 1_085_000,
+                retried_attempts: 61,
+                bytes_received: 5 << 20,
+                ..Progress::default()
+            }),
+            failures: vec![
+                group("NOT_FOUND", 404, 9, &["1301", "1332"]),
+                group("CODE_NOT_LISTED", 0, 1, &["9999"]),
+            ],
+            active_duration: Some(seconds(1330)),
+            paused_duration: Some(seconds(0)),
+            floor_duration: Some(seconds(886)),
+            requests_sent: 4491,
+            records_changed: 12,
+            ..Report::default()
+        };
+        assert_eq!(
+            text(&batch, &report),
+            "\
+batches/nightly  COMPLETED, ALL_ITEMS_FINAL
+
+Items     4,430 of 4,430 done (100.00%): 4,420 succeeded, 10 failed
+Records   1,085,000 written, 12 of them changed; 5.0 MiB received
+Time      22m 10s active, 0s paused; 14m 46s is the shortest the permitted rate allows
+Speed     200 items/min, 48,947 records/min
+Requests  4,491 sent, 61 attempts repeated
+
+Failed items
+  ITEMS  CLASS      REASON           STATUS  KEYS
+      9  PERMANENT  NOT_FOUND           404  1301 1332 ...
+      1  PERMANENT  CODE_NOT_LISTED       -  9999
+"
+        );
+    }
+
+    #[test]
+    fn a_live_batch_is_said_to_be_one() {
+        let batch =
+            Batch { name: "batches/nightly".to_owned(), state: State::Queued.into(), ..Batch::default() };
+        assert_eq!(
+            text(&batch, &Report::default()),
+            "\
+batches/nightly  QUEUED
+Not over yet: the figures are as they stand.
+
+Items     0 of 0 done (0.00%)
+Records   0 written, 0 of them changed; 0 B received
+Time      - active, - paused; - is the shortest the permitted rate allows
+Speed     - items/min, - records/min
+Requests  0 sent, 0 attempts repeated
+"
+        );
+    }
+}

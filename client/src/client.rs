@@ -1,0 +1,204 @@
+//! The client: one method per RPC, each with its deadline.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures::Stream;
+use haul_proto::v1::{self, haul_service_client::HaulServiceClient};
+use tonic::{Request, Response, Status, transport::Channel};
+use uuid::Uuid;
+
+use crate::{
+    ClientOptions, Error, WatchEvent, WatchOptions, batch_name, channel, page,
+    retry::{self, Throttle},
+    watch,
+};
+
+pub(crate) type Stub = HaulServiceClient<Channel>;
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const UNARY_DEADLINE: Duration = Duration::from_secs(10);
+const REPORT_DEADLINE: Duration = Duration::from_mins(1);
+
+/// A connection to a server. Clones share it.
+///
+/// Every call has a deadline, and is repeated up to three times while the server is unavailable; batches go by id or
+/// by full name.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    stub: Stub,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: String,
+    options: ClientOptions,
+    throttle: Throttle,
+}
+
+impl Client {
+    /// Connects to `http://host:port`; the scheme and, without scheme, the port may be left out.
+    ///
+    /// ```no_run
+    /// # async fn demo() -> Result<(), haul_client::Error> {
+    /// let client = haul_client::Client::connect("127.0.0.1:50051").await?;
+    /// let batch = client.get_batch("nightly").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect(server: &str) -> Result<Self, Error> {
+        Self::connect_with(server, ClientOptions::default()).await
+    }
+
+    /// [`connect`](Self::connect) with bounds of the caller's.
+    pub async fn connect_with(server: &str, options: ClientOptions) -> Result<Self, Error> {
+        let channel = channel::connect(server, &options).await?;
+        Ok(Self {
+            shared: Arc::new(Shared { server: server.to_owned(), options, throttle: Throttle::new() }),
+            stub: HaulServiceClient::new(channel)
+                .max_decoding_message_size(channel::MESSAGE_MAX_BYTES)
+                .max_encoding_message_size(channel::MESSAGE_MAX_BYTES),
+        })
+    }
+
+    /// The address that was connected to, as it was given.
+    pub fn server(&self) -> &str {
+        &self.shared.server
+    }
+
+    /// Starts a batch. An empty `request_id` is filled in, so that the call may be repeated without a second batch.
+    ///
+    /// ```no_run
+    /// use haul_client::v1::{BatchSpec, StartBatchRequest};
+    ///
+    /// # async fn demo(client: haul_client::Client, spec: BatchSpec) -> Result<(), haul_client::Error> {
+    /// let request = StartBatchRequest { spec: Some(spec), ..StartBatchRequest::default() };
+    /// let started = client.start_batch(request).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn start_batch(
+        &self,
+        mut request: v1::StartBatchRequest,
+    ) -> Result<v1::StartBatchResponse, Error> {
+        if request.request_id.is_empty() {
+            request.request_id = Uuid::now_v7().to_string();
+        }
+        self.call(START_DEADLINE, request, |mut stub, request| async move { stub.start_batch(request).await })
+            .await
+    }
+
+    /// Pauses a batch. `reason` is for people, and may be empty.
+    pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
+        let request = v1::PauseRequest { name: batch_name(name), reason: reason.to_owned() };
+        self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.pause(request).await }).await
+    }
+
+    /// Lets a paused batch go on. `reason` is for the server's log, and may be empty.
+    pub async fn resume(&self, name: &str, reason: &str) -> Result<v1::ResumeResponse, Error> {
+        let request = v1::ResumeRequest { name: batch_name(name), reason: reason.to_owned() };
+        self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.resume(request).await })
+            .await
+    }
+
+    /// Ends a batch for good. `reason` is for people, and may be empty.
+    pub async fn stop(&self, name: &str, reason: &str) -> Result<v1::StopResponse, Error> {
+        let request = v1::StopRequest { name: batch_name(name), reason: reason.to_owned() };
+        self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.stop(request).await }).await
+    }
+
+    /// Reads one batch, its spec included.
+    pub async fn get_batch(&self, name: &str) -> Result<v1::Batch, Error> {
+        let request = v1::GetBatchRequest { name: batch_name(name), view: v1::BatchView::Full.into() };
+        self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.get_batch(request).await })
+            .await?
+            .batch
+            .ok_or_else(|| self.malformed("GetBatch", "a batch"))
+    }
+
+    /// Reads the newest batches, at most `limit`, newest first.
+    pub async fn list_batches(&self, limit: usize) -> Result<Vec<v1::Batch>, Error> {
+        page::batches(self, limit).await
+    }
+
+    /// Reads the items of a batch, by index, page after page as they are asked for.
+    pub fn items(&self, name: &str) -> impl Stream<Item = Result<v1::Item, Error>> + Send + Unpin + use<> {
+        page::items(self.clone(), batch_name(name))
+    }
+
+    /// Sums a batch up; of a live one, as it stands.
+    pub async fn get_report(&self, name: &str) -> Result<v1::Report, Error> {
+        let request = v1::GetReportRequest { name: batch_name(name) };
+        self.call(REPORT_DEADLINE, request, |mut stub, request| async move { stub.get_report(request).await })
+            .await?
+            .report
+            .ok_or_else(|| self.malformed("GetReport", "a report"))
+    }
+
+    /// Watches a batch until its end, through restarts of the server.
+    ///
+    /// Revisions only grow; after [`WatchEvent::Terminal`] the stream ends. An error is final: the server refused.
+    pub fn watch(
+        &self,
+        name: &str,
+        options: WatchOptions,
+    ) -> impl Stream<Item = Result<WatchEvent, Error>> + Send + Unpin + use<> {
+        watch::watch(self.clone(), batch_name(name), options)
+    }
+
+    pub(crate) async fn list_page(
+        &self,
+        request: v1::ListBatchesRequest,
+    ) -> Result<v1::ListBatchesResponse, Error> {
+        self.call(
+            UNARY_DEADLINE,
+            request,
+            |mut stub, request| async move { stub.list_batches(request).await },
+        )
+        .await
+    }
+
+    pub(crate) async fn item_page(
+        &self,
+        request: v1::ListItemsRequest,
+    ) -> Result<v1::ListItemsResponse, Error> {
+        self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.list_items(request).await })
+            .await
+    }
+
+    pub(crate) fn stub(&self) -> Stub {
+        self.stub.clone()
+    }
+
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.shared.options
+    }
+
+    pub(crate) fn malformed(&self, rpc: &'static str, missing: &'static str) -> Error {
+        Error::Malformed { server: self.shared.server.clone(), rpc, missing }
+    }
+
+    /// One repeatable call. The deadline goes to the server too, so that it does not work for nobody.
+    async fn call<M, R, F, Fut>(&self, deadline: Duration, message: M, rpc: F) -> Result<R, Error>
+    where
+        M: Clone,
+        F: Fn(Stub, Request<M>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
+        let Shared { server, options, throttle } = self.shared.as_ref();
+        retry::repeat(options, throttle, deadline, |left| {
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            let answer = rpc(self.stub(), request);
+            async move {
+                // tonic's own limit ends with the headers of the answer.
+                match tokio::time::timeout(left, answer).await {
+                    Ok(Ok(answer)) => Ok(answer.into_inner()),
+                    Ok(Err(status)) => Err(Error::from_status(server, deadline, status)),
+                    Err(_) => Err(Error::NoAnswer { server: server.clone(), after: deadline }),
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,106 @@
+//! The `haul` command as a shell sees it: output, errors, exit status.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod scripted;
+
+use std::process::{Output, Stdio};
+
+use haul_proto::v1::{Batch, Progress, Report, batch::State, watch_progress_response::Event};
+use scripted::{Scripted, Step};
+use tokio::{io::AsyncWriteExt, process::Command};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+async fn haul(server: &str, arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_haul"))
+        .args(arguments)
+        .env("HAUL_SERVER", server)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that reads no input may be gone already.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let Output { status, stdout, stderr } = child.wait_with_output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn batch(state: State, failed_items: i64) -> Batch {
+    Batch {
+        name: "batches/nightly".to_owned(),
+        state: state.into(),
+        progress: Some(Progress { failed_items, ..Progress::default() }),
+        ..Batch::default()
+    }
+}
+
+#[tokio::test]
+async fn start_prints_the_name() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(State::Running, 0))]);
+    let spec = "jpxListing: {segments: [PRIME]}\nyahooChart: {}\n";
+    let (status, out, err) = haul(&server.url(), &["start", "-f", "-", "--id", "nightly"], spec).await;
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "batches/nightly\n", ""));
+    assert_eq!(server.started()[0].batch_id, "nightly");
+}
+
+#[tokio::test]
+async fn a_watched_batch_gives_its_exit_status() {
+    for (state, failed_items, expected) in
+        [(State::Completed, 0, 0), (State::Completed, 2, 3), (State::Stopped, 0, 4)]
+    {
+        let server = Scripted::start().await;
+        server.stream([Step::Send(Event::Terminal(batch(state, failed_items)))]);
+        server.report(Report { name: "batches/nightly".to_owned(), r#final: true, ..Report::default() });
+        let (status, out, err) = haul(&server.url(), &["-o", "json", "watch", "nightly"], "").await;
+        assert_eq!(status, expected, "{err}");
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(document["batch"]["state"], format!("STATE_{state:?}").to_uppercase());
+        assert_eq!(document["report"]["final"], true);
+        assert!(err.contains(&format!("{state:?}").to_uppercase()), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_can_be_waited_for() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(State::Pausing, 0))]);
+    let (status, out, _) = haul(&server.url(), &["pause", "nightly"], "").await;
+    assert_eq!((status, out.as_str()), (0, "batches/nightly  PAUSING; 3 items in flight\n"));
+
+    let at = |revision, state| Step::Send(Event::Update(Batch { revision, ..batch(state, 0) }));
+    server.stream([at(1, State::Pausing), at(2, State::Paused), Step::Hang]);
+    let (status, out, _) = haul(&server.url(), &["pause", "nightly", "--wait"], "").await;
+    assert_eq!((status, out.as_str()), (0, "batches/nightly  PAUSED\n"));
+}
+
+#[tokio::test]
+async fn refusals_and_wrong_specs() {
+    let server = Scripted::start().await;
+    let details = ErrorDetails::with_error_info("BATCH_NOT_FOUND", "haul.v1", []);
+    let status = Status::with_error_details(Code::NotFound, "no batch batches/nightly", details);
+    server.batches([Err(status)]);
+    let (status, out, err) = haul(&server.url(), &["get", "nightly"], "").await;
+    assert_eq!(
+        (status, out.as_str(), err.as_str()),
+        (1, "", "haul: no batch batches/nightly\n  `haul list` shows the batches there are\n")
+    );
+
+    let (status, _, err) = haul(&server.url(), &["start", "-f", "-"], "fetch: {wrokers: 1}").await;
+    assert_eq!(status, 2);
+    assert_eq!(err, "haul: standard input:1: spec.fetch.wrokers: unknown field; did you mean \"workers\"?\n");
+    let (status, ..) = haul(&server.url(), &["get"], "").await;
+    assert_eq!(status, 2);
+}
+
+#[tokio::test]
+async fn an_unreachable_server() {
+    let (status, out, err) = haul("http://127.0.0.1:1", &["list"], "").await;
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.starts_with("haul: cannot reach http://127.0.0.1:1: Connection refused"), "{err}");
+    assert!(err.contains("start a server with `hauld serve`"), "{err}");
+}

@@ -1,0 +1,143 @@
+//! What commands print, as a person and as a program sees it.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use chrono::{DateTime, FixedOffset};
+use haul_client::cli::output::{Format, Output};
+use haul_proto::v1::{
+    Batch, BatchSpec, Item, ItemError, ItemResult, ItemSpec, JpxListing, Progress, batch, batch_spec::Source,
+    item,
+};
+use prost_types::Timestamp;
+
+fn now() -> DateTime<FixedOffset> {
+    DateTime::parse_from_rfc3339("2026-02-28T12:00:00+09:00").unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp { seconds: now().timestamp() - seconds, nanos: 0 }
+}
+
+fn nightly() -> Batch {
+    Batch {
+        name: "batches/nightly".to_owned(),
+        state: batch::State::Paused.into(),
+        pause_reason: "USER_PAUSE".to_owned(),
+        pause_message: "lunch".to_owned(),
+        revision: 1234,
+        spec: Some(BatchSpec {
+            display_name: "Every night".to_owned(),
+            source: Some(Source::JpxListing(JpxListing {
+                list_date: "2026-01-31".to_owned(),
+                ..JpxListing::default()
+            })),
+            ..BatchSpec::default()
+        }),
+        progress: Some(Progress {
+            total_items: 4430,
+            processed_items: 1234,
+            succeeded_items: 1231,
+            failed_items: 3,
+            pending_items: 3196,
+            percentage: 27.85,
+            records_written: 302_000,
+            ..Progress::default()
+        }),
+        create_time: Some(ago(90)),
+        start_time: Some(ago(83)),
+        ..Batch::default()
+    }
+}
+
+fn printed(format: Format, print: impl Fn(&Output, &mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    print(&Output::fixed(format, 80, now()), &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn one_batch() {
+    assert_eq!(
+        printed(Format::Table, |output, out| output.batch(&nightly(), out).unwrap()),
+        "\
+Name      batches/nightly
+Title     Every night
+State     PAUSED, USER_PAUSE (lunch)
+Source    JPX listing of 2026-01-31
+Progress  1,234 of 4,430, 27.85%
+Done      1,231 succeeded, 3 failed
+Open      3,196 pending
+Records   302,000 written
+Created   2026-02-28 11:58:30 +09:00
+Started   2026-02-28 11:58:37 +09:00
+Revision  1,234
+"
+    );
+}
+
+#[test]
+fn many_batches_fit_80_columns() {
+    let other = Batch {
+        name: "batches/01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
+        state: batch::State::Completed.into(),
+        progress: Some(Progress { total_items: 1_234_567, percentage: 100.0, ..Progress::default() }),
+        create_time: Some(ago(200_000)),
+        ..Batch::default()
+    };
+    let text = printed(Format::Table, |output, out| {
+        output.batches(&[nightly(), other.clone()], out).unwrap();
+    });
+    assert_eq!(
+        text,
+        "\
+BATCH                                 STATE         DONE      ITEMS  FAILED  AGE
+nightly                               PAUSED      27.85%      4,430       3   1m
+01890a5d-ac96-774b-bcce-b302099a8057  COMPLETED  100.00%  1,234,567       0   2d
+"
+    );
+}
+
+#[test]
+fn items() {
+    let item = |index, key: &str, state: item::State| Item {
+        index,
+        spec: Some(ItemSpec { key: key.to_owned(), columns: None }),
+        state: state.into(),
+        ..Item::default()
+    };
+    let done = Item {
+        attempt_count: 1,
+        records_written: 245,
+        result: Some(ItemResult { http_status: 200, size_bytes: 25_600, ..ItemResult::default() }),
+        ..item(0, "1301", item::State::Succeeded)
+    };
+    let failed = Item {
+        attempt_count: 4,
+        error: Some(ItemError { reason: "HTTP_STATUS".to_owned(), http_status: 500, ..ItemError::default() }),
+        ..item(1, "1332", item::State::Failed)
+    };
+    let open = item(2, "1333", item::State::Pending);
+    assert_eq!(
+        printed(Format::Table, |output, out| output
+            .items(&[done.clone(), failed.clone(), open.clone()], out)
+            .unwrap()),
+        "\
+INDEX  KEY   STATE      ATTEMPTS  RECORDS  OUTCOME
+    0  1301  SUCCEEDED         1      245  200 25.0 KiB
+    1  1332  FAILED            4        0  HTTP_STATUS 500
+    2  1333  PENDING           0        0
+"
+    );
+}
+
+#[test]
+fn documents_are_canonical() {
+    let batch = Batch { name: "batches/nightly".to_owned(), revision: 7, ..Batch::default() };
+    assert_eq!(
+        printed(Format::Json, |output, out| output.batches(std::slice::from_ref(&batch), out).unwrap()),
+        "{\n  \"batches\": [\n    {\n      \"name\": \"batches/nightly\",\n      \"revision\": \"7\"\n    }\n  ]\n}\n"
+    );
+    assert_eq!(
+        printed(Format::Yaml, |output, out| output.batch(&batch, out).unwrap()),
+        "name: batches/nightly\nrevision: '7'\n"
+    );
+}
