@@ -1,4 +1,16 @@
 //! hauld: bulk fetches from rate-limited APIs as a service. ARCHITECTURE.md has the map.
 
+pub mod api;
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod connector;
+pub mod control;
 pub mod domain;
+pub mod engine;
+pub mod fetch;
+pub mod progress;
+pub mod shutdown;
+pub mod source;
 pub mod store;
+pub mod telemetry;

@@ -1,2 +1,5 @@
-//! hauld
-fn main() {}
+//! hauld: see `hauld --help`.
+
+fn main() -> std::process::ExitCode {
+    haul_server::app::main()
+}

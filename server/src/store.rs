@@ -61,7 +61,7 @@ pub trait Store: Send + Sync + 'static {
         until: DateTime<Utc>,
     ) -> Result<Option<SourceLease>, StoreError>;
     /// Stores what was read under that lease.
-    async fn expand(&self, page: SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError>;
+    async fn expand(&self, page: &SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError>;
 
     /// Leases one slice of a RUNNING batch: one whose lease expired, else a parked one whose time has come, else the
     /// next fresh one.

@@ -203,7 +203,7 @@ impl Store for SqliteStore {
         source::claim(self, batch, node, now, until).await
     }
 
-    async fn expand(&self, page: SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError> {
+    async fn expand(&self, page: &SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError> {
         source::expand(self, page, now).await
     }
 

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, error, item, ms, record, transition};

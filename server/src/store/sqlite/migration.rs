@@ -24,7 +24,7 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 });
 
 /// The schema that this program knows.
-pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// What a store's schema is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

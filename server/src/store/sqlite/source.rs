@@ -41,11 +41,11 @@ pub(super) async fn claim(
 
 pub(super) async fn expand(
     store: &SqliteStore,
-    page: SourcePage,
+    page: &SourcePage,
     now: DateTime<Utc>,
 ) -> Result<Expanded, StoreError> {
     let mut tx = store.begin().await?;
-    let over = expand_in(&mut tx, &page, now).await.map_err(error::store)?;
+    let over = expand_in(&mut tx, page, now).await.map_err(error::store)?;
     let admitted = transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     let batch = store.load(&mut tx, page.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;

@@ -1,0 +1,14 @@
+//! The gRPC door: messages in, domain, messages out. Handlers convert, call, convert.
+
+mod batch;
+mod item;
+mod page;
+mod report;
+mod service;
+mod spec;
+mod status;
+mod time;
+mod watch;
+
+pub use service::Service;
+pub use spec::Defaults;

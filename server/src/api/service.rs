@@ -1,0 +1,229 @@
+//! HaulService.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use haul_proto::v1::{self, BatchView, haul_service_server::HaulService};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{
+    batch::batch,
+    item::item,
+    page,
+    report::report,
+    spec::{self, Defaults},
+    status::{ApiError, Violation},
+    watch,
+};
+use crate::{
+    clock,
+    control::{Control, Start},
+    domain::{
+        batch::Command,
+        id::{BatchId, BatchSeq},
+        text::MESSAGE_BYTES_MAX,
+    },
+};
+
+const BATCHES_DEFAULT: usize = 50;
+const BATCHES_MAX: usize = 1_000;
+const ITEMS_DEFAULT: usize = 100;
+const ITEMS_MAX: usize = 5_000;
+/// A page ends early at this size, well below the 4 MiB that a message may have.
+const PAGE_BYTES_MAX: usize = 2 << 20;
+
+/// The gRPC service over the use cases.
+#[derive(Clone)]
+pub struct Service {
+    control: Control,
+    defaults: Defaults,
+    draining: CancellationToken,
+}
+
+impl Service {
+    /// A service whose streams end when `draining` is canceled.
+    pub fn new(control: Control, defaults: Defaults, draining: CancellationToken) -> Self {
+        Self { control, defaults, draining }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl HaulService for Service {
+    async fn start_batch(&self, request: Request<v1::StartBatchRequest>) -> Answer<v1::StartBatchResponse> {
+        let request = request.into_inner();
+        let sha256 = Sha256::digest(request.encode_to_vec()).into();
+        let start = start(request, sha256, &self.defaults)?;
+        let started = self.control.start(start).await.map_err(ApiError::from)?;
+        let outcome = if started.replayed {
+            v1::start_batch_response::Outcome::Replayed
+        } else {
+            v1::start_batch_response::Outcome::Started
+        };
+        let batch = Some(batch(&started.snapshot, BatchView::Full));
+        Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into() }))
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
+        let v1::PauseRequest { name, reason } = request.into_inner();
+        let (batch, in_flight_items) = self.command(&name, Command::Pause { reason: bounded(reason)? }).await?;
+        Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::ResumeResponse> {
+        let v1::ResumeRequest { name, reason } = request.into_inner();
+        let reason = bounded(reason)?;
+        let (batch, _) = self.command(&name, Command::Resume).await?;
+        tracing::info!(batch_id = name, reason, "resumed");
+        Ok(Response::new(v1::ResumeResponse { batch: Some(batch) }))
+    }
+
+    async fn stop(&self, request: Request<v1::StopRequest>) -> Answer<v1::StopResponse> {
+        let v1::StopRequest { name, reason } = request.into_inner();
+        let (batch, in_flight_items) = self.command(&name, Command::Stop { reason: bounded(reason)? }).await?;
+        Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
+    }
+
+    type WatchProgressStream = Pin<Box<dyn Stream<Item = Result<v1::WatchProgressResponse, Status>> + Send>>;
+
+    async fn watch_progress(
+        &self,
+        request: Request<v1::WatchProgressRequest>,
+    ) -> Answer<Self::WatchProgressStream> {
+        let request = request.into_inner();
+        let Some(v1::watch_progress_request::Target::Name(name)) = &request.target else {
+            return Err(invalid("name", "is required").into());
+        };
+        let id = batch_id("name", name)?;
+        let options = watch::options(&request, &id)?;
+        let view = view(request.view, BatchView::Basic)?;
+        let events =
+            self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
+        Ok(Response::new(Box::pin(watch::responses(events, view))))
+    }
+
+    async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
+        let v1::GetBatchRequest { name, view: asked } = request.into_inner();
+        let (id, view) = (batch_id("name", &name)?, view(asked, BatchView::Full)?);
+        let snapshot = self.control.batch(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(v1::GetBatchResponse { batch: Some(batch(&snapshot, view)) }))
+    }
+
+    async fn list_batches(&self, request: Request<v1::ListBatchesRequest>) -> Answer<v1::ListBatchesResponse> {
+        let v1::ListBatchesRequest { page_size, page_token, view: asked } = request.into_inner();
+        let size = page::size(page_size, BATCHES_DEFAULT, BATCHES_MAX)?;
+        let view = view(asked, BatchView::Basic)?;
+        let arguments = format!("batches/{view:?}");
+        let before = page::position(&arguments, &page_token)?.map(BatchSeq);
+        let snapshots = self.control.list(before, size).await.map_err(ApiError::from)?;
+        let full = snapshots.len() == size;
+        let seqs: Vec<BatchSeq> = snapshots.iter().map(|snapshot| snapshot.batch.seq).collect();
+        let (batches, cut) = within_bytes(snapshots.iter().map(|snapshot| batch(snapshot, view)));
+        let last = seqs.get(batches.len().wrapping_sub(1)).filter(|_| full || cut);
+        let next_page_token = last.map(|seq| page::token(&arguments, seq.0)).unwrap_or_default();
+        Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
+    }
+
+    async fn list_items(&self, request: Request<v1::ListItemsRequest>) -> Answer<v1::ListItemsResponse> {
+        let v1::ListItemsRequest { parent, page_size, page_token } = request.into_inner();
+        let id = batch_id("parent", &parent)?;
+        let size = page::size(page_size, ITEMS_DEFAULT, ITEMS_MAX)?;
+        let arguments = format!("items/{parent}");
+        let from = page::position(&arguments, &page_token)?.unwrap_or(0);
+        let items = self.control.items(&id, from, size).await.map_err(ApiError::from)?;
+        let full = items.len() == size;
+        let (items, cut) = within_bytes(items.into_iter().map(item));
+        let last = items.last().filter(|_| full || cut);
+        let next_page_token = last.map(|item| page::token(&arguments, item.index + 1)).unwrap_or_default();
+        Ok(Response::new(v1::ListItemsResponse { items, next_page_token }))
+    }
+
+    async fn get_report(&self, request: Request<v1::GetReportRequest>) -> Answer<v1::GetReportResponse> {
+        let id = batch_id("name", &request.into_inner().name)?;
+        let found = self.control.report(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(v1::GetReportResponse { report: Some(report(found)) }))
+    }
+}
+
+impl Service {
+    async fn command(&self, name: &str, command: Command) -> Result<(v1::Batch, i64), Status> {
+        let id = batch_id("name", name)?;
+        let commanded = self.control.command(&id, &command).await.map_err(ApiError::from)?;
+        let snapshot = commanded.snapshot;
+        Ok((batch(&snapshot, BatchView::Basic), snapshot.in_flight))
+    }
+}
+
+fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
+    let v1::StartBatchRequest { batch_id, spec, request_id } = request;
+    let mut faults = Vec::new();
+    let id = match batch_id.as_str() {
+        "" => None,
+        chosen => {
+            let id = BatchId::chosen(chosen);
+            if id.is_none() {
+                faults.push(Violation::new("batch_id", format!("{chosen:?} is not {}", BatchId::PATTERN)));
+            }
+            id
+        }
+    };
+    let request = match request_id.as_str() {
+        "" => None,
+        text if uuid::Uuid::try_parse(text).is_ok() => Some((text.to_ascii_lowercase(), sha256)),
+        text => {
+            faults.push(Violation::new("request_id", format!("{text:?} is no UUID")));
+            None
+        }
+    };
+    match spec::parse(spec, defaults, clock::now()) {
+        Ok((spec, items)) if faults.is_empty() => Ok(Start { id, spec, items, request }),
+        Ok(_) => Err(ApiError::Invalid(faults)),
+        Err(ApiError::Invalid(more)) => {
+            faults.extend(more);
+            Err(ApiError::Invalid(faults))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
+    ApiError::Invalid(vec![Violation::new(field, problem)])
+}
+
+fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
+    BatchId::from_name(name)
+        .ok_or_else(|| invalid(field, format!("{name:?} is not batches/{{batch}}, {{batch}} being {}", BatchId::PATTERN)))
+}
+
+fn view(asked: i32, default: BatchView) -> Result<BatchView, ApiError> {
+    match BatchView::try_from(asked) {
+        Ok(BatchView::Unspecified) => Ok(default),
+        Ok(view) => Ok(view),
+        Err(_) => Err(invalid("view", format!("{asked} is no view"))),
+    }
+}
+
+fn bounded(reason: String) -> Result<String, ApiError> {
+    if reason.len() <= MESSAGE_BYTES_MAX {
+        return Ok(reason);
+    }
+    Err(invalid("reason", format!("has {} bytes, more than {MESSAGE_BYTES_MAX}", reason.len())))
+}
+
+/// The messages up to [`PAGE_BYTES_MAX`], one at least, and whether some were left out.
+fn within_bytes<M: Message>(messages: impl Iterator<Item = M>) -> (Vec<M>, bool) {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for message in messages {
+        bytes += message.encoded_len();
+        if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+            return (page, true);
+        }
+        page.push(message);
+    }
+    (page, false)
+}

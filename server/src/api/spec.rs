@@ -1,0 +1,391 @@
+//! Specs: what callers send, checked and with defaults filled in; and back. All violations are found at once.
+
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono_tz::Tz;
+use haul_proto::v1;
+use prost::Message;
+
+use super::{
+    status::{ApiError, Violation},
+    time,
+};
+use crate::{
+    connector::Origin,
+    control,
+    domain::{
+        batch::Batch,
+        item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
+        listing::Segment,
+        spec::{
+            AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Source, Window,
+            YahooChart,
+        },
+        window::{self, DAYS_MAX, Range},
+    },
+    source::file::{PathError, Roots},
+};
+
+mod fetch;
+mod item;
+mod render;
+
+pub(super) use item::columns;
+pub(super) use render::render;
+
+/// What absent fields take, as the server's configuration has it.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Zone of logical dates.
+    pub zone: Tz,
+    /// The exchange's list.
+    pub list_uri: String,
+    /// User-Agent header.
+    pub user_agent: String,
+    /// Folders that files may be read from.
+    pub roots: Arc<Roots>,
+}
+
+/// Largest spec without items.
+const SPEC_BYTES_MAX: usize = 1 << 20;
+const DISPLAY_NAME_CHARS_MAX: usize = 256;
+const LABELS_MAX: usize = 64;
+const LABEL_VALUE_BYTES_MAX: usize = 256;
+const CODES_MAX: usize = 10_000;
+const CODE_BYTES_MAX: usize = 16;
+const SUFFIX_BYTES_MAX: usize = 32;
+const YAHOO: &str = "https://query1.finance.yahoo.com";
+const INTERVALS: [&str; 14] =
+    ["1m", "2m", "5m", "15m", "30m", "60m", "90m", "1h", "4h", "1d", "5d", "1wk", "1mo", "3mo"];
+
+/// Collects what is wrong.
+#[derive(Default)]
+struct Faults(Vec<Violation>);
+
+impl Faults {
+    fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Violation::new(field, problem));
+    }
+
+    /// The value, or its default where it is absent, or a fault where it is out of range.
+    fn number<T: PartialOrd + Copy + std::fmt::Display>(
+        &mut self,
+        field: &str,
+        value: Option<T>,
+        default: T,
+        range: RangeInclusive<T>,
+    ) -> T {
+        let value = value.unwrap_or(default);
+        if !range.contains(&value) {
+            let problem = format!("{value} is not {} to {} (default {default})", range.start(), range.end());
+            self.add(field, problem);
+        }
+        value
+    }
+
+    fn duration(
+        &mut self,
+        field: &str,
+        value: Option<&prost_types::Duration>,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        let Some(value) = value else { return default };
+        match time::span(value) {
+            Some(span) if range.contains(&span) => span,
+            _ => {
+                let shown = f64::from(value.nanos) / 1e9 + value.seconds as f64;
+                let (from, to) = (range.start().as_secs_f64(), range.end().as_secs_f64());
+                self.add(field, format!("{shown}s is not {from}s to {to}s (default {}s)", default.as_secs_f64()));
+                default
+            }
+        }
+    }
+}
+
+/// A checked spec and its inline items.
+pub(super) fn parse(
+    spec: Option<v1::BatchSpec>,
+    defaults: &Defaults,
+    now: DateTime<Utc>,
+) -> Result<(BatchSpec, Option<Vec<NewItem>>), ApiError> {
+    let Some(mut spec) = spec else {
+        return Err(ApiError::Invalid(vec![Violation::new("spec", "is required")]));
+    };
+    let items = item::take(&mut spec)?;
+    let mut faults = Faults::default();
+    if spec.encoded_len() > SPEC_BYTES_MAX {
+        faults.add("spec", format!("has {} bytes without items, more than {SPEC_BYTES_MAX}", spec.encoded_len()));
+    }
+    let display_name_chars = spec.display_name.chars().count();
+    if display_name_chars > DISPLAY_NAME_CHARS_MAX {
+        let problem = format!("has {display_name_chars} characters, more than {DISPLAY_NAME_CHARS_MAX}");
+        faults.add("spec.display_name", problem);
+    }
+    if !spec.batch_type.is_empty() && !is_word(&spec.batch_type) {
+        faults.add("spec.batch_type", format!("{:?} is not [a-z][a-z0-9_]{{0,62}}", spec.batch_type));
+    }
+    labels(&spec.labels, &mut faults);
+    let as_of = as_of(spec.as_of.as_ref(), defaults.zone, now, &mut faults);
+    let items = items.map(|items| item::parse(items, &mut faults));
+    let item_count = items.as_ref().map_or(0, Vec::len) as i64;
+    let source = source(spec.source, item_count, defaults, &as_of, now, &mut faults)?;
+    let connector = connector(spec.connector, &mut faults);
+    let fetch = fetch::parse(spec.fetch.unwrap_or_default(), &defaults.user_agent, &mut faults);
+    match (source, connector) {
+        (Some(source), Some(connector)) if faults.0.is_empty() => {
+            let spec = BatchSpec {
+                display_name: spec.display_name,
+                batch_type: spec.batch_type,
+                labels: spec.labels,
+                as_of,
+                source,
+                connector,
+                fetch,
+            };
+            Ok((spec, items))
+        }
+        _ => Err(ApiError::Invalid(faults.0)),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn labels(labels: &BTreeMap<String, String>, faults: &mut Faults) {
+    if labels.len() > LABELS_MAX {
+        faults.add("spec.labels", format!("has {} entries, more than {LABELS_MAX}", labels.len()));
+    }
+    for (key, value) in labels {
+        let well_formed = (1..=63).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_./-".contains(&b));
+        if !well_formed {
+            faults.add("spec.labels", format!("key {key:?} is not [a-z0-9_./-]{{1,63}}"));
+        }
+        if value.len() > LABEL_VALUE_BYTES_MAX {
+            let problem = format!("value has {} bytes, more than {LABEL_VALUE_BYTES_MAX}", value.len());
+            faults.add(format!("spec.labels[{key}]"), problem);
+        }
+    }
+}
+
+fn as_of(given: Option<&v1::AsOf>, default_zone: Tz, now: DateTime<Utc>, faults: &mut Faults) -> AsOf {
+    use v1::as_of::Moment;
+    let mut zone = default_zone;
+    if let Some(name) = given.map(|given| given.time_zone.as_str()).filter(|name| !name.is_empty()) {
+        match name.parse() {
+            Ok(known) => zone = known,
+            Err(_) => faults.add("spec.as_of.time_zone", format!("{name:?} is no IANA zone, such as \"Asia/Tokyo\"")),
+        }
+    }
+    let (field, time) = match given.and_then(|given| given.moment.as_ref()) {
+        None => ("spec.as_of", Some(now)),
+        Some(Moment::Time(timestamp)) => ("spec.as_of.time", time::instant(timestamp)),
+        Some(Moment::Date(date)) => {
+            let date = date.parse::<NaiveDate>().ok().filter(|parsed| parsed.to_string() == *date);
+            ("spec.as_of.date", date.map(|date| window::midnight(date, zone)))
+        }
+    };
+    let in_range = |time: &DateTime<Utc>| (1900..=9998).contains(&time.year());
+    let Some(time) = time.filter(in_range) else {
+        faults.add(field, "is not an instant or a date such as \"2026-02-28\" from 1900 to 9998");
+        return AsOf { time: now, zone };
+    };
+    AsOf { time, zone }
+}
+
+fn source(
+    source: Option<v1::batch_spec::Source>,
+    item_count: i64,
+    defaults: &Defaults,
+    as_of: &AsOf,
+    now: DateTime<Utc>,
+    faults: &mut Faults,
+) -> Result<Option<Source>, ApiError> {
+    use v1::batch_spec::Source as Given;
+    Ok(match source {
+        None => {
+            faults.add("spec.source", "one of inline_items, jpx_listing and file is required");
+            None
+        }
+        Some(Given::InlineItems(_)) => Some(Source::Inline { item_count }),
+        Some(Given::JpxListing(listing)) => {
+            Some(Source::JpxListing(jpx_listing(listing, defaults, control::is_current(as_of, now), faults)?))
+        }
+        Some(Given::File(file)) => Some(Source::File(file_source(file, defaults, faults)?)),
+    })
+}
+
+fn jpx_listing(
+    given: v1::JpxListing,
+    defaults: &Defaults,
+    current: bool,
+    faults: &mut Faults,
+) -> Result<JpxListing, ApiError> {
+    const URI: &str = "spec.jpx_listing.uri";
+    let uri = if given.uri.is_empty() { defaults.list_uri.clone() } else { given.uri };
+    if uri.starts_with("file:") {
+        readable(URI, &uri, &defaults.roots, faults)?;
+    } else if Origin::of_url(&uri).is_none() {
+        faults.add(URI, format!("{uri:?} is no http, https or file URI"));
+    }
+    let mut segments = Vec::new();
+    for (n, number) in given.segments.iter().enumerate() {
+        match v1::jpx_listing::Segment::try_from(*number).ok().and_then(segment) {
+            Some(segment) => segments.push(segment),
+            None => faults.add(format!("spec.jpx_listing.segments[{n}]"), format!("{number} is no segment")),
+        }
+    }
+    codes("spec.jpx_listing.include_codes", &given.include_codes, faults);
+    codes("spec.jpx_listing.exclude_codes", &given.exclude_codes, faults);
+    Ok(JpxListing {
+        uri,
+        segments,
+        include_codes: given.include_codes,
+        exclude_codes: given.exclude_codes,
+        current,
+    })
+}
+
+fn codes(field: &str, codes: &[String], faults: &mut Faults) {
+    if codes.len() > CODES_MAX {
+        faults.add(field, format!("has {} codes, more than {CODES_MAX}", codes.len()));
+    }
+    for (n, code) in codes.iter().enumerate() {
+        let well_formed =
+            (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !well_formed {
+            faults.add(format!("{field}[{n}]"), format!("{code:?} is no security code, such as \"1301\" or \"130A\""));
+        }
+    }
+}
+
+fn segment(segment: v1::jpx_listing::Segment) -> Option<Segment> {
+    segment.as_str_name().strip_prefix("SEGMENT_").and_then(Segment::parse)
+}
+
+fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) -> Result<FileSource, ApiError> {
+    use v1::file_source::Format;
+    readable("spec.file.uri", &given.uri, &defaults.roots, faults)?;
+    let by_name = || match given.uri.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("csv") => FileFormat::Csv,
+        Some("ndjson" | "jsonl") => FileFormat::Ndjson,
+        _ => FileFormat::Lines,
+    };
+    let format = match Format::try_from(given.format) {
+        Ok(Format::Unspecified) => by_name(),
+        Ok(Format::Lines) => FileFormat::Lines,
+        Ok(Format::Csv) => FileFormat::Csv,
+        Ok(Format::Ndjson) => FileFormat::Ndjson,
+        Err(_) => {
+            faults.add("spec.file.format", format!("{} is no format", given.format));
+            FileFormat::Lines
+        }
+    };
+    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    let encoding = or(given.encoding, "utf-8");
+    if encoding_rs::Encoding::for_label(encoding.as_bytes()).is_none() {
+        faults.add("spec.file.encoding", format!("{encoding:?} is no encoding label, such as \"utf-8\" or \"shift_jis\""));
+    }
+    Ok(FileSource { uri: given.uri, format, key_column: or(given.key_column, "key"), encoding })
+}
+
+/// A file that may be read now. What lies outside the configured folders is an error of its own.
+fn readable(field: &str, uri: &str, roots: &Roots, faults: &mut Faults) -> Result<(), ApiError> {
+    match roots.resolve(uri) {
+        Ok(_) => {}
+        Err(error @ PathError::Outside { .. }) => {
+            return Err(ApiError::TargetForbidden(Violation::new(field, error.to_string())));
+        }
+        Err(error) => faults.add(field, error.to_string()),
+    }
+    Ok(())
+}
+
+fn connector(connector: Option<v1::batch_spec::Connector>, faults: &mut Faults) -> Option<Connector> {
+    match connector {
+        None => {
+            faults.add("spec.connector", "yahoo_chart is required");
+            None
+        }
+        Some(v1::batch_spec::Connector::YahooChart(chart)) => Some(Connector::YahooChart(yahoo_chart(chart, faults))),
+    }
+}
+
+fn yahoo_chart(given: v1::YahooChart, faults: &mut Faults) -> YahooChart {
+    use v1::yahoo_chart::Event;
+    let interval = if given.interval.is_empty() { "1d".to_owned() } else { given.interval };
+    if !INTERVALS.contains(&interval.as_str()) {
+        faults.add("spec.yahoo_chart.interval", format!("{interval:?} is not one of {}", INTERVALS.join(" ")));
+    }
+    let mut events = Vec::new();
+    for (n, number) in given.events.iter().enumerate() {
+        match Event::try_from(*number) {
+            Ok(Event::Dividends) => events.push(ChartEvent::Dividends),
+            Ok(Event::Splits) => events.push(ChartEvent::Splits),
+            Ok(Event::CapitalGains) => events.push(ChartEvent::CapitalGains),
+            Ok(Event::Unspecified) | Err(_) => {
+                faults.add(format!("spec.yahoo_chart.events[{n}]"), format!("{number} is no event"));
+            }
+        }
+    }
+    if events.is_empty() {
+        events = vec![ChartEvent::Dividends, ChartEvent::Splits, ChartEvent::CapitalGains];
+    }
+    events.sort_unstable();
+    events.dedup();
+    let symbol_suffix = given.symbol_suffix.unwrap_or_else(|| ".T".to_owned());
+    if symbol_suffix.len() > SUFFIX_BYTES_MAX || !symbol_suffix.bytes().all(|b| b.is_ascii_graphic()) {
+        let problem = format!("{symbol_suffix:?} is not at most {SUFFIX_BYTES_MAX} visible ASCII characters");
+        faults.add("spec.yahoo_chart.symbol_suffix", problem);
+    }
+    let base_url = if given.base_url.is_empty() { YAHOO.to_owned() } else { given.base_url };
+    let bare = base_url.strip_suffix('/').unwrap_or(&base_url);
+    let after_scheme = bare.split_once("://").map_or("", |(_, rest)| rest);
+    if Origin::of_url(bare).is_none() || after_scheme.contains(['/', '?', '#', '@']) {
+        faults.add("spec.yahoo_chart.base_url", format!("{base_url:?} is not http(s)://host[:port] without a path"));
+    }
+    YahooChart {
+        interval,
+        window: chart_window(given.window, faults),
+        events,
+        symbol_suffix,
+        base_url: bare.to_owned(),
+    }
+}
+
+fn chart_window(window: Option<v1::yahoo_chart::Window>, faults: &mut Faults) -> Window {
+    use v1::yahoo_chart::Window as Given;
+    const YEAR: Window = Window::Range(Range::Months(12));
+    match window {
+        None => YEAR,
+        Some(Given::Range(text)) => match Range::parse(&text) {
+            Some(range) => Window::Range(range),
+            None => {
+                faults.add("spec.yahoo_chart.range", format!("{text:?} is not {}", Range::PATTERN));
+                YEAR
+            }
+        },
+        Some(Given::RelativeWindow(window)) => {
+            let mut days = |field: &str, value: i32, least: i32| {
+                let max = DAYS_MAX as i32;
+                if (least..=max).contains(&value) {
+                    return value as u32;
+                }
+                let field = format!("spec.yahoo_chart.relative_window.{field}");
+                faults.add(field, format!("{value} is not {least} to {max}"));
+                1
+            };
+            Window::Days { days: days("days", window.days, 1), offset_days: days("offset_days", window.offset_days, 0) }
+        }
+    }
+}

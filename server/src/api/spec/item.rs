@@ -1,0 +1,147 @@
+//! Inline items.
+
+use haul_proto::v1;
+use prost::Message;
+use prost_types::{Struct, Value, value::Kind};
+use serde_json::{Map, Value as Json};
+
+use super::{ApiError, COLUMNS_BYTES_MAX, COLUMNS_MAX, Faults, NewItem, key_fault};
+
+const ITEMS_MAX: usize = 10_000;
+const ITEMS_BYTES_MAX: usize = 2 << 20;
+
+/// Takes the inline items out of a spec, if it has them.
+pub(super) fn take(spec: &mut v1::BatchSpec) -> Result<Option<Vec<v1::ItemSpec>>, ApiError> {
+    let Some(v1::batch_spec::Source::InlineItems(inline)) = &mut spec.source else { return Ok(None) };
+    let bytes = inline.encoded_len();
+    let items = std::mem::take(&mut inline.items);
+    if items.len() > ITEMS_MAX {
+        return Err(too_many(format!("{ITEMS_MAX} items"), format!("{} items", items.len())));
+    }
+    if bytes > ITEMS_BYTES_MAX {
+        return Err(too_many(format!("{ITEMS_BYTES_MAX} bytes"), format!("{bytes} bytes")));
+    }
+    Ok(Some(items))
+}
+
+fn too_many(limit: String, given: String) -> ApiError {
+    ApiError::TooManyInlineItems { limit, given }
+}
+
+pub(super) fn parse(items: Vec<v1::ItemSpec>, faults: &mut Faults) -> Vec<NewItem> {
+    if items.is_empty() {
+        faults.add("spec.inline_items.items", "has no item; at least one is required");
+    }
+    let mut parsed = Vec::with_capacity(items.len());
+    for (n, item) in items.into_iter().enumerate() {
+        let field = |name: &str| format!("spec.inline_items.items[{n}].{name}");
+        if let Some(fault) = key_fault(&item.key) {
+            faults.add(field("key"), format!("the key {fault}"));
+        }
+        let columns = item.columns.filter(|columns| !columns.fields.is_empty()).map(|columns| {
+            if columns.fields.len() > COLUMNS_MAX {
+                faults.add(field("columns"), format!("has {} names, more than {COLUMNS_MAX}", columns.fields.len()));
+            }
+            let text = json(columns).to_string();
+            if text.len() > COLUMNS_BYTES_MAX {
+                faults.add(field("columns"), format!("has {} bytes, more than {COLUMNS_BYTES_MAX}", text.len()));
+            }
+            text
+        });
+        parsed.push(NewItem { columns, ..NewItem::keyed(item.key) });
+    }
+    parsed
+}
+
+fn json(columns: Struct) -> Json {
+    Json::Object(columns.fields.into_iter().map(|(name, value)| (name, json_value(value))).collect::<Map<_, _>>())
+}
+
+fn json_value(value: Value) -> Json {
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => Json::Null,
+        Some(Kind::BoolValue(value)) => value.into(),
+        Some(Kind::NumberValue(value)) if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 => {
+            (value as i64).into()
+        }
+        Some(Kind::NumberValue(value)) => value.into(),
+        Some(Kind::StringValue(value)) => value.into(),
+        Some(Kind::StructValue(value)) => json(value),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(json_value).collect(),
+    }
+}
+
+/// Columns as they are on the wire.
+pub(in crate::api) fn columns(text: &str) -> Option<Struct> {
+    match proto_value(serde_json::from_str(text).ok()?).kind? {
+        Kind::StructValue(columns) => Some(columns),
+        _ => None,
+    }
+}
+
+fn proto_value(json: Json) -> Value {
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(value) => Kind::BoolValue(value),
+        Json::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
+        Json::String(value) => Kind::StringValue(value),
+        Json::Array(values) => {
+            Kind::ListValue(prost_types::ListValue { values: values.into_iter().map(proto_value).collect() })
+        }
+        Json::Object(fields) => Kind::StructValue(Struct {
+            fields: fields.into_iter().map(|(name, value)| (name, proto_value(value))).collect(),
+        }),
+    };
+    Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns_of(json: &str) -> Struct {
+        columns(json).unwrap()
+    }
+
+    #[test]
+    fn columns_come_back_as_they_went_in() {
+        let text = r#"{"a":1,"b":[true,null,"x"],"c":{"d":1.5}}"#;
+        let item = v1::ItemSpec { key: "k".into(), columns: Some(columns_of(text)) };
+        let mut faults = Faults::default();
+        let items = parse(vec![item], &mut faults);
+        assert!(faults.0.is_empty());
+        assert_eq!(items[0].columns.as_deref(), Some(text));
+    }
+
+    #[test]
+    fn every_bad_item_is_named_by_its_place() {
+        let keyed = |key: &str| v1::ItemSpec { key: key.into(), columns: None };
+        let many: String = (0..65).map(|n| format!("\"c{n}\":1,")).collect();
+        let wide = v1::ItemSpec {
+            key: "wide".into(),
+            columns: Some(columns_of(&format!("{{{}}}", many.trim_end_matches(',')))),
+        };
+        let mut faults = Faults::default();
+        parse(vec![keyed(""), keyed("ok"), keyed("a\u{7}"), wide], &mut faults);
+        let fields: Vec<&str> = faults.0.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.inline_items.items[0].key",
+                "spec.inline_items.items[2].key",
+                "spec.inline_items.items[3].columns"
+            ]
+        );
+    }
+
+    #[test]
+    fn too_many_items_are_refused_as_such() {
+        let items = vec![v1::ItemSpec { key: "k".into(), columns: None }; ITEMS_MAX + 1];
+        let inline = v1::InlineItems { items, item_count: 0 };
+        let mut spec = v1::BatchSpec {
+            source: Some(v1::batch_spec::Source::InlineItems(inline)),
+            ..v1::BatchSpec::default()
+        };
+        assert!(matches!(take(&mut spec), Err(ApiError::TooManyInlineItems { .. })));
+    }
+}

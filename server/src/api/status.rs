@@ -1,0 +1,257 @@
+//! The one place that builds a [`Status`]. Code, reason and details are the contract's (docs/contract.md, section 11);
+//! the text is for people and may change.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    control::ReadError,
+    domain::{batch::Refusal, id::BatchId, text},
+    store::{CommandError, CreateError, StoreError},
+};
+
+const DOMAIN: &str = "haul.v1";
+/// Violations that are listed; the rest is counted. Details must fit into 4 KiB.
+const VIOLATIONS_MAX: usize = 20;
+const VIOLATION_BYTES_MAX: usize = 150;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Something wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation {
+    pub(super) field: String,
+    pub(super) problem: String,
+}
+
+impl Violation {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// Everything that an RPC may answer instead of its response.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    Invalid(Vec<Violation>),
+    TooManyInlineItems { limit: String, given: String },
+    TargetForbidden(Violation),
+    InvalidPageToken,
+    Create(CreateError),
+    Command(CommandError),
+    Read(ReadError),
+    Draining,
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        Self::Create(error)
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// An error under construction.
+struct Answer {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    metadata: HashMap<String, String>,
+    details: ErrorDetails,
+}
+
+impl Answer {
+    fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), metadata: HashMap::new(), details: ErrorDetails::new() }
+    }
+
+    fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    fn violations(mut self, violations: &[Violation]) -> Self {
+        for violation in violations.iter().take(VIOLATIONS_MAX) {
+            let problem = text::cut(&violation.problem, VIOLATION_BYTES_MAX);
+            self.details.add_bad_request_violation(text::cut(&violation.field, VIOLATION_BYTES_MAX), problem);
+        }
+        self
+    }
+
+    fn retry(mut self) -> Self {
+        self.details.set_retry_info(Some(RETRY_AFTER));
+        self
+    }
+
+    fn resource(mut self, batch: &BatchId) -> Self {
+        self.details.set_resource_info("haul.v1.Batch", batch.name(), "", "");
+        self.with("name", batch.name())
+    }
+
+    fn status(mut self) -> Status {
+        self.details.set_error_info(self.reason, DOMAIN, self.metadata);
+        Status::with_error_details(self.code, self.message, self.details)
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Invalid(violations) => invalid(&violations),
+            ApiError::TooManyInlineItems { limit, given } => {
+                let message = format!("spec.inline_items has {given}, at most {limit} are taken: use a file source");
+                let violation = Violation::new("spec.inline_items", message.clone());
+                Answer::new(Code::InvalidArgument, "TOO_MANY_INLINE_ITEMS", message)
+                    .with("limit", limit)
+                    .violations(&[violation])
+                    .status()
+            }
+            ApiError::TargetForbidden(violation) => {
+                let message = format!("{}: {}", violation.field, violation.problem);
+                Answer::new(Code::InvalidArgument, "TARGET_FORBIDDEN", message)
+                    .with("field", violation.field.clone())
+                    .violations(&[violation])
+                    .status()
+            }
+            ApiError::InvalidPageToken => {
+                let message = "page_token is not one of this call with these arguments: start over without it";
+                Answer::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
+                    .violations(&[Violation::new("page_token", message)])
+                    .status()
+            }
+            ApiError::Create(error) => create(error),
+            ApiError::Command(error) => command(error),
+            ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
+            ApiError::Read(ReadError::Store(error)) => store(&error),
+            ApiError::Draining => {
+                Answer::new(Code::Unavailable, "SERVER_DRAINING", "the server is leaving: reconnect").retry().status()
+            }
+        }
+    }
+}
+
+fn invalid(violations: &[Violation]) -> Status {
+    let first = violations.first().map(|v| format!("{}: {}", v.field, v.problem)).unwrap_or_default();
+    let more = match violations.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    Answer::new(Code::InvalidArgument, "INVALID_FIELD", format!("{first}{more}"))
+        .with("violations_total", violations.len().to_string())
+        .violations(violations)
+        .status()
+}
+
+fn create(error: CreateError) -> Status {
+    match error {
+        CreateError::BatchExists(id) => {
+            let message = format!("{} exists: choose another batch_id", id.name());
+            Answer::new(Code::AlreadyExists, "BATCH_EXISTS", message).resource(&id).status()
+        }
+        CreateError::RequestIdReused(id) => {
+            let message = format!("request_id {id} was used with another request: make a new one");
+            let mut answer =
+                Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).with("request_id", id.clone());
+            answer.details.set_resource_info("request", id, "", "");
+            answer.status()
+        }
+        CreateError::Quota { limit } => {
+            let message = format!("{limit} batches are live, which is the limit: stop some, or wait for their end");
+            let mut answer =
+                Answer::new(Code::ResourceExhausted, "BATCH_QUOTA", message.clone()).with("limit", limit.to_string());
+            answer.details.add_quota_failure_violation("batches", message);
+            answer.status()
+        }
+        CreateError::Store(error) => store(&error),
+    }
+}
+
+fn command(error: CommandError) -> Status {
+    match error {
+        CommandError::NotFound(id) => not_found(&id),
+        CommandError::Store(error) => store(&error),
+        CommandError::Refused { id, state, refusal } => {
+            let (reason, allowed) = match refusal {
+                Refusal::Stopping => ("BATCH_STOPPING", "Stop"),
+                Refusal::Terminal => ("BATCH_TERMINAL", ""),
+            };
+            let message = format!("{} is {}", id.name(), state.as_str());
+            let mut answer = Answer::new(Code::FailedPrecondition, reason, message.clone())
+                .with("name", id.name())
+                .with("state", state.as_str())
+                .with("allowed", allowed);
+            answer.details.add_precondition_failure_violation("STATE", id.name(), message);
+            answer.status()
+        }
+    }
+}
+
+fn not_found(id: &BatchId) -> Status {
+    Answer::new(Code::NotFound, "BATCH_NOT_FOUND", format!("there is no {}", id.name())).resource(id).status()
+}
+
+fn store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) => {
+            Answer::new(Code::Unavailable, "STORE_UNAVAILABLE", "the store does not answer: try again").retry().status()
+        }
+        StoreError::Full(_) => {
+            let message = "the store is full: the operator must make room";
+            let mut answer = Answer::new(Code::ResourceExhausted, "STORE_FULL", message);
+            answer.details.add_quota_failure_violation("store", message);
+            answer.status()
+        }
+        StoreError::ReadOnly(_) | StoreError::Damaged(_) | StoreError::Fault(_) => {
+            let incident = uuid::Uuid::now_v7().to_string();
+            tracing::error!(incident, error = %error, "internal error");
+            Answer::new(Code::Internal, "INTERNAL", format!("internal error; the server's log has incident {incident}"))
+                .with("incident", incident)
+                .status()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_are_counted_and_the_first_twenty_listed_within_four_kib() {
+        let violations: Vec<Violation> = (0..100)
+            .map(|n| Violation::new(format!("spec.inline_items.items[{n}].key"), "x".repeat(5_000)))
+            .collect();
+        let status = Status::from(ApiError::Invalid(violations));
+        let details = status.get_error_details();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(details.bad_request().unwrap().field_violations.len(), 20);
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_FIELD", "haul.v1"));
+        assert_eq!(info.metadata["violations_total"], "100");
+        assert!(status.details().len() <= 4 * 1024 + 512, "{}", status.details().len());
+    }
+
+    #[test]
+    fn internal_errors_tell_nothing_but_their_incident() {
+        let status = Status::from(ApiError::from(StoreError::Fault("secret path /x".into())));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret"));
+        assert!(status.get_error_details().error_info().unwrap().metadata.contains_key("incident"));
+    }
+}

@@ -1,0 +1,104 @@
+//! The composition root: commands of `hauld`, and what they are put together from.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use haul_client::cli::exit;
+
+mod demo;
+mod folder;
+mod migrate;
+mod node;
+mod run;
+mod serve;
+
+pub use node::{Node, NodeError};
+
+/// Bulk fetches from rate-limited APIs as a service.
+#[derive(Debug, Parser)]
+#[command(name = "hauld", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Run(run::Run),
+    Demo(demo::Demo),
+    Migrate(migrate::Migrate),
+}
+
+/// Why a command ended without its result: what to say, and the exit status.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// Usage, configuration, spec or data folder.
+    fn usage(error: impl ToString) -> Self {
+        Self { message: error.to_string(), status: exit::USAGE }
+    }
+
+    /// A call was refused, or the server is unreachable.
+    fn call(error: impl ToString) -> Self {
+        Self { message: error.to_string(), status: exit::CALL }
+    }
+}
+
+impl From<haul_client::Error> for Failure {
+    fn from(error: haul_client::Error) -> Self {
+        Self::call(error)
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // Nobody reads on: the work is done all the same.
+        let status = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { exit::CALL };
+        Self { message: error.to_string(), status }
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::usage(format!("no runtime: {error}"))),
+    };
+    let status = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Run(run) => run.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Migrate(migrate) => migrate.run().await,
+        }
+    });
+    // Whatever still blocks a thread does not keep the process.
+    runtime.shutdown_background();
+    match status {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    if failure.status != 0 {
+        // Lost with standard error.
+        let _ = writeln!(io::stderr(), "hauld: {}", failure.message);
+    }
+    ExitCode::from(failure.status)
+}

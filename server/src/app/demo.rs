@@ -1,0 +1,220 @@
+//! `hauld demo`: the Tokyo job end to end, against the simulator.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use haul_client::{
+    Client,
+    cli::{
+        exit,
+        output::Format,
+        progress::{ProgressMode, follow},
+        report,
+    },
+};
+use haul_proto::v1;
+use haul_sim::{RetryAfter, Sim, SimConfig};
+use serde_json::json;
+
+use super::{
+    Failure,
+    folder::{self, Holder},
+    node::{Node, NodeError},
+};
+use crate::{config::Config, shutdown, telemetry};
+
+/// Fetch a year of prices of every issue of the Tokyo exchange, with nothing installed
+///
+/// Starts a simulator of the upstream and a server on SQLite in a fresh folder, sends one batch through the client, shows
+/// its progress, prints its report and where the data is.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Exit status: as of hauld run. With --faults some codes fail for good, so it is 3.
+
+Examples:
+  hauld demo
+  hauld demo --items 200 --rate 20 --burst 5
+  hauld demo --faults 0.05 --seed 7 -o json > result.json")]
+pub(super) struct Demo {
+    /// Issues to fetch, the first of the list [default: all, about 4,400]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    items: Option<u32>,
+    /// Requests per second
+    #[arg(long, value_name = "R", default_value_t = 200.0)]
+    rate: f64,
+    /// Requests at once after idleness
+    #[arg(long, value_name = "B", default_value_t = 50)]
+    burst: i32,
+    /// Attempts in flight at once
+    #[arg(long, value_name = "W", default_value_t = 32)]
+    workers: i32,
+    /// Share of requests that fail in passing; a fifth of it is the share of codes that fail for good
+    #[arg(long, value_name = "P", default_value_t = 0.01, value_parser = share)]
+    faults: f64,
+    /// Seed of prices and faults: the same seed, the same story
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Folder of the store [default: a new one in the folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Leave simulator and server up at the end, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// How the result is printed; progress goes to standard error
+    #[arg(short = 'o', long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1, such as 0.05".to_owned()),
+    }
+}
+
+/// A simulated stall is given up after that.
+const ATTEMPT_TIMEOUT_S: i64 = 3;
+const LATENCY: Duration = Duration::from_millis(15);
+const LATENCY_JITTER: Duration = Duration::from_millis(10);
+
+impl Demo {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let data_dir = match &self.data_dir {
+            Some(folder) => folder.clone(),
+            None => fresh_folder().map_err(|error| Failure::usage(format!("no temporary folder: {error}")))?,
+        };
+        let config = Config { data_dir: data_dir.clone(), listen: ([127, 0, 0, 1], 0).into(), log: "error".to_owned(), ..Config::default() };
+        telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
+        let database = config.database().map_err(Failure::usage)?;
+        let folder = match folder::take(database.clone()).map_err(Failure::usage)? {
+            Holder::Us(folder) => folder,
+            Holder::Other(address) => return Err(NodeError::Held { database, address }.into()),
+        };
+        let sim = haul_sim::start(self.simulator(&data_dir)).await.map_err(Failure::usage)?;
+        let node = Node::start(&config, folder).await?;
+        let result = self.fetch(&sim, &node, &data_dir, &database).await;
+        if self.keep && result.is_ok() {
+            self.say(&format!(
+                "hauld listens on {0}, the simulator on {1}, until Ctrl-C. Try: haul --server {0} list",
+                node.address(),
+                sim.base_url(),
+            ))?;
+            shutdown::requested().await;
+        }
+        node.shutdown().await;
+        sim.shutdown().await;
+        result
+    }
+
+    fn simulator(&self, data_dir: &Path) -> SimConfig {
+        SimConfig {
+            seed: self.seed,
+            items: self.items.map(|items| items as usize),
+            faults: self.faults,
+            permanent: self.faults / 5.0,
+            retry_after: RetryAfter::Seconds(1),
+            latency: LATENCY,
+            latency_jitter: LATENCY_JITTER,
+            log: Some(data_dir.join("simulator.jsonl")),
+            ..SimConfig::default()
+        }
+    }
+
+    fn spec(&self, sim: &Sim) -> v1::BatchSpec {
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        v1::BatchSpec {
+            display_name: "Tokyo, one year of daily prices".to_owned(),
+            batch_type: "all_stocks".to_owned(),
+            as_of: Some(v1::AsOf { time_zone: "Asia/Tokyo".to_owned(), ..v1::AsOf::default() }),
+            source: Some(v1::batch_spec::Source::JpxListing(v1::JpxListing {
+                uri: sim.list_url(),
+                ..v1::JpxListing::default()
+            })),
+            connector: Some(v1::batch_spec::Connector::YahooChart(v1::YahooChart {
+                base_url: sim.base_url(),
+                ..v1::YahooChart::default()
+            })),
+            fetch: Some(v1::FetchPolicy {
+                workers: Some(self.workers),
+                requests_per_second: Some(self.rate),
+                burst: Some(self.burst),
+                attempt_timeout: seconds(ATTEMPT_TIMEOUT_S),
+                initial_backoff: seconds(1),
+                ..v1::FetchPolicy::default()
+            }),
+            ..v1::BatchSpec::default()
+        }
+    }
+
+    async fn fetch(&self, sim: &Sim, node: &Node, data_dir: &Path, database: &Path) -> Result<u8, Failure> {
+        self.say(
+            "The upstream and its list are simulated, prices and names invented. For the real one: hauld serve, then \
+             haul start -f examples/tokyo.yaml --watch",
+        )?;
+        let client = Client::connect(&node.address().to_string()).await?;
+        let begun = Instant::now();
+        let request = v1::StartBatchRequest { spec: Some(self.spec(sim)), ..v1::StartBatchRequest::default() };
+        let name = client.start_batch(request).await.map_err(refused)?.batch.unwrap_or_default().name;
+        let batch = tokio::select! {
+            batch = follow(&client, &name, ProgressMode::Auto) => batch?,
+            signal = shutdown::requested() => {
+                let message = format!("interrupted; what was fetched is in {}", database.display());
+                return Err(Failure { message, status: u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED) });
+            }
+        };
+        let elapsed_s = begun.elapsed().as_secs_f64();
+        let report = client.get_report(&name).await?;
+        let mut out = io::stdout().lock();
+        if self.output == Format::Table {
+            report::render(&batch, &report, &mut out)?;
+            writeln!(out, "\nData       {}", database.display())?;
+            writeln!(out, "Try        {}", query(database))?;
+        } else {
+            let progress = batch.progress.clone().unwrap_or_default();
+            let result = json!({
+                "batch": batch.name,
+                "state": batch.state().as_str_name().trim_start_matches("STATE_"),
+                "total": progress.total_items,
+                "succeeded": progress.succeeded_items,
+                "failed": progress.failed_items,
+                "skipped": progress.skipped_items,
+                "canceled": progress.canceled_items,
+                "records": progress.records_written,
+                "requests": report.requests_sent,
+                "elapsed_s": (elapsed_s * 1_000.0).round() / 1_000.0,
+                "store": format!("sqlite:{}", database.display()),
+                "simulator_log": data_dir.join("simulator.jsonl"),
+            });
+            writeln!(out, "{result}")?;
+        }
+        out.flush()?;
+        Ok(exit::code(&batch))
+    }
+
+    /// Says something beside the result.
+    fn say(&self, text: &str) -> io::Result<()> {
+        writeln!(io::stderr(), "{text}")
+    }
+}
+
+/// A flag's value that the server refuses is wrong usage.
+fn refused(error: haul_client::Error) -> Failure {
+    if error.reason() == Some("INVALID_FIELD") { Failure::usage(error) } else { error.into() }
+}
+
+fn fresh_folder() -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("haul-demo-{}", uuid::Uuid::now_v7().simple()));
+    std::fs::create_dir(&folder)?;
+    Ok(folder)
+}
+
+fn query(database: &Path) -> String {
+    format!(
+        "sqlite3 {} \"SELECT session_date, close, volume FROM stock_prices WHERE code = '1301' ORDER BY ts DESC LIMIT 5\"",
+        database.display()
+    )
+}

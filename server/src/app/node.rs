@@ -1,0 +1,207 @@
+//! One server: store, engine and doors put together, listening.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use haul_proto::{FILE_DESCRIPTOR_SET, v1::haul_service_server::HaulServiceServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+
+use super::folder::{Folder, FolderError};
+use crate::{
+    api::{Defaults, Service},
+    config::{Config, ConfigError},
+    control::Control,
+    engine::Engine,
+    fetch::{ClientError, Fetcher},
+    progress::Hub,
+    source::file::Roots,
+    store::{
+        Store, StoreError,
+        sqlite::{Limits, MigrateError, SqliteStore},
+    },
+};
+
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const STREAMS_PER_CONNECTION: u32 = 256;
+/// Connections that did not end by themselves are cut off after that.
+const CONNECTIONS_GRACE: Duration = Duration::from_secs(3);
+
+/// A server that listens.
+pub struct Node {
+    address: SocketAddr,
+    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
+    health: HealthReporter,
+    /// Streams end.
+    draining: CancellationToken,
+    /// No new connection.
+    closing: CancellationToken,
+    server: TaskTracker,
+    /// Held until the very end.
+    _folder: Folder,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder cannot be written.
+    #[error("{0}")]
+    Folder(String),
+    /// Another server has the store.
+    #[error(
+        "{} is held by another hauld{}: stop that one, or give another --data-dir",
+        database.display(),
+        address.map(|address| format!(" at {address}")).unwrap_or_default()
+    )]
+    Held {
+        /// The store's file.
+        database: PathBuf,
+        /// Where the other one is reached.
+        address: Option<SocketAddr>,
+    },
+    /// A folder of files cannot be read.
+    #[error("file root: {0}")]
+    Roots(io::Error),
+    /// The store cannot be opened.
+    #[error("{}: {source}", database.display())]
+    Store {
+        /// The store's file.
+        database: PathBuf,
+        /// Why.
+        source: MigrateError,
+    },
+    /// The store was opened and then failed.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+    /// Requests cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; give another with --listen (port 0 takes a free one)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port file cannot be written.
+    #[error("port file {}: {source}", path.display())]
+    PortFile {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<FolderError> for NodeError {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error.to_string())
+    }
+}
+
+impl Node {
+    /// Opens the store, goes on with what was under way and listens.
+    pub(super) async fn start(config: &Config, mut folder: Folder) -> Result<Self, NodeError> {
+        let roots = Arc::new(Roots::new(&config.file_roots).map_err(NodeError::Roots)?);
+        // First of all the port: a server that cannot be reached must not begin to fetch.
+        let listen = |source| NodeError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+
+        let limits = Limits { running_batches: config.running_batches, live_batches: config.live_batches };
+        let store = SqliteStore::open(&folder.database, limits)
+            .await
+            .map_err(|source| NodeError::Store { database: folder.database.clone(), source })?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let hub = Arc::new(Hub::default());
+        let engine =
+            Engine::new(Arc::clone(&store), Arc::clone(&hub), Fetcher::new()?, Arc::clone(&roots)).await?;
+        let resumed = engine.start().await?;
+
+        let draining = CancellationToken::new();
+        let closing = CancellationToken::new();
+        let control = Control::new(Arc::clone(&store), hub, Arc::clone(&engine));
+        let defaults = Defaults {
+            zone: config.time_zone,
+            list_uri: config.list_uri.clone(),
+            user_agent: config.user_agent.clone(),
+            roots,
+        };
+        let service = HaulServiceServer::new(Service::new(control, defaults, draining.clone()));
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<HaulServiceServer<Service>>().await;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        };
+        let (Ok(v1), Ok(v1alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) else {
+            return Err(StoreError::Fault("the compiled descriptors do not parse".to_owned()).into());
+        };
+        let router = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .add_service(service)
+            .add_service(health_service)
+            .add_service(v1)
+            .add_service(v1alpha);
+        let server = TaskTracker::new();
+        let closed = closing.clone().cancelled_owned();
+        server.spawn(async move {
+            if let Err(error) = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed).await {
+                tracing::error!(error = %error, "the server failed");
+            }
+        });
+        server.close();
+
+        folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
+        if let Some(path) = &config.port_file {
+            write_port(path, address.port()).map_err(|source| NodeError::PortFile { path: path.clone(), source })?;
+        }
+        tracing::info!(address = %address, store = %folder.database.display(), resumed, "listening");
+        Ok(Self { address, store, engine, health, draining, closing, server, _folder: folder })
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends in good order, within 15 s: nothing new is sent, watchers are told, requests in flight are waited for,
+    /// leases are handed back.
+    pub async fn shutdown(self) {
+        self.health.set_not_serving::<HaulServiceServer<Service>>().await;
+        self.draining.cancel();
+        self.closing.cancel();
+        self.engine.drain().await;
+        if tokio::time::timeout(CONNECTIONS_GRACE, self.server.wait()).await.is_err() {
+            tracing::info!("connections that did not end are cut off");
+        }
+        self.store.close().await;
+        tracing::info!("ended");
+    }
+}
+
+/// Written beside and moved, so that a reader never sees half of it.
+fn write_port(path: &std::path::Path, port: u16) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    std::fs::write(&beside, format!("{port}\n"))?;
+    std::fs::rename(beside, path)
+}

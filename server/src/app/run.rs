@@ -1,0 +1,98 @@
+//! `hauld run`: a batch as a one-off process.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+use haul_client::{
+    Client,
+    cli::{
+        exit,
+        output::{Format, Output},
+        progress::{ProgressMode, follow},
+        spec,
+    },
+};
+use haul_proto::v1::{BatchSpec, StartBatchRequest};
+
+use super::{
+    Failure,
+    folder::{self, Holder},
+    node::{Node, NodeError},
+};
+use crate::{
+    config::{Config, Flags, ServeFlags},
+    shutdown, telemetry,
+};
+
+/// Run one batch to its end and say by the exit status what became of it
+///
+/// For a cron line or a container's task. Where a server holds the data folder this is that server's client; otherwise
+/// it is its own server, on a free loopback port, as long as the batch runs.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Exit status: 0 all items succeeded or were skipped, 1 the call was refused, 2 usage, configuration, spec or data folder,
+3 some items failed, 4 the batch failed or was stopped. Interrupted, it is 128 and the signal's number; the batch then
+stays as it is, and goes on when a hauld next opens the data folder.
+
+Examples:
+  hauld run nightly.yaml --data-dir /var/lib/haul
+  hauld run - --id nightly-2026-02-28 -o json < spec.json")]
+pub(super) struct Run {
+    /// Spec file, YAML or JSON; - is standard input
+    spec: PathBuf,
+    /// Id of the batch [default: made by the server]
+    #[arg(long)]
+    id: Option<String>,
+    /// How the result is printed; progress goes to standard error
+    #[arg(short = 'o', long, value_enum, default_value = "table")]
+    output: Format,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let quiet = Config { log: "warn".to_owned(), ..Config::default() };
+        let config = Config::read(quiet, &self.flags, &ServeFlags::default()).map_err(Failure::usage)?;
+        telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
+        let spec = spec::read(&self.spec).map_err(Failure::usage)?;
+        let database = config.database().map_err(Failure::usage)?;
+        match folder::take(database.clone()).map_err(Failure::usage)? {
+            Holder::Us(folder) => {
+                let config = Config { listen: ([127, 0, 0, 1], 0).into(), port_file: None, ..config };
+                let node = Node::start(&config, folder).await?;
+                let result = self.through(&node.address().to_string(), spec).await;
+                node.shutdown().await;
+                result
+            }
+            Holder::Other(Some(address)) => self.through(&address.to_string(), spec).await,
+            Holder::Other(None) => Err(NodeError::Held { database, address: None }.into()),
+        }
+    }
+
+    async fn through(&self, server: &str, spec: BatchSpec) -> Result<u8, Failure> {
+        let client = Client::connect(server).await?;
+        let request = StartBatchRequest {
+            batch_id: self.id.clone().unwrap_or_default(),
+            spec: Some(spec),
+            ..StartBatchRequest::default()
+        };
+        let name = client.start_batch(request).await?.batch.unwrap_or_default().name;
+        let batch = tokio::select! {
+            batch = follow(&client, &name, ProgressMode::Auto) => batch?,
+            signal = shutdown::requested() => {
+                let message = "interrupted; it goes on when a hauld next opens the data folder";
+                let status = u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED);
+                return Err(Failure { message: format!("{name}: {message}"), status });
+            }
+        };
+        let report = client.get_report(&name).await?;
+        let mut out = io::stdout().lock();
+        Output::new(self.output).end(&batch, &report, &mut out)?;
+        out.flush()?;
+        Ok(exit::code(&batch))
+    }
+}

@@ -1,0 +1,260 @@
+//! Configuration: defaults, then a TOML file, then `HAUL_*`, then flags; the last word wins. The one place that reads
+//! the environment.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use chrono_tz::Tz;
+use clap::{Args, ValueEnum};
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+/// The exchange's own address of its list.
+const LIST_URI: &str =
+    "https://www.jpx.co.jp/markets/statistics-equities/misc/tvdivq0000001vg2-att/data_j.xls";
+
+/// What can be set for a server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// An address other than loopback is meant.
+    pub insecure_listen: bool,
+    /// File that the port is written to once the server listens.
+    pub port_file: Option<PathBuf>,
+    /// Folder of the store.
+    pub data_dir: PathBuf,
+    /// The store, `sqlite:PATH`; in the data folder where it is not given.
+    pub store: Option<String>,
+    /// Folders that file sources may be read from.
+    pub file_roots: Vec<PathBuf>,
+    /// The exchange's list, where a spec names none.
+    pub list_uri: String,
+    /// User-Agent header, where a spec names none.
+    pub user_agent: String,
+    /// Zone of logical dates, where a spec names none.
+    pub time_zone: Tz,
+    /// Batches that run at once; the rest is QUEUED.
+    pub running_batches: usize,
+    /// Batches that are not at their end.
+    pub live_batches: usize,
+    /// What is logged: a level, or directives such as `info,haul_server::engine=debug`.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], haul_client::DEFAULT_PORT)),
+            insecure_listen: false,
+            port_file: None,
+            data_dir: PathBuf::from("haul-data"),
+            store: None,
+            file_roots: Vec::new(),
+            list_uri: LIST_URI.to_owned(),
+            user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
+            time_zone: Tz::UTC,
+            running_batches: 100,
+            live_batches: 10_000,
+            log: "info".to_owned(),
+            log_format: LogFormat::Auto,
+        }
+    }
+}
+
+/// What is wrong with the configuration: names the key, the value and where it was set.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value, or a key that does not exist.
+    #[error("configuration: {0}")]
+    Value(Box<figment::Error>),
+    /// The configuration file is not there.
+    #[error("configuration file {} cannot be read: {source}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The listen address is not loopback.
+    #[error(
+        "{0} is not a loopback address, and whoever reaches this port may do anything: there are no TLS and no tokens \
+         yet. Listen on 127.0.0.1, or say --insecure-listen if the network itself keeps others out"
+    )]
+    Exposed(SocketAddr),
+    /// The store's address is of no kind that this build has.
+    #[error("store {0:?} is not sqlite:PATH")]
+    Store(String),
+}
+
+/// Flags of every command that opens a store. What is not given is left to the environment and the file.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct Flags {
+    /// TOML file with any of these settings, with _ for - [env: HAUL_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Folder of the store [default: haul-data] [env: HAUL_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// The store, sqlite:PATH [default: haul.db in the data folder] [env: HAUL_STORE]
+    #[arg(long, value_name = "STORE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// Folder that file sources may be read from; may be repeated [env: HAUL_FILE_ROOTS='["DIR"]']
+    #[arg(long = "file-root", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub file_roots: Vec<PathBuf>,
+    /// What is logged: error, warn, info, debug or trace, or directives [env: HAUL_LOG]
+    #[arg(long, value_name = "LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// How it is logged; auto is text on a terminal, JSON otherwise [env: HAUL_LOG_FORMAT]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Flags of a server.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct ServeFlags {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:50051] [env: HAUL_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Listen on an address that others reach, without TLS and tokens [env: HAUL_INSECURE_LISTEN=true]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_listen: bool,
+    /// File that the port is written to once the server listens [env: HAUL_PORT_FILE]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port_file: Option<PathBuf>,
+    /// Batches that run at once; the rest is QUEUED [default: 100] [env: HAUL_RUNNING_BATCHES]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_batches: Option<usize>,
+}
+
+impl Config {
+    /// Reads all layers. `defaults` are the command's own.
+    pub fn read(defaults: Self, flags: &Flags, serve: &ServeFlags) -> Result<Self, ConfigError> {
+        let mut layers = Figment::from(Serialized::defaults(defaults));
+        let path = flags.config.clone().or_else(|| std::env::var_os("HAUL_CONFIG").map(PathBuf::from));
+        if let Some(path) = path {
+            // Read here, so that a missing file is an error.
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+            drop(text);
+            layers = layers.merge(Toml::file_exact(path));
+        }
+        let config: Self = layers
+            .merge(Env::prefixed("HAUL_").only(&KEYS))
+            .merge(Serialized::globals(flags))
+            .merge(Serialized::globals(serve))
+            .extract()
+            .map_err(|error| ConfigError::Value(Box::new(error)))?;
+        if !config.listen.ip().is_loopback() && !config.insecure_listen {
+            return Err(ConfigError::Exposed(config.listen));
+        }
+        Ok(config)
+    }
+
+    /// The store's file.
+    pub fn database(&self) -> Result<PathBuf, ConfigError> {
+        match &self.store {
+            None => Ok(self.data_dir.join("haul.db")),
+            Some(store) => match store.strip_prefix("sqlite:") {
+                Some(path) if !path.is_empty() => Ok(Path::new(path).to_owned()),
+                _ => Err(ConfigError::Store(store.clone())),
+            },
+        }
+    }
+}
+
+/// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
+const KEYS: [&str; 13] = [
+    "listen",
+    "insecure_listen",
+    "port_file",
+    "data_dir",
+    "store",
+    "file_roots",
+    "list_uri",
+    "user_agent",
+    "time_zone",
+    "running_batches",
+    "live_batches",
+    "log",
+    "log_format",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str, flags: &Flags, serve: &ServeFlags) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("haul.toml");
+        std::fs::write(&path, file).unwrap();
+        Config::read(Config::default(), &Flags { config: Some(path), ..flags.clone() }, serve)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let flags = Flags { data_dir: Some("flagged".into()), ..Flags::default() };
+        let config =
+            read("data_dir = \"filed\"\nlisten = \"127.0.0.1:1\"\n", &flags, &ServeFlags::default()).unwrap();
+        assert_eq!(config.data_dir, Path::new("flagged"));
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.running_batches, 100);
+        assert_eq!(config.database().unwrap(), Path::new("flagged/haul.db"));
+    }
+
+    #[test]
+    fn a_key_that_does_not_exist_and_a_bad_value_are_named() {
+        let error = |file| read(file, &Flags::default(), &ServeFlags::default()).unwrap_err().to_string();
+        assert!(error("lisen = 1").contains("lisen"), "{}", error("lisen = 1"));
+        assert!(error("running_batches = \"many\"").contains("running_batches"));
+        assert!(error("time_zone = \"Mars/Base\"").contains("time_zone"));
+    }
+
+    #[test]
+    fn only_loopback_is_listened_on_unless_asked_for_in_so_many_words() {
+        let listen = |address: &str, insecure_listen| {
+            let serve =
+                ServeFlags { listen: Some(address.parse().unwrap()), insecure_listen, ..ServeFlags::default() };
+            read("", &Flags::default(), &serve).is_ok()
+        };
+        assert!(listen("127.0.0.1:0", false) && listen("[::1]:0", false));
+        assert!(!listen("0.0.0.0:0", false) && !listen("[::]:0", false) && !listen("192.0.2.1:0", false));
+        assert!(listen("0.0.0.0:0", true));
+    }
+
+    #[test]
+    fn a_store_of_another_kind_is_refused() {
+        let flags = Flags { store: Some("postgres://host/db".into()), ..Flags::default() };
+        let config = read("", &flags, &ServeFlags::default()).unwrap();
+        assert!(config.database().unwrap_err().to_string().contains("postgres://host/db"));
+    }
+}

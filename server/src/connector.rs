@@ -1,0 +1,36 @@
+//! What haul knows about upstreams. A connector turns a key into a request and a reply into records, and nothing else:
+//! it reads no clock, opens no connection and keeps no state between calls, so that a kept body can be decoded again.
+//!
+//! A connector never says what happens next: it names a [`Fault`], and the fetch side gives that a class.
+
+mod origin;
+mod yahoo_chart;
+
+pub use origin::Origin;
+pub use yahoo_chart::YahooChart;
+
+use crate::domain::{
+    datum::Records,
+    failure::Failure,
+    request::{Fault, Request, Response},
+    spec::{self, BatchSpec},
+};
+
+/// Knows one upstream's requests and replies. Pure: no clock, no network.
+pub trait Connector: Send + Sync + 'static {
+    /// Scheme, host and port that its requests go to.
+    fn origin(&self) -> &Origin;
+
+    /// The request of one item. Fails for good, with the class PERMANENT, where the key makes none.
+    fn request(&self, key: &str) -> Result<Request, Failure>;
+
+    /// What a reply of any status holds: a pure function of the connector's settings, the key and the reply.
+    fn decode(&self, key: &str, response: &Response) -> Result<Records, Fault>;
+}
+
+/// The connector of a spec.
+pub fn build(spec: &BatchSpec) -> Box<dyn Connector> {
+    match &spec.connector {
+        spec::Connector::YahooChart(settings) => Box::new(YahooChart::new(settings, &spec.as_of)),
+    }
+}

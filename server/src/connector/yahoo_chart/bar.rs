@@ -1,0 +1,97 @@
+//! Bars: column arrays to rows.
+
+use super::{
+    Asked,
+    body::{Series, Volume},
+    decode::undecodable,
+    session::Session,
+};
+use crate::domain::{datum::Price, request::Fault};
+
+/// The arrays of a series, all of one length.
+pub(super) struct Columns<'a> {
+    times: &'a [i64],
+    open: &'a [Option<f64>],
+    high: &'a [Option<f64>],
+    low: &'a [Option<f64>],
+    close: &'a [Option<f64>],
+    adj_close: &'a [Option<f64>],
+    volume: &'a [Option<Volume>],
+}
+
+impl<'a> Columns<'a> {
+    /// Checks the lengths. A column that is missing stands for nulls, but closes must be there where times are: a reply
+    /// with times alone is a broken one.
+    pub(super) fn of(series: &'a Series) -> Result<Self, Fault> {
+        let times = series.timestamp.as_deref().unwrap_or_default();
+        let quote = series.indicators.quote.as_deref().and_then(|quotes| quotes.first());
+        let adjusted = series.indicators.adjclose.as_deref().and_then(|columns| columns.first());
+        let rows = times.len();
+        let columns = Self {
+            times,
+            open: column("open", quote.and_then(|quote| quote.open.as_deref()), rows)?,
+            high: column("high", quote.and_then(|quote| quote.high.as_deref()), rows)?,
+            low: column("low", quote.and_then(|quote| quote.low.as_deref()), rows)?,
+            close: column("close", quote.and_then(|quote| quote.close.as_deref()), rows)?,
+            adj_close: column("adjclose", adjusted.and_then(|column| column.adjclose.as_deref()), rows)?,
+            volume: column("volume", quote.and_then(|quote| quote.volume.as_deref()), rows)?,
+        };
+        if rows > 0 && columns.close.is_empty() {
+            return Err(undecodable(&format!("{rows} timestamps, but no close")));
+        }
+        Ok(columns)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Rows inside the window, in order, each time once. Left out are rows that are null in all four prices (pauses and
+    /// holidays come as such rows) and a newest price that the upstream may append after the window's end.
+    pub(super) fn prices(&self, asked: &Asked, session: &Session) -> Result<Vec<Price>, Fault> {
+        let mut prices = Vec::with_capacity(self.times.len());
+        let mut is_rising = true;
+        for (row, &ts) in self.times.iter().enumerate() {
+            let [open, high, low, close] =
+                [self.open, self.high, self.low, self.close].map(|column| at(column, row));
+            let is_null = [open, high, low, close].iter().all(Option::is_none);
+            if is_null || !(asked.start_s..asked.end_s).contains(&ts) {
+                continue;
+            }
+            let day = session.day(ts).ok_or_else(|| undecodable(&format!("timestamp {ts} is no time")))?;
+            is_rising &= prices.last().is_none_or(|last: &Price| last.ts < ts);
+            prices.push(Price {
+                ts,
+                session_date: day,
+                open,
+                high,
+                low,
+                close,
+                adj_close: at(self.adj_close, row),
+                volume: at(self.volume, row).map(|volume| volume.0),
+                provisional: session.is_provisional(ts, day),
+            });
+        }
+        if !is_rising {
+            // The sort is stable, so of two rows of one time the reply's later one is the later one here too.
+            prices.sort_by_key(|price| price.ts);
+            prices.reverse();
+            prices.dedup_by_key(|price| price.ts);
+            prices.reverse();
+        }
+        Ok(prices)
+    }
+}
+
+fn column<'a, T>(name: &str, values: Option<&'a [T]>, rows: usize) -> Result<&'a [T], Fault> {
+    match values {
+        Some(values) if values.len() != rows => {
+            Err(undecodable(&format!("{} values of {name} for {rows} timestamps", values.len())))
+        }
+        values => Ok(values.unwrap_or_default()),
+    }
+}
+
+fn at<T: Copy>(column: &[Option<T>], row: usize) -> Option<T> {
+    column.get(row).copied().flatten()
+}

@@ -1,0 +1,234 @@
+//! Use cases: what callers may ask for, in the vocabulary of the domain. Doors convert, call, convert.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+
+use crate::{
+    clock,
+    domain::{
+        batch::{Batch, Command},
+        id::{BatchId, BatchSeq},
+        item::{Item, NewItem},
+        report::{self, FailureGroup},
+        spec::{AsOf, BatchSpec},
+    },
+    engine::Engine,
+    progress::{Hub, Snapshot},
+    store::{CommandError, CreateError, Created, NewBatch, RequestKey, Store, StoreError},
+};
+
+pub mod watch;
+
+/// How long a request id is remembered at least.
+const REQUEST_ID_KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+
+/// The use cases, over one node.
+#[derive(Clone)]
+pub struct Control {
+    store: Arc<dyn Store>,
+    hub: Arc<Hub>,
+    engine: Arc<Engine>,
+}
+
+/// A batch to be started.
+#[derive(Debug)]
+pub struct Start {
+    /// Chosen by the caller; a new one otherwise.
+    pub id: Option<BatchId>,
+    /// What it is to do.
+    pub spec: BatchSpec,
+    /// Inline items.
+    pub items: Option<Vec<NewItem>>,
+    /// Idempotency key: id and hash of the request.
+    pub request: Option<(String, [u8; 32])>,
+}
+
+/// What came of a start.
+#[derive(Debug)]
+pub struct Started {
+    /// The batch as it is.
+    pub snapshot: Snapshot,
+    /// It was made before, by the same request.
+    pub replayed: bool,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Commanded {
+    /// The batch as it is.
+    pub snapshot: Snapshot,
+}
+
+/// Why a batch cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No such batch.
+    #[error("no batch {0}")]
+    NotFound(BatchId),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a batch came to.
+#[derive(Debug)]
+pub struct Report {
+    /// Its figures.
+    pub snapshot: Snapshot,
+    /// Failed items, most frequent first.
+    pub failures: Vec<FailureGroup>,
+    /// Leases that ran out or were lost with their process.
+    pub lost_leases: i64,
+    /// Time in RUNNING.
+    pub active: std::time::Duration,
+    /// Time in PAUSING and PAUSED.
+    pub paused: std::time::Duration,
+    /// Shortest time the permitted rate allowed for the requests sent.
+    pub floor: std::time::Duration,
+}
+
+impl Control {
+    /// Use cases over these.
+    pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, engine: Arc<Engine>) -> Self {
+        Self { store, hub, engine }
+    }
+
+    /// Makes a batch and lets it run. Durable before it answers.
+    pub async fn start(&self, start: Start) -> Result<Started, CreateError> {
+        let now = clock::now();
+        let new = NewBatch {
+            id: start.id.unwrap_or_else(BatchId::generate),
+            spec: start.spec,
+            items: start.items,
+            request: start
+                .request
+                .map(|(id, sha256)| RequestKey { id, sha256, expires_at: now + REQUEST_ID_KEPT }),
+        };
+        match self.store.create_batch(new, now).await? {
+            Created::Started(batch) => {
+                tracing::info!(batch_id = %batch.id, action = "batch_start", status = batch.state.as_str(), total = batch.counts.total);
+                let snapshot = self.taken_up(*batch);
+                Ok(Started { snapshot, replayed: false })
+            }
+            Created::Replayed(batch) => Ok(Started { snapshot: self.seen(*batch).await?, replayed: true }),
+        }
+    }
+
+    /// Pauses, resumes or stops a batch. Durable before it answers.
+    pub async fn command(&self, id: &BatchId, command: &Command) -> Result<Commanded, CommandError> {
+        let changed = self.store.command(id, command, clock::now()).await?;
+        tracing::info!(batch_id = %id, action = ?command.input(), status = changed.batch.state.as_str());
+        for batch in changed.admitted {
+            self.engine.take_up(batch);
+        }
+        Ok(Commanded { snapshot: self.taken_up(changed.batch) })
+    }
+
+    /// One batch.
+    pub async fn batch(&self, id: &BatchId) -> Result<Snapshot, ReadError> {
+        Ok(self.seen(self.stored(id).await?).await?)
+    }
+
+    /// Batches older than `before`, newest first.
+    pub async fn list(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
+        let batches = self.store.list_batches(before, limit).await?;
+        let now = clock::now();
+        let snapshot = |batch: Batch| match self.hub.live(batch.seq) {
+            Some(entry) if !batch.state.is_terminal() => entry.snapshot(now),
+            _ => Snapshot::idle(batch),
+        };
+        Ok(batches.into_iter().map(snapshot).collect())
+    }
+
+    /// Items of a batch from `from` on, by index.
+    pub async fn items(&self, id: &BatchId, from: i64, limit: usize) -> Result<Vec<Item>, ReadError> {
+        let batch = self.stored(id).await?;
+        Ok(self.store.list_items(batch.seq, from, limit, clock::now()).await?)
+    }
+
+    /// What a batch came to; of a live one, as it stands.
+    pub async fn report(&self, id: &BatchId) -> Result<Report, ReadError> {
+        let snapshot = self.batch(id).await?;
+        let batch = &snapshot.batch;
+        let now = clock::now();
+        let fetch = &batch.spec.fetch;
+        Ok(Report {
+            failures: self.store.failure_groups(batch.seq).await?,
+            lost_leases: self.store.lost_leases(batch.seq).await?,
+            active: batch.active_until(now),
+            paused: batch.paused_until(now),
+            floor: report::floor(batch.counts.requests, fetch.rate_per_s, fetch.burst),
+            snapshot,
+        })
+    }
+
+    async fn stored(&self, id: &BatchId) -> Result<Batch, ReadError> {
+        self.store.batch(id).await?.ok_or_else(|| ReadError::NotFound(id.clone()))
+    }
+
+    /// The batch with what this node knows of it.
+    async fn seen(&self, batch: Batch) -> Result<Snapshot, StoreError> {
+        match self.followed(batch).await? {
+            Followed::Live(entry) => Ok(entry.snapshot(clock::now())),
+            Followed::Over(batch) => Ok(Snapshot::idle(*batch)),
+        }
+    }
+
+    /// The hub's entry of a batch, if it is live.
+    async fn followed(&self, batch: Batch) -> Result<Followed, StoreError> {
+        if batch.state.is_terminal() {
+            return Ok(Followed::Over(Box::new(batch)));
+        }
+        if let Some(entry) = self.hub.live(batch.seq) {
+            return Ok(Followed::Live(entry));
+        }
+        let entry = self.hub.entry(&batch);
+        // It may have ended between the read and the entry, and then nobody would ever tell the entry.
+        if let Some(again) = self.store.batch(&batch.id).await? {
+            self.hub.publish(again);
+        }
+        Ok(Followed::Live(entry))
+    }
+
+    fn taken_up(&self, batch: Batch) -> Snapshot {
+        if batch.state.is_terminal() {
+            self.hub.publish(batch.clone());
+            return Snapshot::idle(batch);
+        }
+        let entry = self.hub.entry(&batch);
+        self.engine.take_up(batch);
+        entry.snapshot(clock::now())
+    }
+}
+
+enum Followed {
+    Live(Arc<crate::progress::Entry>),
+    Over(Box<Batch>),
+}
+
+/// Whether a logical date is current for the exchange's list: today, or in the month that the published list is for,
+/// which is the month before this one. Decided once, when a batch is made.
+pub fn is_current(as_of: &AsOf, now: DateTime<Utc>) -> bool {
+    let today = now.with_timezone(&as_of.zone).date_naive();
+    let month = |date: NaiveDate| (date.year(), date.month());
+    as_of.date() == today || today.checked_sub_months(Months::new(1)).map(month) == Some(month(as_of.date()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn today_and_the_month_before_are_current() {
+        let now = "2026-11-20T15:30:00Z".parse().unwrap();
+        let current = |time: &str| is_current(&AsOf { time: time.parse().unwrap(), zone: chrono_tz::Asia::Tokyo }, now);
+        // It is the 21st in Tokyo.
+        assert!(current("2026-11-20T15:00:00Z"));
+        assert!(!current("2026-11-20T14:59:59Z"));
+        assert!(current("2026-10-31T14:59:59Z"));
+        assert!(current("2026-09-30T15:00:00Z"));
+        assert!(!current("2026-09-30T14:59:59Z"));
+        assert!(!current("2026-11-21T15:00:00Z"));
+    }
+}

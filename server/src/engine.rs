@@ -1,0 +1,205 @@
+//! The engine: expand → dispatch → worker → recorder, for each batch that runs.
+//!
+//! ```text
+//!             pages                 slices              attempts              groups
+//!   source ─────────▶ expand ─▶ store ─────────▶ runner ─────────▶ worker ─────────▶ recorder ─▶ store
+//!                                                  ▲                                    │
+//!                                                  └──────────── what came back ────────┘
+//! ```
+//!
+//! One task runs a batch; it ends when the batch is paused or over, and begins anew when it is resumed or the process
+//! starts again. All it needs is in the store: a kill at any moment loses at most what was in flight.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock,
+    connector,
+    domain::{
+        batch::{Batch, State},
+        id::{BatchSeq, NodeId},
+        upstream::UpstreamId,
+    },
+    fetch::Fetcher,
+    progress::{Hub, Pace},
+    source::file::Roots,
+    store::{Committed, Store, StoreError},
+};
+
+mod expand;
+pub mod gate;
+mod held;
+mod recorder;
+mod runner;
+mod upkeep;
+mod worker;
+
+use gate::{Gates, Lane};
+
+/// How long a lease is granted for. Renewed by each commit, and every third of it without one.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// How long requests in flight may go on when the process is asked to end.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Works on the batches of one node.
+pub struct Engine {
+    node: NodeId,
+    store: Arc<dyn Store>,
+    hub: Arc<Hub>,
+    gates: Gates,
+    fetcher: Fetcher,
+    roots: Arc<Roots>,
+    running: Mutex<HashSet<BatchSeq>>,
+    tasks: TaskTracker,
+    /// No new attempt, no new page.
+    draining: CancellationToken,
+    /// Requests in flight are cut off.
+    abort: CancellationToken,
+}
+
+impl Engine {
+    /// An engine over a store that this process has for itself. Nothing runs before [`Engine::start`].
+    pub async fn new(
+        store: Arc<dyn Store>,
+        hub: Arc<Hub>,
+        fetcher: Fetcher,
+        roots: Arc<Roots>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let gates = Gates::load(Arc::clone(&store)).await?;
+        Ok(Arc::new(Self {
+            node: NodeId::generate(),
+            store,
+            hub,
+            gates,
+            fetcher,
+            roots,
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        }))
+    }
+
+    /// Voids what an earlier process held and goes on with every batch that has work to do.
+    pub async fn start(self: &Arc<Self>) -> Result<usize, StoreError> {
+        let batches = self.store.recover(clock::now()).await?;
+        let count = batches.len();
+        for batch in batches {
+            self.take_up(batch);
+        }
+        self.tasks.spawn(upkeep::run(Arc::clone(self)));
+        Ok(count)
+    }
+
+    /// Publishes a committed state and sees to it that somebody works on it.
+    pub fn take_up(self: &Arc<Self>, batch: Batch) {
+        let seq = batch.seq;
+        let works = matches!(batch.state, State::Running | State::Pausing | State::Stopping);
+        self.hub.publish(batch);
+        if !works || self.draining.is_cancelled() || !self.running().insert(seq) {
+            return;
+        }
+        self.tasks.spawn(run(Arc::clone(self), seq));
+    }
+
+    /// Ends every task: nothing new is sent, requests in flight have [`DRAIN`] to end, leases are handed back.
+    pub async fn drain(&self) {
+        self.draining.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+
+    /// What a commit let in is taken up, what it settled is published.
+    fn publish(self: &Arc<Self>, committed: Committed, settled: &[i64]) {
+        for batch in committed.admitted {
+            self.take_up(batch);
+        }
+        self.hub.committed(committed.batch, settled);
+    }
+
+    /// Records that the batch cannot go on, if that can be written.
+    async fn fail_system_once(self: &Arc<Self>, batch: BatchSeq, error: &StoreError) -> bool {
+        let failed = self.store.fail_system(batch, error.pause_reason(), &error.to_string(), clock::now()).await;
+        match failed {
+            Ok(changed) => {
+                for batch in changed.admitted {
+                    self.take_up(batch);
+                }
+                self.hub.publish(changed.batch);
+                true
+            }
+            Err(error) => {
+                tracing::error!(batch_seq = batch.0, error = %error, "the system failure could not be recorded yet");
+                false
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<BatchSeq>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs one batch until it is paused or over.
+async fn run(engine: Arc<Engine>, seq: BatchSeq) {
+    loop {
+        let Some(entry) = engine.hub.live(seq) else { break };
+        let batch = Arc::clone(&entry.subscribe().borrow());
+        let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
+        match lane(&engine, &batch, connector.as_ref()).await {
+            Ok(lane) => {
+                let pace = Arc::clone(&lane);
+                entry.set_pace(Arc::new(move || pace_of(&pace)));
+                let runner = runner::Runner::new(Arc::clone(&engine), &batch, Arc::clone(&entry), connector, lane);
+                tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
+            }
+            Err(error) => {
+                tracing::error!(batch_id = %batch.id, error = %error, "the batch could not be taken up");
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = engine.draining.cancelled() => {}
+                }
+            }
+        }
+        // Asked under the lock, so that a resume that comes now finds either this task or none.
+        let mut running = engine.running();
+        let state = engine.hub.live(seq).map(|entry| entry.subscribe().borrow().state);
+        let works = matches!(state, Some(State::Running | State::Pausing | State::Stopping));
+        if !works || engine.draining.is_cancelled() {
+            running.remove(&seq);
+            return;
+        }
+    }
+    engine.running().remove(&seq);
+}
+
+async fn lane(
+    engine: &Engine,
+    batch: &Batch,
+    connector: &dyn connector::Connector,
+) -> Result<Arc<Lane>, StoreError> {
+    let origin = connector.origin();
+    let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+    let fetch = &batch.spec.fetch;
+    engine.gates.join(&upstream, &origin.host, batch.seq, fetch.rate_per_s, fetch.burst).await
+}
+
+fn pace_of(lane: &Lane) -> Pace {
+    let gate_wait = lane.held_until().map_or(Duration::ZERO, |(_, opens)| {
+        opens.saturating_duration_since(tokio::time::Instant::now())
+    });
+    Pace {
+        permitted_per_s: lane.permitted_per_s(),
+        gate_wait,
+        pressure: lane.pressure().into_iter().collect(),
+    }
+}

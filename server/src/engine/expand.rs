@@ -1,0 +1,243 @@
+//! Reads a batch's source, page by page, while its items already run.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use crate::{
+    clock,
+    connector::Origin,
+    domain::{
+        backoff::Backoff,
+        batch::{Batch, State},
+        failure::{Failure, FailureClass},
+        request::{Fault, Request, Response},
+        spec::FetchPolicy,
+        upstream::UpstreamId,
+    },
+    fetch::{Call, FetchError, Meter, classify},
+    progress::Entry,
+    source::{self, Download, Page, SourceError, Tools},
+    store::{PageRead, SourceLease, SourcePage, StoreError},
+};
+
+/// A page may take as long as fetching a list may.
+const LEASE: Duration = Duration::from_secs(300);
+/// The list and files of keys are read whole.
+const BODY_BYTES_MAX: u64 = 64 << 20;
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// Reads until the source is read, the batch stops running or the node drains.
+pub(super) async fn run(engine: &Arc<Engine>, batch: &Arc<Batch>, entry: &Arc<Entry>) {
+    if batch.expanded || batch.state != State::Running {
+        return;
+    }
+    let mut states = entry.subscribe();
+    let now = clock::now();
+    let lease = loop {
+        match engine.store.claim_source(batch.seq, &engine.node, now, now + LEASE).await {
+            Ok(Some(lease)) => break lease,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(batch_id = %batch.id, error = %error, "the source could not be leased");
+                if !goes_on(engine, &mut states, STORE_RETRY).await {
+                    return;
+                }
+            }
+        }
+    };
+    Expansion { engine, batch, states, lease, unrecorded: Cost::default() }.run().await;
+}
+
+struct Expansion<'a> {
+    engine: &'a Arc<Engine>,
+    batch: &'a Arc<Batch>,
+    states: watch::Receiver<Arc<Batch>>,
+    lease: SourceLease,
+    /// Sent and received since the last page that was stored.
+    unrecorded: Cost,
+}
+
+#[derive(Default)]
+struct Cost {
+    requests: i64,
+    bytes_received: i64,
+}
+
+impl Expansion<'_> {
+    async fn run(mut self) {
+        let spec = &self.batch.spec;
+        let meter = Arc::new(Meter::default());
+        let withdrawn = self.engine.draining.child_token();
+        let download = Downloader {
+            engine: Arc::clone(self.engine),
+            batch: Arc::clone(self.batch),
+            meter: Arc::clone(&meter),
+            withdrawn: withdrawn.clone(),
+        };
+        let tools = Tools {
+            store: Arc::clone(&self.engine.store),
+            download: Arc::new(download),
+            roots: Arc::clone(&self.engine.roots),
+        };
+        let Some(mut source) = source::open(spec, tools) else { return };
+        let backoff = spec.fetch.retry().backoff;
+        let mut position = self.lease.position.take();
+        let mut failures = 0;
+        loop {
+            let page = {
+                let mut page = source.page(position.as_deref());
+                tokio::select! {
+                    page = &mut page => page,
+                    () = stopped(&mut self.states) => {
+                        // What was not sent is not sent any more; what was, ends.
+                        withdrawn.cancel();
+                        page.await
+                    }
+                }
+            };
+            let (requests, bytes_received) = meter.take();
+            self.unrecorded.requests += i64::from(requests);
+            self.unrecorded.bytes_received += bytes_received;
+            let read = match page {
+                Ok(Page { items, next, list }) => {
+                    failures = 0;
+                    position.clone_from(&next);
+                    PageRead::Items { items, next, list }
+                }
+                Err(SourceError::Unreadable(what)) => PageRead::Unreadable(what),
+                Err(error @ (SourceError::Temporary(_) | SourceError::Store(_))) => {
+                    failures += 1;
+                    let wait = wait_after(&error, failures, &backoff);
+                    tracing::warn!(
+                        batch_id = %self.batch.id, action = "source_read", status = "retry", error = %error,
+                        retry_count = failures, wait_ms = wait.as_millis() as u64, "the source is read again later",
+                    );
+                    if goes_on(self.engine, &mut self.states, wait).await {
+                        continue;
+                    }
+                    PageRead::Release
+                }
+            };
+            if self.store(read).await {
+                return;
+            }
+            if !self.may_go_on() {
+                self.store(PageRead::Release).await;
+                return;
+            }
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.states.borrow().state == State::Running && !self.engine.draining.is_cancelled()
+    }
+
+    /// Stores a page, however long that takes. Answers whether the reading is over.
+    async fn store(&mut self, read: PageRead) -> bool {
+        let cost = std::mem::take(&mut self.unrecorded);
+        let mut page = SourcePage {
+            batch: self.batch.seq,
+            epoch: self.lease.epoch,
+            read,
+            requests: cost.requests,
+            bytes_received: cost.bytes_received,
+            lease_until: clock::now() + LEASE,
+        };
+        loop {
+            let now = clock::now();
+            page.lease_until = now + LEASE;
+            match self.engine.store.expand(&page, now).await {
+                Ok(expanded) => {
+                    for batch in expanded.admitted {
+                        self.engine.take_up(batch);
+                    }
+                    self.engine.hub.publish(expanded.batch);
+                    return expanded.over;
+                }
+                Err(error) => {
+                    tracing::error!(batch_id = %self.batch.id, error = %error, "a page of the source could not be stored");
+                    if !error.is_transient() && self.engine.fail_system_once(self.batch.seq, &error).await {
+                        return true;
+                    }
+                    if self.engine.draining.is_cancelled() {
+                        return true;
+                    }
+                    tokio::time::sleep(STORE_RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration {
+    let wait = backoff.wait(failures, rand::random());
+    match error {
+        SourceError::Temporary(failure) => wait.max(failure.retry_after.unwrap_or_default()),
+        SourceError::Store(_) | SourceError::Unreadable(_) => wait.max(STORE_RETRY),
+    }
+}
+
+/// Waits, unless the batch stops running or the node drains meanwhile.
+async fn goes_on(engine: &Engine, states: &mut watch::Receiver<Arc<Batch>>, wait: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => true,
+        () = engine.draining.cancelled() => false,
+        () = stopped(states) => false,
+    }
+}
+
+/// Waits until the batch does not run any more.
+async fn stopped(states: &mut watch::Receiver<Arc<Batch>>) {
+    // An entry that is gone has ended.
+    let _ = states.wait_for(|batch| batch.state != State::Running).await;
+}
+
+/// Downloads under the limits of whatever host it is, at the batch's own rate.
+struct Downloader {
+    engine: Arc<Engine>,
+    batch: Arc<Batch>,
+    meter: Arc<Meter>,
+    withdrawn: CancellationToken,
+}
+
+#[async_trait]
+impl Download for Downloader {
+    async fn get(&self, url: &str) -> Result<Response, Failure> {
+        let origin = Origin::of_url(url)
+            .ok_or_else(|| Failure::new(FailureClass::Permanent, "UNSENDABLE", &format!("{url:?} is no http(s) URL")))?;
+        let fetch: &FetchPolicy = &self.batch.spec.fetch;
+        let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+        let lane = self
+            .engine
+            .gates
+            .join(&upstream, &origin.host, self.batch.seq, fetch.rate_per_s, fetch.burst)
+            .await
+            .map_err(|error: StoreError| Failure::new(FailureClass::Temporary, "STORE", &error.to_string()))?;
+        let call = Call {
+            request: Request { url: url.to_owned(), accept: "*/*" },
+            user_agent: fetch.user_agent.as_str().into(),
+            timeout: fetch.attempt_timeout,
+            body_bytes_max: BODY_BYTES_MAX,
+            permits: lane,
+            withdrawn: self.withdrawn.clone(),
+            meter: Arc::clone(&self.meter),
+        };
+        let now: DateTime<Utc> = clock::now();
+        match self.engine.fetcher.fetch(call).await {
+            Ok(response) if (200..300).contains(&response.status) => Ok(response),
+            Ok(response) => Err(classify::reply(&Fault::Status, &response, now)),
+            Err(FetchError::Held { until }) => {
+                let mut failure = Failure::new(FailureClass::Temporary, "RATE_LIMITED", "the gate is held");
+                failure.retry_after = (until - now).to_std().ok();
+                Err(failure)
+            }
+            Err(error) => Err(classify::transport(&error)
+                .unwrap_or_else(|| Failure::new(FailureClass::Temporary, "WITHDRAWN", "not sent"))),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The limiter's arithmetic: GCRA, the generic cell rate algorithm (ITU-T I.371), on a clock that is given.
+//!
+//! It grants at most `rate · t + burst` permits in any window of length `t`. A little of the burst is held back for
+//! jitter on the way, `⌈rate × 50 ms⌉`, half of it at most: requests that leave evenly may arrive bunched, and an
+//! upstream that counts strictly counts arrivals.
+
+use std::time::Duration;
+
+/// Jitter between the grant and the arrival that the held back permits make up for.
+const JITTER_S: f64 = 0.05;
+
+/// A bucket of permits.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    rate_per_s: f64,
+    burst: u32,
+    /// Time between permits.
+    interval_s: f64,
+    /// How far ahead of the clock the theoretical arrival time may run.
+    tolerance_s: f64,
+    /// Theoretical arrival time of the next request; nothing before the first.
+    tat_s: f64,
+}
+
+impl Bucket {
+    /// A bucket with its whole burst.
+    pub fn full(rate_per_s: f64, burst: u32) -> Self {
+        let mut bucket = Self { rate_per_s, burst, interval_s: 0.0, tolerance_s: 0.0, tat_s: f64::NEG_INFINITY };
+        bucket.set(rate_per_s, burst);
+        bucket
+    }
+
+    /// A bucket that was just emptied, at time zero.
+    pub fn empty(rate_per_s: f64, burst: u32) -> Self {
+        let mut bucket = Self::full(rate_per_s, burst);
+        bucket.tat_s = bucket.tolerance_s + bucket.interval_s;
+        bucket
+    }
+
+    /// Changes rate and burst. Permits that were granted stay granted.
+    pub fn set(&mut self, rate_per_s: f64, burst: u32) {
+        let held_back = (rate_per_s * JITTER_S).ceil().min(f64::from(burst / 2));
+        self.rate_per_s = rate_per_s;
+        self.burst = burst;
+        self.interval_s = 1.0 / rate_per_s;
+        self.tolerance_s = (f64::from(burst) - held_back - 1.0).max(0.0) * self.interval_s;
+    }
+
+    /// Permits per second.
+    pub fn rate_per_s(&self) -> f64 {
+        self.rate_per_s
+    }
+
+    /// Permits at once after idleness.
+    pub fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// Time from `now` until a permit is there; zero if one is.
+    pub fn wait(&self, now: Duration) -> Duration {
+        let due_s = self.tat_s - self.tolerance_s;
+        Duration::try_from_secs_f64(due_s - now.as_secs_f64()).unwrap_or_default()
+    }
+
+    /// Takes a permit that is there.
+    pub fn take(&mut self, now: Duration) {
+        self.tat_s = self.tat_s.max(now.as_secs_f64()) + self.interval_s;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Grants as many permits as there are, at each of the times.
+    fn grants(bucket: &mut Bucket, times: &[Duration]) -> Vec<Duration> {
+        let mut granted = Vec::new();
+        for &now in times {
+            while bucket.wait(now).is_zero() && granted.len() < 5_000 {
+                bucket.take(now);
+                granted.push(now);
+            }
+        }
+        granted
+    }
+
+    #[test]
+    fn the_burst_less_what_is_held_back_goes_at_once() {
+        let mut bucket = Bucket::full(5.0, 20);
+        assert_eq!(grants(&mut bucket, &[Duration::ZERO]).len(), 19);
+        assert_eq!(bucket.wait(Duration::ZERO), Duration::from_millis(200));
+        // Half of the burst at most is held back.
+        assert_eq!(grants(&mut Bucket::full(500.0, 20), &[Duration::ZERO]).len(), 10);
+        assert_eq!(grants(&mut Bucket::full(500.0, 1), &[Duration::ZERO]).len(), 1);
+    }
+
+    #[test]
+    fn an_empty_bucket_refills_at_its_rate() {
+        let mut bucket = Bucket::empty(5.0, 20);
+        assert_eq!(bucket.wait(Duration::ZERO), Duration::from_millis(200));
+        assert_eq!(grants(&mut bucket, &[Duration::from_secs(1)]).len(), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_rate_times_length_plus_burst(
+            rate in 0.5f64..2_000.0, burst in 1u32..200, steps_ms in prop::collection::vec(0u64..400, 1..60),
+        ) {
+            let mut bucket = Bucket::full(rate, burst);
+            let mut now = Duration::ZERO;
+            let times: Vec<Duration> = steps_ms.iter().map(|step| { now += Duration::from_millis(*step); now }).collect();
+            let granted = grants(&mut bucket, &times);
+            for (first, from) in granted.iter().enumerate().step_by(7) {
+                for (last, to) in granted.iter().enumerate().skip(first) {
+                    let window = (*to - *from).as_secs_f64();
+                    prop_assert!((last - first + 1) as f64 <= rate * window + f64::from(burst) + 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn whoever_waits_as_told_gets_the_whole_rate(rate in 0.5f64..2_000.0, burst in 1u32..200) {
+            let mut bucket = Bucket::full(rate, burst);
+            let mut now = Duration::ZERO;
+            for _ in 0..300 {
+                // A nanosecond more, for rounding.
+                let wait = bucket.wait(now);
+                now += if wait.is_zero() { wait } else { wait + Duration::from_nanos(1) };
+                prop_assert!(bucket.wait(now) <= Duration::from_nanos(1));
+                bucket.take(now);
+            }
+            let ideal = (300.0 - f64::from(burst)).max(0.0) / rate;
+            let held_back = (rate * 0.05).ceil().min(f64::from(burst / 2)) / rate;
+            prop_assert!(now.as_secs_f64() <= ideal + held_back + 1e-3, "{now:?} {ideal}");
+        }
+
+        #[test]
+        fn a_change_of_rate_never_takes_permits_back(rate in 0.5f64..100.0, other in 0.5f64..100.0) {
+            let mut bucket = Bucket::full(rate, 10);
+            bucket.take(Duration::ZERO);
+            bucket.set(other, 10);
+            prop_assert!(bucket.wait(Duration::ZERO) <= Duration::from_secs_f64(1.0 / rate + 1.0 / other));
+        }
+    }
+}

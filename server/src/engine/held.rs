@@ -1,0 +1,259 @@
+//! The slices that a node holds under lease, and what of them is ready, waits or is under way.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use crate::{
+    domain::{
+        id::{Epoch, SliceNo},
+        item::OpenItem,
+    },
+    store::{Hold, LeaseWrite, LeasedSlice},
+};
+
+/// Slices of one batch, by number.
+#[derive(Debug, Default)]
+pub(super) struct Held(BTreeMap<SliceNo, Slice>);
+
+#[derive(Debug)]
+struct Slice {
+    epoch: Epoch,
+    ready: VecDeque<OpenItem>,
+    waiting: BTreeMap<(DateTime<Utc>, i64), OpenItem>,
+    under_way: usize,
+    renewed: Instant,
+}
+
+impl Slice {
+    /// Nothing is left to do in it but to wait.
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.under_way == 0
+    }
+
+    /// When its first waiting item is due, if all that is left waits.
+    fn ready_at(&self) -> Option<DateTime<Utc>> {
+        let first = self.waiting.keys().next().map(|(at, _)| *at);
+        first.filter(|_| self.ready.is_empty())
+    }
+}
+
+impl Held {
+    /// Takes a slice in.
+    pub(super) fn insert(&mut self, leased: LeasedSlice) {
+        let mut slice = Slice {
+            epoch: leased.epoch,
+            ready: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            under_way: 0,
+            renewed: Instant::now(),
+        };
+        for item in leased.items {
+            slice.wait(item);
+        }
+        self.0.insert(leased.no, slice);
+    }
+
+    /// The next item that may be started, from the lowest slice on.
+    pub(super) fn start_next(&mut self, now: DateTime<Utc>) -> Option<(SliceNo, OpenItem)> {
+        self.0.iter_mut().find_map(|(no, slice)| {
+            slice.wake(now);
+            let item = slice.ready.pop_front()?;
+            slice.under_way += 1;
+            Some((*no, item))
+        })
+    }
+
+    /// An item under way is final.
+    pub(super) fn finish(&mut self, no: SliceNo) {
+        if let Some(slice) = self.0.get_mut(&no) {
+            slice.under_way -= 1;
+        }
+    }
+
+    /// An item under way comes back and waits for its time.
+    pub(super) fn put_back(&mut self, no: SliceNo, item: OpenItem) {
+        if let Some(slice) = self.0.get_mut(&no) {
+            slice.under_way -= 1;
+            slice.wait(item);
+        }
+    }
+
+    /// An item under way comes back as if it had never been started.
+    pub(super) fn put_first(&mut self, no: SliceNo, item: OpenItem) {
+        if let Some(slice) = self.0.get_mut(&no) {
+            slice.under_way -= 1;
+            slice.ready.push_front(item);
+        }
+    }
+
+    /// The lease is somebody else's.
+    pub(super) fn lose(&mut self, no: SliceNo) {
+        self.0.remove(&no);
+    }
+
+    /// Whether a lease is still held under this number.
+    pub(super) fn epoch(&self, no: SliceNo) -> Option<Epoch> {
+        self.0.get(&no).map(|slice| slice.epoch)
+    }
+
+    /// A commit renewed these.
+    pub(super) fn renewed(&mut self, slices: impl IntoIterator<Item = SliceNo>) {
+        for no in slices {
+            if let Some(slice) = self.0.get_mut(&no) {
+                slice.renewed = Instant::now();
+            }
+        }
+    }
+
+    /// Takes out the slices in which nothing is open; the store knows that they are done.
+    pub(super) fn drop_done(&mut self) {
+        self.0.retain(|_, slice| !slice.is_idle() || !slice.waiting.is_empty());
+    }
+
+    /// Takes out the slices in which all that is left waits longer than `patience`, to be parked.
+    pub(super) fn park(&mut self, now: DateTime<Utc>, patience: Duration) -> Vec<LeaseWrite> {
+        let due = now + patience;
+        self.take(|slice| slice.is_idle() && slice.ready_at().is_none_or(|at| at > due), None)
+    }
+
+    /// Takes out every slice in which nothing is under way, to be given back until `ready_at`.
+    pub(super) fn give_back(&mut self, ready_at: Option<DateTime<Utc>>) -> Vec<LeaseWrite> {
+        self.take(|slice| slice.under_way == 0, ready_at)
+    }
+
+    fn take(&mut self, which: impl Fn(&Slice) -> bool, not_before: Option<DateTime<Utc>>) -> Vec<LeaseWrite> {
+        let mut writes = Vec::new();
+        self.0.retain(|no, slice| {
+            let taken = which(slice);
+            if taken {
+                let ready_at = slice.ready_at().max(not_before);
+                writes.push(LeaseWrite { slice: *no, epoch: slice.epoch, hold: Hold::Release { ready_at } });
+            }
+            !taken
+        });
+        writes
+    }
+
+    /// The leases that were not renewed for so long.
+    pub(super) fn to_renew(&self, age: Duration, until: DateTime<Utc>) -> Vec<LeaseWrite> {
+        let old = |slice: &&Slice| slice.renewed.elapsed() >= age;
+        let write = |(no, slice): (&SliceNo, &Slice)| LeaseWrite {
+            slice: *no,
+            epoch: slice.epoch,
+            hold: Hold::Until(until),
+        };
+        self.0.iter().filter(|(_, slice)| old(slice)).map(write).collect()
+    }
+
+    /// When the next waiting item is due.
+    pub(super) fn next_due(&self) -> Option<DateTime<Utc>> {
+        self.0.values().filter_map(|slice| slice.waiting.keys().next().map(|(at, _)| *at)).min()
+    }
+
+    /// No lease is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Slice {
+    fn wait(&mut self, item: OpenItem) {
+        match item.not_before {
+            Some(at) => {
+                self.waiting.insert((at, item.index), item);
+            }
+            None => self.ready.push_back(item),
+        }
+    }
+
+    fn wake(&mut self, now: DateTime<Utc>) {
+        while let Some(first) = self.waiting.first_entry()
+            && first.key().0 <= now
+        {
+            // What waited goes before what is fresh.
+            self.ready.push_front(first.remove());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    fn item(index: i64, not_before: Option<i64>) -> OpenItem {
+        OpenItem { index, key: index.to_string(), attempts: 0, recorded: 0, not_before: not_before.map(at) }
+    }
+
+    fn held(items: Vec<OpenItem>) -> Held {
+        let mut held = Held::default();
+        held.insert(LeasedSlice { no: SliceNo(7), epoch: Epoch(3), items });
+        held
+    }
+
+    fn indexes(held: &mut Held, now: i64) -> Vec<i64> {
+        std::iter::from_fn(|| held.start_next(at(now)).map(|(_, item)| item.index)).collect()
+    }
+
+    #[test]
+    fn what_waited_and_is_due_goes_first() {
+        let mut held = held(vec![item(0, None), item(1, Some(5)), item(2, Some(9))]);
+        assert_eq!(indexes(&mut held, 5), [1, 0]);
+        assert_eq!(held.next_due(), Some(at(9)));
+    }
+
+    #[test]
+    fn a_slice_is_parked_only_when_all_that_is_left_waits() {
+        let mut held = held(vec![item(0, None)]);
+        assert_eq!(held.park(at(0), Duration::ZERO), []);
+        let (no, first) = held.start_next(at(0)).unwrap();
+        assert_eq!(held.park(at(0), Duration::ZERO), []);
+        held.put_back(no, OpenItem { not_before: Some(at(60)), ..first });
+        assert_eq!(held.park(at(0), Duration::from_secs(90)), []);
+        let parked = held.park(at(0), Duration::from_secs(1));
+        assert_eq!(
+            parked,
+            [LeaseWrite { slice: SliceNo(7), epoch: Epoch(3), hold: Hold::Release { ready_at: Some(at(60)) } }]
+        );
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_back_while_items_are_ready_is_ready_at_once_or_when_the_gate_opens() {
+        for (gate, expected) in [(None, None), (Some(at(30)), Some(at(30)))] {
+            let mut held = held(vec![item(0, None), item(1, Some(5))]);
+            assert_eq!(held.give_back(gate)[0].hold, Hold::Release { ready_at: expected });
+        }
+    }
+
+    #[test]
+    fn a_slice_under_way_is_not_given_back() {
+        let mut held = held(vec![item(0, None)]);
+        let (no, item) = held.start_next(at(0)).unwrap();
+        assert_eq!(held.give_back(None), []);
+        held.put_first(no, item);
+        assert_eq!(held.give_back(None).len(), 1);
+    }
+
+    #[test]
+    fn a_done_slice_is_dropped_and_a_lost_one_forgotten() {
+        let mut held = held(vec![item(0, None)]);
+        let (no, _) = held.start_next(at(0)).unwrap();
+        held.drop_done();
+        assert_eq!(held.epoch(no), Some(Epoch(3)));
+        held.finish(no);
+        held.drop_done();
+        assert_eq!(held.epoch(no), None);
+        held.put_back(no, item(0, None));
+        assert!(held.is_empty());
+    }
+}

@@ -1,0 +1,349 @@
+//! The dispatcher of one batch: claims slices, keeps its workers busy, takes back what returns.
+//!
+//! No worker sleeps: an item that must wait goes back to its slice, a slice in which all that is left waits goes back
+//! to the store. While the gate is held nothing is started.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Engine, LEASE,
+    gate::Lane,
+    held::Held,
+    recorder::{Answer, Message, Recorder},
+    worker::{Finished, Job, Workshop},
+};
+use crate::{
+    clock,
+    connector::Connector,
+    domain::{
+        batch::{Batch, State},
+        id::BatchId,
+        item::{Next, OpenItem, Outcome, RetryPolicy, settle},
+    },
+    progress::Entry,
+    store::{Claim, Commit, LeaseWrite, Recording, StoreError},
+};
+
+/// Longest sleep: whatever should have woken the runner and did not is found out by then.
+const POLL: Duration = Duration::from_secs(1);
+/// Waits shorter than this are not worth giving a lease back for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct Runner {
+    engine: Arc<Engine>,
+    batch: BatchId,
+    seq: crate::domain::id::BatchSeq,
+    retry: RetryPolicy,
+    entry: Arc<Entry>,
+    states: watch::Receiver<Arc<Batch>>,
+    workshop: Arc<Workshop>,
+    lane: Arc<Lane>,
+    held: Held,
+    workers: JoinSet<Finished>,
+    free_workers: Vec<u32>,
+    /// Outcomes that the recorder has and has not answered for.
+    unanswered: usize,
+    unanswered_max: usize,
+    recorder: mpsc::Sender<Message>,
+    answers: mpsc::Receiver<Answer>,
+    withdrawn: CancellationToken,
+    /// Nothing is there to be claimed before this time.
+    claim_at: Instant,
+    total_seen: i64,
+    /// The store failed for good: nothing is started until that is recorded.
+    fault: Option<StoreError>,
+}
+
+impl Runner {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        batch: &Arc<Batch>,
+        entry: Arc<Entry>,
+        connector: Arc<dyn Connector>,
+        lane: Arc<Lane>,
+    ) -> Self {
+        let fetch = &batch.spec.fetch;
+        let unanswered_max = fetch.workers as usize + 4 * fetch.commit_group_size as usize;
+        let (recorder, incoming) = mpsc::channel(unanswered_max + 1);
+        let (answers_to, answers) = mpsc::channel(unanswered_max + 1);
+        let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
+        engine.tasks.spawn(recorder_task.run());
+        let workshop = Workshop {
+            batch: batch.id.clone(),
+            spec: Arc::clone(&batch.spec),
+            connector,
+            fetcher: engine.fetcher.clone(),
+            permits: Arc::clone(&lane) as _,
+            user_agent: fetch.user_agent.as_str().into(),
+        };
+        Self {
+            withdrawn: CancellationToken::new(),
+            batch: batch.id.clone(),
+            seq: batch.seq,
+            retry: fetch.retry(),
+            states: entry.subscribe(),
+            entry,
+            workshop: Arc::new(workshop),
+            lane,
+            held: Held::default(),
+            workers: JoinSet::new(),
+            free_workers: (1..=fetch.workers).rev().collect(),
+            unanswered: 0,
+            unanswered_max,
+            recorder,
+            answers,
+            claim_at: Instant::now(),
+            total_seen: 0,
+            fault: None,
+            engine,
+        }
+    }
+
+    /// Works until the batch is paused or over and nothing of it is under way.
+    pub(super) async fn run(mut self) {
+        let draining = self.engine.draining.clone();
+        loop {
+            let (state, total) = {
+                let batch = self.states.borrow_and_update();
+                (batch.state, batch.counts.total)
+            };
+            if total > self.total_seen {
+                self.total_seen = total;
+                self.claim_at = Instant::now();
+            }
+            let works = state == State::Running && self.fault.is_none() && !draining.is_cancelled();
+            let wake = if works { self.fill().await } else { self.settle_down(state).await };
+            let over = !works && self.is_idle() && self.fault.is_none();
+            if over && (draining.is_cancelled() || !matches!(state, State::Running | State::Pausing | State::Stopping))
+            {
+                return;
+            }
+            tokio::select! {
+                Some(finished) = self.workers.join_next(), if !self.workers.is_empty() => match finished {
+                    Ok(finished) => self.finished(finished).await,
+                    Err(error) => tracing::error!(batch_id = %self.batch, error = %error, "a worker was lost"),
+                },
+                Some(answer) = self.answers.recv() => self.answered(answer),
+                changed = self.states.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(wake) => {}
+                () = draining.cancelled(), if works => {}
+            }
+            // Whatever else is there already is taken along.
+            while let Some(Ok(finished)) = self.workers.try_join_next() {
+                self.finished(finished).await;
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.workers.is_empty() && self.unanswered == 0 && self.held.is_empty()
+    }
+
+    /// Starts what may be started. Answers when to look again at the latest.
+    async fn fill(&mut self) -> Instant {
+        if self.withdrawn.is_cancelled() {
+            self.withdrawn = CancellationToken::new();
+        }
+        let now = clock::now();
+        let mut wake = Instant::now() + POLL;
+        self.renew(now).await;
+        if let Some((until, opens)) = self.lane.held_until() {
+            if opens.saturating_duration_since(Instant::now()) > PATIENCE {
+                let parked = self.held.give_back(Some(until));
+                self.write_leases(parked).await;
+            }
+            return wake.min(opens);
+        }
+        let parked = self.held.park(now, PATIENCE);
+        if !parked.is_empty() {
+            self.write_leases(parked).await;
+            self.claim_at = Instant::now();
+        }
+        while !self.free_workers.is_empty() && self.unanswered + self.workers.len() < self.unanswered_max {
+            if let Some((slice, item)) = self.held.start_next(now) {
+                self.start(slice, item);
+            } else if self.claim_at > Instant::now() || !self.claim(now).await {
+                break;
+            }
+        }
+        if self.claim_at > Instant::now() {
+            wake = wake.min(self.claim_at);
+        }
+        if let Some(due) = self.held.next_due() {
+            wake = wake.min(from_now(due, now));
+        }
+        wake
+    }
+
+    /// Lets what is under way end, then gives the leases back.
+    async fn settle_down(&mut self, state: State) -> Instant {
+        self.withdrawn.cancel();
+        let now = clock::now();
+        self.renew(now).await;
+        if !self.workers.is_empty() || self.unanswered > 0 {
+            return Instant::now() + POLL;
+        }
+        if let Some(error) = self.fault.take() {
+            if state == State::Running && !self.engine.fail_system_once(self.seq, &error).await {
+                // Nothing can be written: asked again until it can, and nothing is sent meanwhile.
+                self.fault = Some(error);
+                if self.engine.draining.is_cancelled() {
+                    self.fault = None;
+                    self.held = Held::default();
+                }
+                return Instant::now() + POLL;
+            }
+        }
+        let given_back = self.held.give_back(None);
+        self.write_leases(given_back).await;
+        Instant::now() + POLL
+    }
+
+    fn start(&mut self, slice: crate::domain::id::SliceNo, item: OpenItem) {
+        let Some(worker) = self.free_workers.pop() else { return };
+        self.entry.begin(item.index, &item.key, item.not_before.is_some());
+        let job = Job {
+            slice,
+            item,
+            worker,
+            withdrawn: self.withdrawn.clone(),
+            abort: self.engine.abort.clone(),
+        };
+        self.workers.spawn(Arc::clone(&self.workshop).attempt(job));
+    }
+
+    /// Claims a slice. Answers whether there was one.
+    async fn claim(&mut self, now: DateTime<Utc>) -> bool {
+        let until = now + LEASE;
+        match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
+            Ok(Claim::Slice(slice)) => {
+                self.held.insert(slice);
+                true
+            }
+            Ok(Claim::Nothing { ready_at }) => {
+                self.claim_at = ready_at.map_or(Instant::now() + POLL, |at| from_now(at, now));
+                false
+            }
+            Err(error) => {
+                self.trouble(error, "no slice could be claimed");
+                self.claim_at = Instant::now() + POLL;
+                false
+            }
+        }
+    }
+
+    async fn finished(&mut self, finished: Finished) {
+        let Finished { slice, item, worker, attempt } = finished;
+        self.free_workers.push(worker);
+        self.entry.end();
+        let Some(epoch) = self.held.epoch(slice) else {
+            // The lease was lost meanwhile: whoever has it does the item again.
+            self.entry.drop_items(&[item.index]);
+            return;
+        };
+        if attempt.requests == 0 && matches!(attempt.outcome, Outcome::Released { .. }) {
+            self.entry.drop_items(&[item.index]);
+            self.held.put_first(slice, item);
+            return;
+        }
+        let next = settle(&attempt.outcome, item.attempts, &self.retry, attempt.ended_at, rand::random());
+        let recording = Recording { slice, item, attempt, next };
+        self.unanswered += 1;
+        // There is room for all that may be unanswered, so this never waits for the store.
+        let _ = self.recorder.send(Message::Record(epoch, Box::new(recording))).await;
+        if self.workers.is_empty() {
+            let _ = self.recorder.try_send(Message::Flush);
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Committed { recordings, fenced, rejected } => {
+                self.unanswered -= recordings.len();
+                for slice in &fenced {
+                    self.held.lose(*slice);
+                }
+                self.held.renewed(recordings.iter().map(|recording| recording.slice));
+                for recording in recordings {
+                    self.settled(recording, &rejected);
+                }
+                self.held.drop_done();
+            }
+            Answer::Failed { recordings, error } => {
+                self.unanswered -= recordings.len();
+                for recording in recordings {
+                    self.entry.drop_items(&[recording.item.index]);
+                    self.held.put_first(recording.slice, recording.item);
+                }
+                self.fault = Some(error);
+            }
+        }
+    }
+
+    fn settled(&mut self, recording: Recording, rejected: &[i64]) {
+        let recorded = recording.item.recorded + u32::from(recording.is_worth_a_row());
+        let Recording { slice, item, next, .. } = recording;
+        match next {
+            Next::Succeeded | Next::Failed => self.held.finish(slice),
+            Next::Open { .. } if rejected.contains(&item.index) => self.held.finish(slice),
+            Next::Open { charged, not_before, system } => {
+                if system {
+                    self.fault = Some(StoreError::Fault(format!("item {:?}: a bug; see the log", item.key)));
+                }
+                let attempts = item.attempts + u32::from(charged);
+                let not_before = not_before.or(item.not_before);
+                self.held.put_back(slice, OpenItem { attempts, recorded, not_before, ..item });
+            }
+        }
+    }
+
+    /// Renews what no commit has renewed for a third of the lease.
+    async fn renew(&mut self, now: DateTime<Utc>) {
+        let renewals = self.held.to_renew(LEASE / 3, now + LEASE);
+        self.held.renewed(renewals.iter().map(|lease| lease.slice));
+        self.write_leases(renewals).await;
+    }
+
+    async fn write_leases(&mut self, leases: Vec<LeaseWrite>) {
+        if leases.is_empty() {
+            return;
+        }
+        let commit = Commit {
+            batch: self.seq,
+            node: self.engine.node.clone(),
+            now: clock::now(),
+            leases,
+            attempts: Vec::new(),
+        };
+        match self.engine.store.commit(&commit).await {
+            Ok(committed) => {
+                for slice in &committed.fenced {
+                    self.held.lose(*slice);
+                }
+                self.engine.publish(committed, &[]);
+            }
+            // A lease that could not be given back runs out by itself.
+            Err(error) => self.trouble(error, "leases could not be written"),
+        }
+    }
+
+    fn trouble(&mut self, error: StoreError, what: &str) {
+        tracing::error!(batch_id = %self.batch, error = %error, "{what}");
+        if !error.is_transient() {
+            self.fault = Some(error);
+        }
+    }
+}
+
+fn from_now(at: DateTime<Utc>, now: DateTime<Utc>) -> Instant {
+    // A millisecond more, so that it is past when looked at.
+    Instant::now() + (at - now + TimeDelta::milliseconds(1)).to_std().unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! A worker's one attempt at one item: request, fetch, decode.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock,
+    connector::Connector,
+    domain::{
+        failure::{Failure, FailureClass},
+        id::{BatchId, SliceNo},
+        item::{Attempt, KEPT_BODY_BYTES_MAX, KeptBody, OpenItem, Outcome, Reply},
+        request::Response,
+        spec::BatchSpec,
+    },
+    fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
+};
+
+/// What all attempts of a batch share.
+pub(super) struct Workshop {
+    pub(super) batch: BatchId,
+    pub(super) spec: Arc<BatchSpec>,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) fetcher: Fetcher,
+    pub(super) permits: Arc<dyn Permits>,
+    pub(super) user_agent: Arc<str>,
+}
+
+/// One attempt to be made.
+pub(super) struct Job {
+    /// The slice of its item.
+    pub(super) slice: SliceNo,
+    /// The item.
+    pub(super) item: OpenItem,
+    /// Which worker of the batch, from 1.
+    pub(super) worker: u32,
+    /// Withdraws it as long as nothing was sent.
+    pub(super) withdrawn: CancellationToken,
+    /// Cuts it off.
+    pub(super) abort: CancellationToken,
+}
+
+/// One attempt that was made.
+pub(super) struct Finished {
+    pub(super) slice: SliceNo,
+    pub(super) item: OpenItem,
+    pub(super) worker: u32,
+    pub(super) attempt: Attempt,
+}
+
+impl Workshop {
+    /// Makes one attempt. Whatever happens in it, it ends with an outcome.
+    pub(super) async fn attempt(self: Arc<Self>, job: Job) -> Finished {
+        let Job { slice, item, worker, withdrawn, abort } = job;
+        let started_at = clock::now();
+        let meter = Arc::new(Meter::default());
+        let work = AssertUnwindSafe(self.outcome(&item, &meter, withdrawn)).catch_unwind();
+        let outcome = tokio::select! {
+            outcome = work => outcome.unwrap_or_else(|_| {
+                Outcome::Failed(Failure::new(FailureClass::System, "BUG", "the connector panicked; see the server's log"))
+            }),
+            () = abort.cancelled() => Outcome::Released { not_before: None },
+        };
+        let attempt = Attempt {
+            index: item.index,
+            key: item.key.clone(),
+            started_at,
+            ended_at: clock::now(),
+            requests: meter.requests(),
+            bytes_received: meter.bytes_received(),
+            outcome,
+        };
+        self.log(&item, worker, &attempt);
+        Finished { slice, item, worker, attempt }
+    }
+
+    async fn outcome(&self, item: &OpenItem, meter: &Arc<Meter>, withdrawn: CancellationToken) -> Outcome {
+        let request = match self.connector.request(&item.key) {
+            Ok(request) => request,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let fetch = &self.spec.fetch;
+        let call = Call {
+            request,
+            user_agent: Arc::clone(&self.user_agent),
+            timeout: fetch.attempt_timeout,
+            body_bytes_max: fetch.body_bytes_max,
+            permits: Arc::clone(&self.permits),
+            withdrawn,
+            meter: Arc::clone(meter),
+        };
+        let response = match self.fetcher.fetch(call).await {
+            Ok(response) => response,
+            // A quick try that met the gate has sent its first request all the same.
+            Err(FetchError::Held { until }) => return Outcome::Released { not_before: Some(until) },
+            Err(error) => {
+                return classify::transport(&error)
+                    .map_or(Outcome::Released { not_before: None }, Outcome::Failed);
+            }
+        };
+        match self.connector.decode(&item.key, &response) {
+            Ok(records) => {
+                let body = if fetch.keep_bodies.is_zero() { None } else { kept(&response) };
+                Outcome::Succeeded { reply: reply(&response), records, body }
+            }
+            Err(fault) => Outcome::Failed(classify::reply(&fault, &response, clock::now())),
+        }
+    }
+
+    fn log(&self, item: &OpenItem, worker: u32, attempt: &Attempt) {
+        let duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds();
+        let (status, records, error) = match &attempt.outcome {
+            Outcome::Succeeded { records, .. } => ("success", records.len(), None),
+            Outcome::Failed(failure) if failure.class == FailureClass::Temporary => ("retry", 0, Some(failure)),
+            Outcome::Failed(failure) => ("failed", 0, Some(failure)),
+            Outcome::Released { .. } if attempt.requests == 0 => return,
+            Outcome::Released { .. } => ("released", 0, None),
+        };
+        tracing::info!(
+            batch_id = %self.batch,
+            worker_id = worker,
+            item_key = item.key,
+            action = "data_fetch",
+            status,
+            duration_ms,
+            records_count = records,
+            retry_count = item.attempts,
+            error = error.map(|failure| format!("{}: {}", failure.reason, failure.message)),
+        );
+    }
+}
+
+fn reply(response: &Response) -> Reply {
+    Reply {
+        http_status: response.status,
+        size_bytes: response.body.len() as i64,
+        sha256: Sha256::digest(&response.body).into(),
+        content_type: response.content_type.clone(),
+        latency: response.latency,
+    }
+}
+
+fn kept(response: &Response) -> Option<KeptBody> {
+    let zstd = zstd::bulk::compress(&response.body, zstd::DEFAULT_COMPRESSION_LEVEL).ok()?;
+    (zstd.len() <= KEPT_BODY_BYTES_MAX).then(|| KeptBody {
+        zstd,
+        http_status: response.status,
+        content_type: response.content_type.clone(),
+    })
+}

@@ -1,0 +1,192 @@
+//! Failure classes: picked here, from transport, status and body, and nowhere else.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{FetchError, Verdict};
+use crate::domain::{
+    backoff::RETRY_AFTER_MAX,
+    failure::{Failure, FailureClass},
+    request::{Fault, Response},
+};
+
+/// The failure that a missing reply is. Nothing where no request was sent because it was not to be.
+pub fn transport(error: &FetchError) -> Option<Failure> {
+    let (class, reason) = match error {
+        FetchError::Held { .. } | FetchError::Withdrawn => return None,
+        FetchError::Unsendable(_) => (FailureClass::Permanent, "UNSENDABLE"),
+        FetchError::Dns(_) => (FailureClass::Temporary, "DNS_FAILURE"),
+        FetchError::Connect(_) => (FailureClass::Temporary, "CONNECT_FAILED"),
+        FetchError::Broken(_) => (FailureClass::Temporary, "CONNECTION_BROKEN"),
+        FetchError::Truncated(_) => (FailureClass::Temporary, "TRUNCATED_BODY"),
+        FetchError::Timeout(_) => (FailureClass::Temporary, "ATTEMPT_TIMEOUT"),
+        FetchError::BodyTooLarge(_) => (FailureClass::Permanent, "BODY_TOO_LARGE"),
+    };
+    Some(Failure::new(class, reason, &error.to_string()))
+}
+
+/// The failure that a reply is in which the connector found `fault`.
+pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure {
+    use FailureClass::{Permanent, Temporary};
+    let status = response.status;
+    if let Verdict::PushBack { retry_after } = status_verdict(response, now) {
+        let mut failure = Failure::new(Temporary, "RATE_LIMITED", &format!("HTTP {status}: asked to send less"));
+        failure.retry_after = retry_after;
+        failure.push_back = true;
+        return failure.with_status(status);
+    }
+    // A status outside 2xx that is temporary stays so, whatever the body says.
+    let temporary_status = is_temporary(status);
+    let failure = match fault {
+        Fault::Status if temporary_status => Failure::new(Temporary, "HTTP_STATUS", &format!("HTTP {status}")),
+        Fault::Status if matches!(status, 404 | 410) => {
+            Failure::new(Permanent, "NOT_FOUND", &format!("HTTP {status}"))
+        }
+        Fault::Status => Failure::new(Permanent, "HTTP_STATUS", &format!("HTTP {status}")),
+        Fault::NotFound(said) => Failure::new(Permanent, "NOT_FOUND", said),
+        Fault::Refused(said) => Failure::new(Permanent, "REFUSED", said),
+        Fault::HtmlPage => Failure::new(Temporary, "HTML_PAGE", "an HTML page where data was asked for"),
+        Fault::Garbage(what) => Failure::new(Temporary, "GARBAGE_BODY", what),
+        Fault::Undecodable(what) => Failure::new(Permanent, "UNDECODABLE", what),
+        Fault::GranularityMismatch { asked, got } => Failure::new(
+            Permanent,
+            "GRANULARITY_MISMATCH",
+            &format!("asked for bars of {asked}, got bars of {got}"),
+        ),
+    };
+    let mut failure = failure.with_status(status);
+    if temporary_status {
+        failure.class = Temporary;
+        failure.retry_after = retry_after(response, now);
+    }
+    failure
+}
+
+/// What a request's end says about the upstream.
+pub fn verdict(reply: &Result<Response, FetchError>, now: DateTime<Utc>) -> Verdict {
+    match reply {
+        Ok(response) => status_verdict(response, now),
+        Err(FetchError::BodyTooLarge(_)) => Verdict::Alive,
+        Err(_) => Verdict::Failing,
+    }
+}
+
+fn status_verdict(response: &Response, now: DateTime<Utc>) -> Verdict {
+    let retry_after = retry_after(response, now);
+    match response.status {
+        429 => Verdict::PushBack { retry_after },
+        503 if retry_after.is_some() => Verdict::PushBack { retry_after },
+        status if is_temporary(status) => Verdict::Failing,
+        _ => Verdict::Alive,
+    }
+}
+
+fn is_temporary(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// Retry-After (RFC 9110, 10.2.3), in seconds or as a date, at most 24 h. One that is in the past is zero.
+fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
+    let text = response.retry_after.as_deref()?.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date: DateTime<Utc> = httpdate::parse_http_date(text).ok()?.into();
+        (date - now).to_std().unwrap_or_default()
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn response(status: u16, retry_after: Option<&str>) -> Response {
+        Response {
+            status,
+            content_type: String::new(),
+            retry_after: retry_after.map(str::to_owned),
+            body: bytes::Bytes::new(),
+            bytes_received: 0,
+            latency: Duration::ZERO,
+        }
+    }
+
+    fn classified(fault: &Fault, status: u16) -> (FailureClass, String) {
+        let failure = reply(fault, &response(status, None), DateTime::UNIX_EPOCH);
+        assert_eq!(failure.http_status, Some(status));
+        (failure.class, failure.reason)
+    }
+
+    #[test]
+    fn statuses_have_the_contracts_classes() {
+        use FailureClass::{Permanent, Temporary};
+        for (status, class, reason) in [
+            (408, Temporary, "HTTP_STATUS"),
+            (425, Temporary, "HTTP_STATUS"),
+            (429, Temporary, "RATE_LIMITED"),
+            (500, Temporary, "HTTP_STATUS"),
+            (502, Temporary, "HTTP_STATUS"),
+            (503, Temporary, "HTTP_STATUS"),
+            (599, Temporary, "HTTP_STATUS"),
+            (301, Permanent, "HTTP_STATUS"),
+            (400, Permanent, "HTTP_STATUS"),
+            (401, Permanent, "HTTP_STATUS"),
+            (403, Permanent, "HTTP_STATUS"),
+            (404, Permanent, "NOT_FOUND"),
+            (410, Permanent, "NOT_FOUND"),
+            (422, Permanent, "HTTP_STATUS"),
+        ] {
+            assert_eq!(classified(&Fault::Status, status), (class, reason.to_owned()), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_body_decides_only_where_the_status_does_not() {
+        let garbage = Fault::Garbage("x".into());
+        assert_eq!(classified(&garbage, 200), (FailureClass::Temporary, "GARBAGE_BODY".into()));
+        assert_eq!(
+            classified(&Fault::Undecodable("x".into()), 200),
+            (FailureClass::Permanent, "UNDECODABLE".into())
+        );
+        assert_eq!(classified(&Fault::HtmlPage, 200), (FailureClass::Temporary, "HTML_PAGE".into()));
+        assert_eq!(classified(&Fault::NotFound("gone".into()), 200), (FailureClass::Permanent, "NOT_FOUND".into()));
+        assert_eq!(classified(&Fault::Undecodable("x".into()), 502).0, FailureClass::Temporary);
+    }
+
+    #[test]
+    fn a_429_and_a_503_that_names_a_time_are_push_backs() {
+        let now = DateTime::UNIX_EPOCH;
+        let push_back = |status, header| match verdict(&Ok(response(status, header)), now) {
+            Verdict::PushBack { retry_after } => Some(retry_after.map(|wait| wait.as_secs())),
+            Verdict::Alive | Verdict::Failing => None,
+        };
+        assert_eq!(push_back(429, None), Some(None));
+        assert_eq!(push_back(429, Some("7")), Some(Some(7)));
+        assert_eq!(push_back(429, Some("Thu, 01 Jan 1970 00:01:00 GMT")), Some(Some(60)));
+        assert_eq!(push_back(429, Some("Wed, 31 Dec 1969 00:01:00 GMT")), Some(Some(0)));
+        assert_eq!(push_back(429, Some("99999999999999999999999")), Some(Some(86_400)));
+        assert_eq!(push_back(429, Some("soon")), Some(None));
+        assert_eq!(push_back(503, Some("7")), Some(Some(7)));
+        assert_eq!(push_back(503, None), None);
+        assert!(reply(&Fault::HtmlPage, &response(429, None), now).push_back);
+    }
+
+    #[test]
+    fn what_was_not_sent_is_no_failure() {
+        assert_eq!(transport(&FetchError::Withdrawn), None);
+        assert_eq!(transport(&FetchError::Held { until: DateTime::UNIX_EPOCH }), None);
+        let timeout = transport(&FetchError::Timeout(Duration::from_secs(30))).unwrap();
+        assert_eq!((timeout.class, timeout.reason.as_str()), (FailureClass::Temporary, "ATTEMPT_TIMEOUT"));
+    }
+
+    proptest! {
+        #[test]
+        fn retry_after_never_exceeds_a_day(text in "\\PC*") {
+            let wait = retry_after(&response(429, Some(&text)), DateTime::UNIX_EPOCH);
+            prop_assert!(wait.is_none_or(|wait| wait <= RETRY_AFTER_MAX));
+        }
+    }
+}

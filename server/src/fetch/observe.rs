@@ -1,0 +1,48 @@
+//! Counts what is sent and received.
+
+use std::task::{Context, Poll};
+
+use futures::{FutureExt, future::BoxFuture};
+use tower::Service;
+
+use super::{Call, FetchError};
+use crate::domain::request::Response;
+
+#[derive(Debug, Clone)]
+pub(super) struct Observe<S> {
+    inner: S,
+}
+
+impl<S> Observe<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<Call> for Observe<S>
+where
+    S: Service<Call, Response = Response, Error = FetchError>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = FetchError;
+    type Future = BoxFuture<'static, Result<Response, FetchError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FetchError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let meter = call.meter.clone();
+        meter.sent();
+        let reply = self.inner.call(call);
+        async move {
+            let reply = reply.await;
+            if let Ok(response) = &reply {
+                meter.received(response.bytes_received);
+            }
+            reply
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,83 @@
+//! Waits for a permit and tells the gate what came of it.
+
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::{FutureExt, future::BoxFuture};
+use tower::{Service, ServiceExt};
+
+use super::{Call, FetchError, classify};
+use crate::domain::request::Response;
+
+/// Who says when a request may be sent. The engine's gate is one.
+#[async_trait]
+pub trait Permits: Send + Sync {
+    /// Waits until a request may be sent, and takes the permit. Dropped before it is ready, it has taken nothing.
+    async fn acquire(&self) -> Result<(), Denied>;
+    /// What the request that a permit was taken for says about the upstream.
+    async fn observe(&self, verdict: Verdict);
+}
+
+/// The gate is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// When it opens.
+    pub until: DateTime<Utc>,
+}
+
+/// What a reply says about the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It lives.
+    Alive,
+    /// It asks for less, for that long if it says so.
+    PushBack {
+        /// As asked for.
+        retry_after: Option<std::time::Duration>,
+    },
+    /// It failed.
+    Failing,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Rate<S> {
+    inner: S,
+}
+
+impl<S> Rate<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<Call> for Rate<S>
+where
+    S: Service<Call, Response = Response, Error = FetchError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = FetchError;
+    type Future = BoxFuture<'static, Result<Response, FetchError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), FetchError>> {
+        // The inner service is asked once the permit is there.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let inner = self.inner.clone();
+        async move {
+            let permits = call.permits.clone();
+            tokio::select! {
+                biased;
+                () = call.withdrawn.cancelled() => return Err(FetchError::Withdrawn),
+                permit = permits.acquire() => permit.map_err(|denied| FetchError::Held { until: denied.until })?,
+            }
+            let reply = inner.oneshot(call).await;
+            permits.observe(classify::verdict(&reply, crate::clock::now())).await;
+            reply
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,32 @@
+//! Name resolution with an error of its own type, so that a failed lookup can be told from a failed connection.
+
+use std::net::SocketAddr;
+
+use futures::FutureExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// A lookup that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{host}: {source}")]
+pub(super) struct LookupError {
+    host: String,
+    source: std::io::Error,
+}
+
+/// Asks the system's resolver.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await.map(Iterator::collect::<Vec<SocketAddr>>);
+            match found {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                Err(source) => Err(Box::new(LookupError { host, source }).into()),
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,149 @@
+//! The wire: one pooled client. Only this file and the resolver name the HTTP library.
+
+use std::{
+    error::Error,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, future::BoxFuture};
+use reqwest::{
+    Client,
+    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+};
+use tower::Service;
+
+use super::{
+    Call, FetchError,
+    resolve::{LookupError, SystemResolver},
+};
+use crate::domain::{
+    request::Response,
+    text::{self, cut},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_PER_HOST_MAX: usize = 128;
+const URL_BYTES_MAX: usize = 8 * 1024;
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
+const RETRY_AFTER_BYTES_MAX: usize = 256;
+
+/// The client could not be made: the machine's TLS roots cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP client: {0}")]
+pub struct ClientError(String);
+
+#[derive(Debug, Clone)]
+pub(super) struct Wire {
+    client: Client,
+}
+
+impl Wire {
+    pub(super) fn new() -> Result<Self, ClientError> {
+        let client = Client::builder()
+            .dns_resolver(SystemResolver)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()
+            .map_err(|error| ClientError(sources(&error)))?;
+        Ok(Self { client })
+    }
+}
+
+impl Service<Call> for Wire {
+    type Response = Response;
+    type Error = FetchError;
+    type Future = BoxFuture<'static, Result<Response, FetchError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), FetchError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let client = self.client.clone();
+        async move { exchange(&client, &call).await }.boxed()
+    }
+}
+
+async fn exchange(client: &Client, call: &Call) -> Result<Response, FetchError> {
+    if call.request.url.len() > URL_BYTES_MAX {
+        return Err(FetchError::Unsendable(format!("URL has more than {URL_BYTES_MAX} bytes")));
+    }
+    let started = Instant::now();
+    let mut reply = client
+        .get(&call.request.url)
+        .header(USER_AGENT, &*call.user_agent)
+        .header(ACCEPT, call.request.accept)
+        .send()
+        .await
+        .map_err(|error| before_reply(&error))?;
+
+    let header = |name, bytes_max| {
+        let value = reply.headers().get(name)?;
+        Some(cut(&String::from_utf8_lossy(value.as_bytes()), bytes_max))
+    };
+    let content_type = header(CONTENT_TYPE, CONTENT_TYPE_BYTES_MAX).unwrap_or_default();
+    let retry_after = header(RETRY_AFTER, RETRY_AFTER_BYTES_MAX);
+    let status = reply.status().as_u16();
+    // Absent once the body is decompressed on the way in.
+    let length = reply.content_length();
+    let body = read_body(&mut reply, length, call.body_bytes_max).await?;
+    Ok(Response {
+        status,
+        content_type,
+        retry_after,
+        bytes_received: length.map_or(body.len() as i64, |length| length as i64),
+        body,
+        latency: started.elapsed(),
+    })
+}
+
+async fn read_body(
+    reply: &mut reqwest::Response,
+    length: Option<u64>,
+    bytes_max: u64,
+) -> Result<Bytes, FetchError> {
+    // What the header promises is believed only up to here.
+    const RESERVED_MAX: u64 = 1 << 20;
+    if length.is_some_and(|length| length > bytes_max) {
+        return Err(FetchError::BodyTooLarge(bytes_max));
+    }
+    let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(RESERVED_MAX) as usize);
+    while let Some(chunk) = reply.chunk().await.map_err(|error| FetchError::Truncated(sources(&error)))? {
+        if (body.len() + chunk.len()) as u64 > bytes_max {
+            return Err(FetchError::BodyTooLarge(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn before_reply(error: &reqwest::Error) -> FetchError {
+    let said = sources(error);
+    if error.is_builder() || error.is_request() && in_chain::<http::Error>(error).is_some() {
+        FetchError::Unsendable(said)
+    } else if in_chain::<LookupError>(error).is_some() {
+        FetchError::Dns(said)
+    } else if error.is_connect() || error.is_timeout() {
+        FetchError::Connect(said)
+    } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        FetchError::Truncated(said)
+    } else {
+        FetchError::Broken(said)
+    }
+}
+
+fn in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<E>())
+}
+
+/// The innermost causes in one line. The URL is left out: it may carry secrets one day.
+fn sources(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> =
+        std::iter::successors(error.source(), |error| (*error).source()).map(ToString::to_string).collect();
+    text::message(&causes.join(": "))
+}

@@ -1,0 +1,311 @@
+//! The hub: what is committed of each live batch, with what the node knows beside it, for whoever watches.
+//!
+//! A figure is published after its commit, never before; revisions only grow. Watchers hold one slot each, so a slow
+//! one misses updates and never gets a wrong one.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::watch, time::Instant};
+
+use crate::domain::{
+    batch::{Batch, State},
+    id::BatchSeq,
+    progress::{EstimateInput, Throughput, estimate},
+    upstream::Pressure,
+};
+
+/// Most keys that a snapshot names.
+const CURRENT_KEYS_MAX: usize = 32;
+/// What "lately" means.
+const LATELY: Duration = Duration::from_secs(60);
+/// Samples of a batch's counts are at least so far apart.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A batch at one revision, with estimates.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// As committed.
+    pub batch: Arc<Batch>,
+    /// Items under way, their outcome not yet committed.
+    pub in_flight: i64,
+    /// Of these, items that came back before.
+    pub in_flight_returned: i64,
+    /// Workers busy with an attempt.
+    pub active_workers: i32,
+    /// Keys under way, longest-running first.
+    pub current_keys: Vec<String>,
+    /// Lately.
+    pub throughput: Throughput,
+    /// When the last item is expected to be final.
+    pub estimated_completion: Option<DateTime<Utc>>,
+    /// What holds the batch back.
+    pub pressure: Vec<Pressure>,
+}
+
+impl Snapshot {
+    /// A batch that no node works on.
+    pub fn idle(batch: Batch) -> Self {
+        Self {
+            batch: Arc::new(batch),
+            in_flight: 0,
+            in_flight_returned: 0,
+            active_workers: 0,
+            current_keys: Vec::new(),
+            throughput: Throughput::default(),
+            estimated_completion: None,
+            pressure: Vec::new(),
+        }
+    }
+
+    /// Items that came back from an attempt and wait.
+    pub fn waiting_retry(&self) -> i64 {
+        let counts = &self.batch.counts;
+        (counts.returned - self.in_flight_returned).clamp(0, counts.open() - self.in_flight)
+    }
+
+    /// Items that wait for a worker: the rest.
+    pub fn pending(&self) -> i64 {
+        self.batch.counts.open() - self.in_flight - self.waiting_retry()
+    }
+}
+
+/// What the batch's upstream says about its pace.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    /// Requests permitted per second while the gate is open.
+    pub permitted_per_s: f64,
+    /// What remains of a held gate.
+    pub gate_wait: Duration,
+    /// How it holds the batch back.
+    pub pressure: Vec<Pressure>,
+}
+
+/// Asked for a batch's pace whenever a snapshot is made.
+pub type PaceSource = Arc<dyn Fn() -> Pace + Send + Sync>;
+
+/// All live batches of this node.
+#[derive(Default)]
+pub struct Hub {
+    entries: Mutex<HashMap<BatchSeq, Arc<Entry>>>,
+}
+
+impl Hub {
+    /// Makes a committed state known. An older revision than the one that is known is dropped.
+    pub fn publish(&self, batch: Batch) {
+        let seq = batch.seq;
+        let terminal = batch.state.is_terminal();
+        self.entry(&batch).settle(batch, &[]);
+        if terminal {
+            // Watchers keep the last state; nothing follows it.
+            locked(&self.entries).remove(&seq);
+        }
+    }
+
+    /// Makes a committed state known together with the items that it settled.
+    pub fn committed(&self, batch: Batch, settled: &[i64]) {
+        let seq = batch.seq;
+        let terminal = batch.state.is_terminal();
+        self.entry(&batch).settle(batch, settled);
+        if terminal {
+            locked(&self.entries).remove(&seq);
+        }
+    }
+
+    /// The entry of a live batch, made if it is not there.
+    pub fn entry(&self, batch: &Batch) -> Arc<Entry> {
+        let mut entries = locked(&self.entries);
+        Arc::clone(entries.entry(batch.seq).or_insert_with(|| Arc::new(Entry::new(batch.clone()))))
+    }
+
+    /// The entry of a batch that this node knows to be live.
+    pub fn live(&self, batch: BatchSeq) -> Option<Arc<Entry>> {
+        locked(&self.entries).get(&batch).cloned()
+    }
+}
+
+/// One live batch.
+pub struct Entry {
+    work: Mutex<Work>,
+    batch: watch::Sender<Arc<Batch>>,
+}
+
+struct Work {
+    in_flight: HashMap<i64, InFlight>,
+    active_workers: usize,
+    samples: VecDeque<Sample>,
+    pace: Option<PaceSource>,
+}
+
+struct InFlight {
+    key: String,
+    since: Instant,
+    returned: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Instant,
+    processed: i64,
+    records: i64,
+}
+
+impl Sample {
+    fn of(batch: &Batch) -> Self {
+        let counts = &batch.counts;
+        Self { at: Instant::now(), processed: counts.processed() - counts.canceled, records: counts.records }
+    }
+}
+
+impl Entry {
+    fn new(batch: Batch) -> Self {
+        let samples = VecDeque::from([Sample::of(&batch)]);
+        let work = Work { in_flight: HashMap::new(), active_workers: 0, samples, pace: None };
+        Self { work: Mutex::new(work), batch: watch::channel(Arc::new(batch)).0 }
+    }
+
+    /// Follows the committed states.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Batch>> {
+        self.batch.subscribe()
+    }
+
+    /// Who to ask for the batch's pace.
+    pub fn set_pace(&self, pace: PaceSource) {
+        locked(&self.work).pace = Some(pace);
+    }
+
+    /// An attempt begins.
+    pub fn begin(&self, index: i64, key: &str, returned: bool) {
+        let mut work = locked(&self.work);
+        work.active_workers += 1;
+        work.in_flight.insert(index, InFlight { key: key.to_owned(), since: Instant::now(), returned });
+    }
+
+    /// An attempt ended; its outcome is not committed yet.
+    pub fn end(&self) {
+        let mut work = locked(&self.work);
+        work.active_workers = work.active_workers.saturating_sub(1);
+    }
+
+    /// Items that this node works on no more, without a commit.
+    pub fn drop_items(&self, indexes: &[i64]) {
+        let mut work = locked(&self.work);
+        for index in indexes {
+            work.in_flight.remove(index);
+        }
+    }
+
+    fn settle(&self, batch: Batch, settled: &[i64]) {
+        let mut work = locked(&self.work);
+        for index in settled {
+            work.in_flight.remove(index);
+        }
+        if batch.state.is_terminal() {
+            work.in_flight.clear();
+        }
+        // Under the lock: the counts and what is in flight change together.
+        self.batch.send_if_modified(|known| {
+            let newer = batch.revision > known.revision;
+            if newer {
+                work.sample(&batch);
+                *known = Arc::new(batch);
+            }
+            newer
+        });
+    }
+
+    /// The batch as it stands, with estimates.
+    pub fn snapshot(&self, now: DateTime<Utc>) -> Snapshot {
+        let work = locked(&self.work);
+        let batch = Arc::clone(&self.batch.borrow());
+        // Read after the lock is free: the pace asks the gate.
+        let pace = work.pace.clone();
+        let in_flight = work.in_flight.len() as i64;
+        let in_flight = in_flight.min(batch.counts.open());
+        let in_flight_returned = work.in_flight.values().filter(|item| item.returned).count() as i64;
+        let active_workers = work.active_workers as i32;
+        let current_keys = work.current_keys();
+        let throughput = work.throughput(&batch);
+        drop(work);
+        let pace = if batch.state == State::Running { pace.map(|pace| pace()) } else { None };
+        let estimated_completion =
+            pace.as_ref().and_then(|pace| estimated_completion(&batch, throughput, pace, now));
+        Snapshot {
+            in_flight,
+            in_flight_returned,
+            active_workers,
+            current_keys,
+            throughput,
+            estimated_completion,
+            pressure: pace.map(|pace| pace.pressure).unwrap_or_default(),
+            batch,
+        }
+    }
+}
+
+impl Work {
+    fn sample(&mut self, batch: &Batch) {
+        let sample = Sample::of(batch);
+        let last = self.samples.back().map(|last| last.at);
+        if last.is_none_or(|last| sample.at.duration_since(last) >= SAMPLE_INTERVAL) {
+            self.samples.push_back(sample);
+        }
+        // One older than the window is kept to measure from.
+        while self.samples.get(1).is_some_and(|second| sample.at.duration_since(second.at) > LATELY) {
+            self.samples.pop_front();
+        }
+    }
+
+    fn throughput(&self, batch: &Batch) -> Throughput {
+        let latest = Sample::of(batch);
+        let Some(from) = self.samples.iter().find(|sample| latest.at.duration_since(sample.at) <= LATELY) else {
+            return Throughput::default();
+        };
+        let minutes = latest.at.duration_since(from.at).as_secs_f64() / 60.0;
+        // Shorter than this says nothing.
+        if minutes < SAMPLE_INTERVAL.as_secs_f64() / 60.0 || batch.state != State::Running {
+            return Throughput::default();
+        }
+        Throughput {
+            items_per_min: (latest.processed - from.processed) as f64 / minutes,
+            records_per_min: (latest.records - from.records) as f64 / minutes,
+        }
+    }
+
+    fn current_keys(&self) -> Vec<String> {
+        let mut items: Vec<&InFlight> = self.in_flight.values().collect();
+        items.sort_by_key(|item| item.since);
+        let mut seen = HashSet::new();
+        items.into_iter().map(|item| &item.key).filter(|key| seen.insert(*key)).take(CURRENT_KEYS_MAX).cloned().collect()
+    }
+}
+
+fn estimated_completion(
+    batch: &Batch,
+    throughput: Throughput,
+    pace: &Pace,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    if !batch.expanded {
+        return None;
+    }
+    let counts = &batch.counts;
+    let outcomes = counts.succeeded + counts.failed;
+    let wait = estimate(&EstimateInput {
+        open: counts.open(),
+        outcomes,
+        items_per_s: throughput.items_per_min / 60.0,
+        requests_per_item: if outcomes > 0 { counts.requests as f64 / outcomes as f64 } else { 1.0 },
+        permitted_per_s: pace.permitted_per_s,
+        gate_wait: pace.gate_wait,
+    })?;
+    now.checked_add_signed(TimeDelta::from_std(wait).ok()?)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,85 @@
+//! Sources: where items come from, read in pages and resumed by position.
+//!
+//! A source never decides what becomes of a failure: what may pass is [`SourceError::Temporary`] and is read again
+//! after a wait, what will not is [`SourceError::Unreadable`] and ends the batch.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{
+        failure::Failure,
+        item::NewItem,
+        listing::ListVersion,
+        request::Response,
+        spec::{AsOf, BatchSpec, Source as SourceSpec},
+    },
+    store::{Store, StoreError},
+};
+
+pub mod file;
+pub mod jpx;
+
+/// Items that a page has at most.
+pub const PAGE_ITEMS: usize = 1_000;
+
+/// Yields items.
+#[async_trait]
+pub trait Source: Send {
+    /// The page that begins at `position`; without one, the first.
+    async fn page(&mut self, position: Option<&str>) -> Result<Page, SourceError>;
+}
+
+/// A page of items.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// In the source's order, at most [`PAGE_ITEMS`].
+    pub items: Vec<NewItem>,
+    /// Where the next page begins; nothing at the end.
+    pub next: Option<String>,
+    /// The list that they are from.
+    pub list: Option<ListVersion>,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// May work later.
+    #[error("{}", .0.message)]
+    Temporary(Failure),
+    /// Will not work. For people: what is wrong and where.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Fetches a whole reply under the upstream's limits. The engine fills it.
+#[async_trait]
+pub trait Download: Send + Sync {
+    /// GETs `url`. Only a 2xx reply is one.
+    async fn get(&self, url: &str) -> Result<Response, Failure>;
+}
+
+/// What sources work with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The store, for lists.
+    pub store: Arc<dyn Store>,
+    /// Requests.
+    pub download: Arc<dyn Download>,
+    /// Folders that files may be read from.
+    pub roots: Arc<file::Roots>,
+}
+
+/// The source of a spec. Nothing for inline items, which are stored with the batch.
+pub fn open(spec: &BatchSpec, tools: Tools) -> Option<Box<dyn Source>> {
+    let as_of: AsOf = spec.as_of;
+    match &spec.source {
+        SourceSpec::Inline { .. } => None,
+        SourceSpec::JpxListing(listing) => Some(Box::new(jpx::Listing::new(listing.clone(), as_of, tools))),
+        SourceSpec::File(file) => Some(Box::new(file::KeyFile::new(file.clone(), tools.roots))),
+    }
+}

@@ -1,0 +1,129 @@
+//! Lines, and records of several lines, out of a stream of bytes.
+
+use std::io::{self, BufRead, Seek, SeekFrom};
+
+use super::{LINE_BYTES_MAX, ReadError};
+
+/// What is read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Up to the next line end.
+    Line,
+    /// Up to the next line end outside quotes.
+    CsvRecord,
+}
+
+/// Why bytes cannot be had.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Io(io::Error),
+    Unreadable(String),
+}
+
+impl Fault {
+    pub(super) fn or_unreadable(self, unreadable: impl FnOnce(&str) -> ReadError) -> ReadError {
+        match self {
+            Self::Io(error) => ReadError::Io(error),
+            Self::Unreadable(what) => unreadable(&what),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A stream that knows where it is.
+#[derive(Debug)]
+pub(super) struct LineReader<R> {
+    reader: R,
+    byte: u64,
+    line: u64,
+    buffer: Vec<u8>,
+}
+
+impl<R: BufRead + Seek> LineReader<R> {
+    /// A stream that stands at `byte`, in its first line.
+    pub(super) fn new(reader: R, byte: u64) -> Self {
+        Self { reader, byte, line: 0, buffer: Vec::new() }
+    }
+
+    pub(super) fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
+    /// Bytes before the next line.
+    pub(super) fn byte(&self) -> u64 {
+        self.byte
+    }
+
+    /// Lines before the next one.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    pub(super) fn seek(&mut self, byte: u64, line: u64) -> io::Result<()> {
+        self.reader.seek(SeekFrom::Start(byte))?;
+        (self.byte, self.line) = (byte, line);
+        Ok(())
+    }
+
+    pub(super) fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(self.reader.fill_buf()?.is_empty())
+    }
+
+    /// The next line or record without its line end, or nothing at the end. The encodings that are taken have no quote
+    /// and no line feed inside a character, so that bytes can be looked at.
+    pub(super) fn next(&mut self, unit: Unit) -> Result<Option<&[u8]>, Fault> {
+        self.buffer.clear();
+        let mut quotes = 0;
+        loop {
+            let before = self.buffer.len();
+            if !self.append_line()? {
+                if self.buffer.is_empty() {
+                    return Ok(None);
+                }
+                if quotes % 2 == 1 {
+                    let what =
+                        "a quote is opened here and never closed: close it, or double it where it is text";
+                    return Err(Fault::Unreadable(what.to_owned()));
+                }
+                break;
+            }
+            // Quotes inside quotes are doubled, so an odd number of them leaves one open.
+            quotes += self.buffer[before..].iter().filter(|byte| **byte == b'"').count();
+            if unit == Unit::Line || quotes % 2 == 0 {
+                break;
+            }
+        }
+        let line = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
+        Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// Appends a line with its end; false if there is none.
+    fn append_line(&mut self) -> Result<bool, Fault> {
+        let before = self.buffer.len();
+        loop {
+            let available = self.reader.fill_buf()?;
+            let end = available.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let taken = end.unwrap_or(available.len());
+            if self.buffer.len() + taken > LINE_BYTES_MAX {
+                let what = format!(
+                    "it goes on for more than {LINE_BYTES_MAX} bytes: break it up, or look for a quote that is not closed"
+                );
+                return Err(Fault::Unreadable(what));
+            }
+            self.buffer.extend_from_slice(&available[..taken]);
+            self.reader.consume(taken);
+            self.byte += taken as u64;
+            if end.is_some() || taken == 0 {
+                break;
+            }
+        }
+        let is_line = self.buffer.len() > before;
+        self.line += u64::from(is_line);
+        Ok(is_line)
+    }
+}

@@ -1,0 +1,103 @@
+//! The first sheet of a spreadsheet, through calamine.
+//!
+//! calamine 0.38 trusts its input: on damaged .xls files it was seen to panic and to ask for 46 GB in one piece. So an
+//! .xls is looked through before (`ole`, `biff`), an .xlsx is read cell by cell, and a panic is an error here.
+
+use std::{io::Cursor, panic};
+
+use calamine::{Data, DataType, Reader, SheetType, Xls, Xlsx, open_workbook_from_rs};
+
+use super::{Container, ParseError, biff, cell::Cell, ole, table::Table};
+use crate::domain::text;
+
+/// Columns that are looked at; the list has ten.
+const COLUMNS_MAX: usize = 64;
+
+/// The table of a workbook's first sheet.
+pub(super) fn table(file: &[u8], container: Container) -> Result<Table, ParseError> {
+    let read = || match container {
+        Container::Ole => of_xls(file),
+        Container::Zip => of_xlsx(file),
+    };
+    // Nothing outlives the panic but the borrowed bytes.
+    panic::catch_unwind(panic::AssertUnwindSafe(read)).unwrap_or_else(|_| Err(unread("it is damaged")))
+}
+
+fn of_xls(file: &[u8]) -> Result<Table, ParseError> {
+    let refused = |fault| unread(&format!("it {fault}"));
+    biff::check(&ole::workbook(file).map_err(refused)?).map_err(refused)?;
+    let mut workbook: Xls<_> =
+        open_workbook_from_rs(Cursor::new(file)).map_err(failed::<calamine::XlsError>)?;
+    let sheet =
+        workbook.worksheet_range_at(0).ok_or(ParseError::Empty("it has no sheet"))?.map_err(failed)?;
+    // The range begins at the first cell that holds something.
+    let first_row = sheet.start().map_or(0, |(row, _)| row as usize);
+    let mut table = Table::default();
+    for (nth, cells) in sheet.rows().enumerate() {
+        let row: Vec<Cell> = cells.iter().take(COLUMNS_MAX).map(cell).collect();
+        if row.iter().any(|cell| *cell != Cell::Empty) {
+            table.push(first_row + nth + 1, row)?;
+        }
+    }
+    Ok(table)
+}
+
+fn of_xlsx(file: &[u8]) -> Result<Table, ParseError> {
+    let mut workbook: Xlsx<_> =
+        open_workbook_from_rs(Cursor::new(file)).map_err(failed::<calamine::XlsxError>)?;
+    let sheets = workbook.sheets_metadata();
+    let name = sheets.iter().find(|sheet| sheet.typ == SheetType::WorkSheet).map(|sheet| sheet.name.clone());
+    let name = name.ok_or(ParseError::Empty("it has no sheet"))?;
+    let mut cells = workbook.worksheet_cells_reader(&name).map_err(failed)?;
+    let mut table = Table::default();
+    let mut row = Vec::new();
+    let mut row_at = 0;
+    while let Some(found) = cells.next_cell().map_err(failed)? {
+        let (at, column) = found.get_position();
+        if at != row_at {
+            if at < row_at {
+                return Err(unread("its rows are out of order"));
+            }
+            push(&mut table, row_at, std::mem::take(&mut row))?;
+            row_at = at;
+        }
+        let column = column as usize;
+        if column < COLUMNS_MAX {
+            row.resize(row.len().max(column + 1), Cell::Empty);
+            row[column] = cell(&Data::from(found.get_value().clone()));
+        }
+    }
+    push(&mut table, row_at, row)?;
+    Ok(table)
+}
+
+fn push(table: &mut Table, row_at: u32, row: Vec<Cell>) -> Result<(), ParseError> {
+    if row.iter().all(|cell| *cell == Cell::Empty) {
+        return Ok(());
+    }
+    table.push(row_at as usize + 1, row)
+}
+
+fn cell(data: &Data) -> Cell {
+    match data {
+        Data::Empty => Cell::Empty,
+        Data::Int(number) => Cell::Number(*number as f64),
+        Data::Float(number) => Cell::Number(*number),
+        Data::String(text) | Data::DateTimeIso(text) => Cell::text(text),
+        // A date that somebody's program took for one.
+        Data::DateTime(_) => {
+            data.as_date().map_or(Cell::Odd("a time".into()), |date| Cell::Text(date.to_string()))
+        }
+        Data::Bool(_) | Data::DurationIso(_) | Data::Error(_) => Cell::Odd(data.to_string()),
+    }
+}
+
+fn failed<E: std::fmt::Display>(error: E) -> ParseError {
+    unread(&error.to_string())
+}
+
+fn unread(why: &str) -> ParseError {
+    ParseError::NotASpreadsheet(text::message(&format!(
+        "begins like a spreadsheet, but cannot be read: {why}"
+    )))
+}

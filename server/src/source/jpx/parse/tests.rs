@@ -1,0 +1,183 @@
+//! Lists made up here, as CSV; spreadsheets are in `recorded`.
+
+use chrono::NaiveDate;
+
+use super::{ParseError, parse};
+use crate::domain::listing::Segment;
+
+const JAPANESE: &str =
+    "日付,コード,銘柄名,市場・商品区分,33業種コード,33業種区分,17業種コード,17業種区分,規模コード,規模区分";
+const ENGLISH: &str = "Effective Date,Local Code,Name (English),Section/Products,33 Sector(Code),33 Sector(name),\
+    17 Sector(Code),17 Sector(name),Size Code (New Index Series),Size (New Index Series)";
+const TWO_ROWS: &str = "20260131,1301,極洋,プライム（内国株式）,50,水産・農林業,1,食品 ,7,TOPIX Small 2\n\
+    20260131,130A,ＡＢＣ　ホールディングス,グロース（内国株式）,-,-,-,-,-,-\n";
+
+fn japanese(rows: &str) -> String {
+    format!("{JAPANESE}\n{rows}")
+}
+
+fn fault(file: impl AsRef<[u8]>) -> String {
+    parse(file.as_ref()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_row_is_read_by_its_headings() {
+    let list = parse(japanese(TWO_ROWS).as_bytes()).unwrap();
+    assert_eq!(list.version.list_date, NaiveDate::from_ymd_opt(2026, 1, 31).unwrap());
+    let [first, second] = &list.issues[..] else { panic!("{:?}", list.issues) };
+    assert_eq!((first.code.as_str(), first.name.as_str()), ("1301", "極洋"));
+    assert_eq!((first.segment, first.market.as_str()), (Some(Segment::Prime), "プライム（内国株式）"));
+    assert_eq!((first.industry33_code.as_str(), first.industry33.as_str()), ("50", "水産・農林業"));
+    assert_eq!((first.industry17_code.as_str(), first.industry17.as_str()), ("1", "食品"));
+    assert_eq!((first.scale_code.as_str(), first.scale.as_str()), ("7", "TOPIX Small 2"));
+    assert_eq!((second.code.as_str(), second.name.as_str()), ("130A", "ＡＢＣ　ホールディングス"));
+    assert_eq!((second.industry33_code.as_str(), second.scale.as_str()), ("", ""));
+}
+
+#[test]
+fn encodings_line_ends_and_columns_order_do_not_matter() {
+    let text = japanese(TWO_ROWS);
+    let issues = parse(text.as_bytes()).unwrap().issues;
+    let shift_jis = encoding_rs::SHIFT_JIS.encode(&text).0.into_owned();
+    let utf_16: Vec<u8> =
+        [0xFEFF].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let mixed: String = text
+        .lines()
+        .map(|line| line.split(',').rev().chain(["more"]).collect::<Vec<_>>().join(",") + "\n")
+        .collect();
+    let no_final_newline = text.trim_end().to_owned();
+    for (case, file) in [
+        ("BOM", [b"\xEF\xBB\xBF", text.as_bytes()].concat()),
+        ("CRLF", text.replace('\n', "\r\n").into_bytes()),
+        ("Shift_JIS", shift_jis),
+        ("UTF-16", utf_16),
+        ("columns in another order and one more", mixed.into_bytes()),
+        ("no final newline", no_final_newline.into_bytes()),
+        ("blank rows", format!("\n{text}\n\n").into_bytes()),
+        ("full-width headings", text.replace("33業種", "３３ 業種").into_bytes()),
+    ] {
+        assert_eq!(parse(&file).map(|list| list.issues).as_ref(), Ok(&issues), "{case}");
+    }
+}
+
+#[test]
+fn english_lists_are_lists() {
+    let rows = "20251031,1301,\"KYOKUYO CO.,LTD.\",Prime Market (Domestic),50,\"Fishery, Agriculture and Forestry\",1,\
+        FOODS,6,TOPIX Small 1\n";
+    let list = parse(format!("{ENGLISH}\n{rows}").as_bytes()).unwrap();
+    assert_eq!(
+        (list.issues[0].name.as_str(), list.issues[0].segment),
+        ("KYOKUYO CO.,LTD.", Some(Segment::Prime))
+    );
+}
+
+#[test]
+fn of_a_code_that_is_there_twice_the_first_row_stays() {
+    let list =
+        parse(japanese(&format!("{TWO_ROWS}20260131,1301,別,ETF・ETN,-,-,-,-,-,-\n")).as_bytes()).unwrap();
+    assert_eq!(list.issues.len(), 2);
+    assert_eq!(list.issues[0].name, "極洋");
+}
+
+#[test]
+fn the_hash_is_of_the_bytes() {
+    let list = parse(japanese(TWO_ROWS).as_bytes()).unwrap();
+    assert_eq!(list.version.sha256.len(), 64);
+    let other = parse(japanese(&format!("{TWO_ROWS}\n")).as_bytes()).unwrap();
+    assert_ne!(list.version.sha256, other.version.sha256);
+    assert_eq!(list.issues, other.issues);
+}
+
+#[test]
+fn what_is_no_list_is_said_in_plain_words() {
+    assert_eq!(
+        fault("<!DOCTYPE html><html>"),
+        "is no spreadsheet or CSV: it begins with \"<!DOCTYPE html><html>\""
+    );
+    assert!(fault("\r\n {\"error\": 1}").contains("begins with \"{\\\"error\\\": 1}\""));
+    assert!(fault("%PDF-1.4\n").contains("begins with \"%PDF-1.4\""));
+    assert!(
+        fault([0x89, 0x50, 0x4E, 0x47, 0xFF, 0xFF, 0, 0])
+            .contains("is no spreadsheet or CSV: it begins with")
+    );
+    assert!(fault("key,name\n1,2\n").contains("its first row is \"key\", \"name\""));
+    for empty in ["", "\u{feff}", "\r\n\r\n", JAPANESE] {
+        assert!(matches!(parse(empty.as_bytes()), Err(ParseError::Empty(_))), "{empty:?}");
+    }
+    let missing = fault(japanese(TWO_ROWS).replace("規模区分", "規模"));
+    assert!(
+        missing.starts_with("has no column 規模区分 / Size (New Index Series); its headings are \"日付\""),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_bad_cell_is_named_by_row_column_and_value() {
+    let row = |date: &str, code: &str| japanese(&format!("{TWO_ROWS}{date},{code},x,ETF・ETN,-,-,-,-,-,-\n"));
+    assert_eq!(
+        fault(row("20260131", "1301.5")),
+        "has \"1301.5\" in row 4, column \"コード\": it is no security code"
+    );
+    assert_eq!(fault(row("2026", "1305")), "has \"2026\" in row 4, column \"日付\": it is no date");
+    assert_eq!(
+        fault(row("20260228", "1305")),
+        "has \"20260228\" in row 4, column \"日付\": the rows above are of 2026-01-31"
+    );
+    assert!(fault(row("20260131", "-")).contains("in row 4, column \"コード\""));
+    let cut = fault(japanese(&TWO_ROWS[..TWO_ROWS.len() - 9]));
+    assert!(cut.starts_with("has a broken row 3: it has 6 cells where the headings are 10"), "{cut}");
+}
+
+#[test]
+fn sizes_have_bounds() {
+    let row = |code: usize, name: &str| format!("20260131,{code:05},{name},ETF・ETN,-,-,-,-,-,-\n");
+    assert!(fault(japanese(&row(1, &"あ".repeat(1_001)))).contains("more than 1000 characters"));
+    assert!(parse(japanese(&row(1, &"あ".repeat(1_000))).as_bytes()).is_ok());
+    let full: String = (0..100_000).map(|code| row(code, "x")).collect();
+    assert_eq!(parse(japanese(&full).as_bytes()).unwrap().issues.len(), 100_000);
+    assert!(fault(japanese(&(full + &row(1, "x")))).contains("more than 100000 rows"));
+    assert!(fault(vec![b'x'; super::FILE_BYTES_MAX + 1]).contains("is too large"));
+}
+
+#[test]
+#[cfg(feature = "sheets")]
+fn a_workbook_of_the_newer_kind_is_read_too() {
+    use super::workbook::{number, text, xlsx};
+    let rest = |row, from: char| (from..='J').map(move |column| text(column, row, "-"));
+    let headings =
+        ('A'..='J').zip(JAPANESE.split(',')).map(|(column, heading)| text(column, 3, heading)).collect();
+    let row = |row: usize, date: f64, code: String| {
+        let mut cells =
+            vec![number('A', row, date), code, text('C', row, " 極洋 "), text('D', row, "PRO Market")];
+        cells.extend(rest(row, 'E'));
+        (row, cells)
+    };
+    let rows = |date| {
+        vec![(3, headings), row(4, 20_260_131.0, number('B', 4, 1301.0)), row(6, date, text('B', 6, "130A"))]
+    };
+    let whole = xlsx(&rows.clone()(20_260_131.0));
+    let list = parse(&whole).unwrap();
+    let found: Vec<_> =
+        list.issues.iter().map(|issue| (issue.code.as_str(), issue.name.as_str(), issue.segment)).collect();
+    assert_eq!(
+        found,
+        [("1301", "極洋", Some(Segment::ProMarket)), ("130A", "極洋", Some(Segment::ProMarket))]
+    );
+    // The row's number is the sheet's.
+    assert!(fault(xlsx(&rows(20_260_228.0))).starts_with("has 20260228 in row 6"));
+    assert!(matches!(parse(&xlsx(&[])), Err(ParseError::Empty(_))));
+    let far =
+        xlsx(&[(1, vec![text('A', 1, "x")]), (1_048_576, vec!["<c r=\"XFD1048576\"><v>1</v></c>".into()])]);
+    assert!(parse(&far).is_err());
+    for cut in (0..whole.len()).step_by(97) {
+        assert!(parse(&whole[..cut]).is_err());
+    }
+}
+
+#[test]
+#[cfg(not(feature = "sheets"))]
+fn without_the_feature_a_sheet_is_refused_with_a_way_out() {
+    for head in [&b"PK\x03\x04"[..], b"\xD0\xCF\x11\xE0"] {
+        assert!(fault(head).contains("built without the feature"));
+    }
+}

@@ -1,0 +1,67 @@
+//! A minimal .xlsx, made up for tests: stored entries, numbers and shared texts.
+
+use std::fmt::Write;
+
+/// A cell's column letter and XML.
+pub(super) fn number(column: char, row: usize, number: f64) -> String {
+    format!("<c r=\"{column}{row}\"><v>{number}</v></c>")
+}
+
+/// A text inside its cell.
+pub(super) fn text(column: char, row: usize, text: &str) -> String {
+    format!("<c r=\"{column}{row}\" t=\"inlineStr\"><is><t>{text}</t></is></c>")
+}
+
+/// A workbook of one sheet with these rows of cells.
+pub(super) fn xlsx(rows: &[(usize, Vec<String>)]) -> Vec<u8> {
+    const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+    const DOCUMENT: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
+    let mut sheet = format!("<worksheet xmlns=\"{MAIN}\"><sheetData>");
+    for (row, cells) in rows {
+        let _ = write!(sheet, "<row r=\"{row}\">{}</row>", cells.concat());
+    }
+    sheet.push_str("</sheetData></worksheet>");
+    let relation = |part: &str, target: &str| {
+        format!(
+            "<Relationships xmlns=\"{PACKAGE}\"><Relationship Id=\"rId1\" Type=\"{DOCUMENT}/{part}\" \
+             Target=\"{target}\"/></Relationships>"
+        )
+    };
+    let workbook = format!(
+        "<workbook xmlns=\"{MAIN}\" xmlns:r=\"{DOCUMENT}\"><sheets><sheet name=\"Sheet1\" sheetId=\"1\" \
+         r:id=\"rId1\"/></sheets></workbook>"
+    );
+    zip(&[
+        ("_rels/.rels", relation("officeDocument", "xl/workbook.xml")),
+        ("xl/_rels/workbook.xml.rels", relation("worksheet", "worksheets/sheet1.xml")),
+        ("xl/workbook.xml", workbook),
+        ("xl/worksheets/sheet1.xml", sheet),
+    ])
+}
+
+/// An archive of uncompressed files.
+fn zip(files: &[(&str, String)]) -> Vec<u8> {
+    let (mut archive, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in files {
+        let size = u32::try_from(content.len()).unwrap().to_le_bytes();
+        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+        common.extend(crc32(content.as_bytes()).to_le_bytes());
+        common.extend([size, size].concat());
+        common.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+        common.extend([0, 0]);
+        let offset = u32::try_from(archive.len()).unwrap().to_le_bytes();
+        directory.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10], &offset, name.as_bytes()].concat());
+        archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), content.as_bytes()].concat());
+    }
+    let [offset, size] =
+        [archive.len(), directory.len()].map(|length| u32::try_from(length).unwrap().to_le_bytes());
+    let count = [u8::try_from(files.len()).unwrap(), 0];
+    [&archive, &directory, &b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size, &offset, &[0, 0]].concat()
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
