@@ -127,8 +127,8 @@ impl Engine {
     }
 
     /// Records that the batch cannot go on, if that can be written.
-    async fn fail_system_once(self: &Arc<Self>, batch: BatchSeq, error: &StoreError) -> bool {
-        let failed = self.store.fail_system(batch, error.pause_reason(), &error.to_string(), clock::now()).await;
+    async fn fail_system(self: &Arc<Self>, batch: BatchSeq, fault: &Fault) -> bool {
+        let failed = self.store.fail_system(batch, fault.reason, &fault.message, clock::now()).await;
         match failed {
             Ok(changed) => {
                 for batch in changed.admitted {
@@ -146,6 +146,20 @@ impl Engine {
 
     fn running(&self) -> MutexGuard<'_, HashSet<BatchSeq>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a batch cannot go on through no fault of its items.
+#[derive(Debug)]
+struct Fault {
+    /// The stable word that the pause carries.
+    reason: &'static str,
+    message: String,
+}
+
+impl Fault {
+    fn of(error: &StoreError) -> Self {
+        Self { reason: error.pause_reason(), message: error.to_string() }
     }
 }
 

@@ -13,9 +13,11 @@ use crate::{
 };
 
 const DOMAIN: &str = "haul.v1";
-/// Violations that are listed; the rest is counted. Details must fit into 4 KiB.
+/// Violations that are listed; the rest is counted.
 const VIOLATIONS_MAX: usize = 20;
-const VIOLATION_BYTES_MAX: usize = 150;
+/// Details must fit into 4 KiB: what is left for the texts of violations, and for the message.
+const VIOLATIONS_BYTES_MAX: usize = 2_400;
+const MESSAGE_BYTES_MAX: usize = 512;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Something wrong with one field of a request.
@@ -88,9 +90,12 @@ impl Answer {
     }
 
     fn violations(mut self, violations: &[Violation]) -> Self {
-        for violation in violations.iter().take(VIOLATIONS_MAX) {
-            let problem = text::cut(&violation.problem, VIOLATION_BYTES_MAX);
-            self.details.add_bad_request_violation(text::cut(&violation.field, VIOLATION_BYTES_MAX), problem);
+        let listed = violations.len().clamp(1, VIOLATIONS_MAX);
+        for violation in violations.iter().take(listed) {
+            let share = VIOLATIONS_BYTES_MAX / listed;
+            let field = text::cut(&violation.field, share / 2);
+            let problem = text::cut(&violation.problem, share - field.len());
+            self.details.add_bad_request_violation(field, problem);
         }
         self
     }
@@ -107,7 +112,7 @@ impl Answer {
 
     fn status(mut self) -> Status {
         self.details.set_error_info(self.reason, DOMAIN, self.metadata);
-        Status::with_error_details(self.code, self.message, self.details)
+        Status::with_error_details(self.code, text::cut(&self.message, MESSAGE_BYTES_MAX), self.details)
     }
 }
 
@@ -244,7 +249,7 @@ mod tests {
         let info = details.error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_FIELD", "haul.v1"));
         assert_eq!(info.metadata["violations_total"], "100");
-        assert!(status.details().len() <= 4 * 1024 + 512, "{}", status.details().len());
+        assert!(status.details().len() <= 4 * 1024, "{}", status.details().len());
     }
 
     #[test]

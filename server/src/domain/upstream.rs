@@ -11,24 +11,22 @@ impl UpstreamId {
     /// The id of an origin: `https` on its usual port by the host alone, anything else with scheme and port, a host
     /// that does not fit by its hash.
     pub fn of(scheme: &str, host: &str, port: u16) -> Self {
-        let readable: String = host
-            .to_ascii_lowercase()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
+        let readable: String =
+            host.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let readable = match (scheme, port) {
             ("https", 443) => readable,
             _ => format!("{scheme}-{readable}-{port}"),
         };
-        // Hosts differ in dots and hyphens alone rarely, yet they may.
-        let exact = !host.contains('-') && readable.len() <= 63 && readable.len() >= 4;
-        if exact {
-            return Self(readable.trim_matches('-').to_owned());
+        let readable = readable.trim_matches('-');
+        // Only a host of plain letters, digits and dots can be read back from it.
+        let exact = host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+        if exact && (4..=63).contains(&readable.len()) {
+            return Self(readable.to_owned());
         }
         let hash = Sha256::digest(format!("{scheme}://{host}:{port}"));
         let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let head = readable[..readable.len().min(54)].trim_matches('-');
-        Self(format!("{head}-{hash}"))
+        Self(format!("{head}-{hash}").trim_matches('-').to_owned())
     }
 
     /// An id as the store holds it.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
+use super::{Engine, Fault};
 use crate::{
     clock,
     connector::Origin,
@@ -15,7 +15,7 @@ use crate::{
         backoff::Backoff,
         batch::{Batch, State},
         failure::{Failure, FailureClass},
-        request::{Fault, Request, Response},
+        request::{self, Request, Response},
         spec::FetchPolicy,
         upstream::UpstreamId,
     },
@@ -31,26 +31,47 @@ const LEASE: Duration = Duration::from_secs(300);
 const BODY_BYTES_MAX: u64 = 64 << 20;
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
-/// Reads until the source is read, the batch stops running or the node drains.
+/// Reads whenever the batch runs, until the source is read, the batch is paused or over, or the node drains.
 pub(super) async fn run(engine: &Arc<Engine>, batch: &Arc<Batch>, entry: &Arc<Entry>) {
-    if batch.expanded || batch.state != State::Running {
-        return;
-    }
     let mut states = entry.subscribe();
-    let now = clock::now();
-    let lease = loop {
-        match engine.store.claim_source(batch.seq, &engine.node, now, now + LEASE).await {
-            Ok(Some(lease)) => break lease,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(batch_id = %batch.id, error = %error, "the source could not be leased");
-                if !goes_on(engine, &mut states, STORE_RETRY).await {
-                    return;
+    while !engine.draining.is_cancelled() {
+        let (state, expanded) = {
+            let batch = states.borrow_and_update();
+            (batch.state, batch.expanded)
+        };
+        match state {
+            _ if expanded => return,
+            State::Running => read(engine, batch, &mut states).await,
+            // A resume may still come.
+            State::Pausing => {
+                tokio::select! {
+                    changed = states.changed() => if changed.is_err() { return },
+                    () = engine.draining.cancelled() => {}
                 }
             }
+            State::Queued | State::Paused | State::Stopping | State::Completed | State::Failed | State::Stopped => {
+                return;
+            }
         }
-    };
-    Expansion { engine, batch, states, lease, unrecorded: Cost::default() }.run().await;
+    }
+}
+
+/// Reads as long as the batch runs.
+async fn read(engine: &Arc<Engine>, batch: &Arc<Batch>, states: &mut watch::Receiver<Arc<Batch>>) {
+    let now = clock::now();
+    match engine.store.claim_source(batch.seq, &engine.node, now, now + LEASE).await {
+        Ok(Some(lease)) => {
+            let states = states.clone();
+            Expansion { engine, batch, states, lease, unrecorded: Cost::default() }.run().await;
+        }
+        Ok(None) => {
+            goes_on(engine, states, STORE_RETRY).await;
+        }
+        Err(error) => {
+            tracing::warn!(batch_id = %batch.id, error = %error, "the source could not be leased");
+            goes_on(engine, states, STORE_RETRY).await;
+        }
+    }
 }
 
 struct Expansion<'a> {
@@ -161,7 +182,7 @@ impl Expansion<'_> {
                 }
                 Err(error) => {
                     tracing::error!(batch_id = %self.batch.id, error = %error, "a page of the source could not be stored");
-                    if !error.is_transient() && self.engine.fail_system_once(self.batch.seq, &error).await {
+                    if !error.is_transient() && self.engine.fail_system(self.batch.seq, &Fault::of(&error)).await {
                         return true;
                     }
                     if self.engine.draining.is_cancelled() {
@@ -230,7 +251,7 @@ impl Download for Downloader {
         let now: DateTime<Utc> = clock::now();
         match self.engine.fetcher.fetch(call).await {
             Ok(response) if (200..300).contains(&response.status) => Ok(response),
-            Ok(response) => Err(classify::reply(&Fault::Status, &response, now)),
+            Ok(response) => Err(classify::reply(&request::Fault::Status, &response, now)),
             Err(FetchError::Held { until }) => {
                 let mut failure = Failure::new(FailureClass::Temporary, "RATE_LIMITED", "the gate is held");
                 failure.retry_after = (until - now).to_std().ok();

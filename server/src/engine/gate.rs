@@ -25,6 +25,8 @@ use crate::{
 };
 
 pub mod bucket;
+#[cfg(test)]
+mod tests;
 
 use bucket::Bucket;
 
@@ -190,11 +192,17 @@ impl Gate {
     fn hold(&self, asked: Option<Duration>) {
         let now = clock::now();
         let mut state = self.state();
-        let wait = asked.unwrap_or_else(|| {
-            let doubled = HOLD.saturating_mul(1 << state.push_backs.min(16));
-            state.push_backs += 1;
-            doubled.min(HOLD_MAX)
-        });
+        let held = state.held.is_some_and(|held| held.opens > Instant::now());
+        let wait = match asked {
+            Some(wait) => wait,
+            // One of several that were under way together: it says what the first one said.
+            None if held => return,
+            None => {
+                let doubled = HOLD.saturating_mul(1 << state.push_backs.min(16));
+                state.push_backs += 1;
+                doubled.min(HOLD_MAX)
+            }
+        };
         let opens = Instant::now() + wait;
         if state.held.is_none_or(|held| held.opens < opens) {
             let since = state.held.filter(|held| held.until > now).map_or(now, |held| held.since);

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine, LEASE,
+    Engine, Fault, LEASE,
     gate::Lane,
     held::Held,
     recorder::{Answer, Message, Recorder},
@@ -25,7 +25,7 @@ use crate::{
     connector::Connector,
     domain::{
         batch::{Batch, State},
-        id::BatchId,
+        id::{BatchId, BatchSeq, SliceNo},
         item::{Next, OpenItem, Outcome, RetryPolicy, settle},
     },
     progress::Entry,
@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Runner {
     engine: Arc<Engine>,
     batch: BatchId,
-    seq: crate::domain::id::BatchSeq,
+    seq: BatchSeq,
     retry: RetryPolicy,
     entry: Arc<Entry>,
     states: watch::Receiver<Arc<Batch>>,
@@ -58,8 +58,8 @@ pub(super) struct Runner {
     /// Nothing is there to be claimed before this time.
     claim_at: Instant,
     total_seen: i64,
-    /// The store failed for good: nothing is started until that is recorded.
-    fault: Option<StoreError>,
+    /// Nothing is started until this is recorded.
+    fault: Option<Fault>,
 }
 
 impl Runner {
@@ -191,23 +191,25 @@ impl Runner {
         if !self.workers.is_empty() || self.unanswered > 0 {
             return Instant::now() + POLL;
         }
-        if let Some(error) = self.fault.take() {
-            if state == State::Running && !self.engine.fail_system_once(self.seq, &error).await {
+        if let Some(fault) = self.fault.take()
+            && state == State::Running
+            && !self.engine.fail_system(self.seq, &fault).await
+        {
+            if self.engine.draining.is_cancelled() {
+                // The leases run out by themselves.
+                self.held = Held::default();
+            } else {
                 // Nothing can be written: asked again until it can, and nothing is sent meanwhile.
-                self.fault = Some(error);
-                if self.engine.draining.is_cancelled() {
-                    self.fault = None;
-                    self.held = Held::default();
-                }
-                return Instant::now() + POLL;
+                self.fault = Some(fault);
             }
+            return Instant::now() + POLL;
         }
         let given_back = self.held.give_back(None);
         self.write_leases(given_back).await;
         Instant::now() + POLL
     }
 
-    fn start(&mut self, slice: crate::domain::id::SliceNo, item: OpenItem) {
+    fn start(&mut self, slice: SliceNo, item: OpenItem) {
         let Some(worker) = self.free_workers.pop() else { return };
         self.entry.begin(item.index, &item.key, item.not_before.is_some());
         let job = Job {
@@ -233,7 +235,7 @@ impl Runner {
                 false
             }
             Err(error) => {
-                self.trouble(error, "no slice could be claimed");
+                self.trouble(&error, "no slice could be claimed");
                 self.claim_at = Instant::now() + POLL;
                 false
             }
@@ -283,7 +285,7 @@ impl Runner {
                     self.entry.drop_items(&[recording.item.index]);
                     self.held.put_first(recording.slice, recording.item);
                 }
-                self.fault = Some(error);
+                self.fault = Some(Fault::of(&error));
             }
         }
     }
@@ -296,7 +298,8 @@ impl Runner {
             Next::Open { .. } if rejected.contains(&item.index) => self.held.finish(slice),
             Next::Open { charged, not_before, system } => {
                 if system {
-                    self.fault = Some(StoreError::Fault(format!("item {:?}: a bug; see the log", item.key)));
+                    let message = format!("item {:?}: a bug in its connector; see the log", item.key);
+                    self.fault = Some(Fault { reason: "BUG", message });
                 }
                 let attempts = item.attempts + u32::from(charged);
                 let not_before = not_before.or(item.not_before);
@@ -331,14 +334,14 @@ impl Runner {
                 self.engine.publish(committed, &[]);
             }
             // A lease that could not be given back runs out by itself.
-            Err(error) => self.trouble(error, "leases could not be written"),
+            Err(error) => self.trouble(&error, "leases could not be written"),
         }
     }
 
-    fn trouble(&mut self, error: StoreError, what: &str) {
+    fn trouble(&mut self, error: &StoreError, what: &str) {
         tracing::error!(batch_id = %self.batch, error = %error, "{what}");
         if !error.is_transient() {
-            self.fault = Some(error);
+            self.fault = Some(Fault::of(error));
         }
     }
 }

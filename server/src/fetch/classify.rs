@@ -158,15 +158,15 @@ mod tests {
 
     #[test]
     fn a_429_and_a_503_that_names_a_time_are_push_backs() {
-        let now = DateTime::UNIX_EPOCH;
+        let now = "2026-11-21T00:00:00Z".parse().unwrap();
         let push_back = |status, header| match verdict(&Ok(response(status, header)), now) {
             Verdict::PushBack { retry_after } => Some(retry_after.map(|wait| wait.as_secs())),
             Verdict::Alive | Verdict::Failing => None,
         };
         assert_eq!(push_back(429, None), Some(None));
         assert_eq!(push_back(429, Some("7")), Some(Some(7)));
-        assert_eq!(push_back(429, Some("Thu, 01 Jan 1970 00:01:00 GMT")), Some(Some(60)));
-        assert_eq!(push_back(429, Some("Wed, 31 Dec 1969 00:01:00 GMT")), Some(Some(0)));
+        assert_eq!(push_back(429, Some("Sat, 21 Nov 2026 00:01:00 GMT")), Some(Some(60)));
+        assert_eq!(push_back(429, Some("Fri, 20 Nov 2026 00:01:00 GMT")), Some(Some(0)));
         assert_eq!(push_back(429, Some("99999999999999999999999")), Some(Some(86_400)));
         assert_eq!(push_back(429, Some("soon")), Some(None));
         assert_eq!(push_back(503, Some("7")), Some(Some(7)));

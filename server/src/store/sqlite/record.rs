@@ -23,6 +23,7 @@ pub(super) async fn write(
     match records {
         Records::PriceHistory(history) => {
             let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
+            drop_provisional(conn, key, history).await?;
             write_prices(conn, batch, key, history, fetched_at).await?;
             write_events(conn, batch, key, history, fetched_at).await?;
             Ok(changed)
@@ -123,6 +124,27 @@ async fn changed_prices(
             || row.get::<Option<i64>, _>("volume") != price.volume
     };
     Ok(history.prices.iter().filter(|price| differs(price)).count() as i64)
+}
+
+/// A bar of a session that was not over may be stamped with the last trade, and the final one with the session's open:
+/// what was provisional gives way to whatever the upstream says of those days now.
+async fn drop_provisional(
+    conn: &mut SqliteConnection,
+    code: &str,
+    history: &PriceHistory,
+) -> Result<(), sqlx::Error> {
+    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return Ok(()) };
+    sqlx::query(
+        "DELETE FROM stock_prices WHERE code = $1 AND interval = $2 AND provisional = 1
+           AND session_date BETWEEN $3 AND $4",
+    )
+    .bind(code)
+    .bind(&history.interval)
+    .bind(first.session_date.to_string())
+    .bind(last.session_date.to_string())
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 async fn write_events(

@@ -270,7 +270,8 @@ fn the_running_session_is_provisional() {
         let period = json!({"start": start, "end": start + SESSION});
         let meta = with(meta(), "/currentTradingPeriod/regular", period);
         let meta = with(with(meta, "/regularMarketTime", json!(time)), "/dataGranularity", json!(interval));
-        let history = decoded(&fortnight(interval), 200, body(&meta, bars(rows))).unwrap();
+        let months = asked(interval, OPEN - 30 * DAY, OPEN + 30 * DAY);
+        let history = decoded(&months, 200, body(&meta, bars(rows))).unwrap();
         history.prices.iter().map(|price| price.provisional).collect::<Vec<_>>()
     };
     let [monday, tuesday] = [OPEN - DAY, OPEN];
@@ -309,8 +310,8 @@ fn the_running_session_is_provisional() {
     assert_eq!(at("5m", now, OPEN, &[OPEN + 3_600, OPEN + 3_900, now]), [false, true, true]);
     assert_eq!(at("5m", OPEN + SESSION, OPEN, &[OPEN + SESSION - 300, OPEN + SESSION]), [false, false]);
     // Local midnight of Mondays.
-    let [last_week, week] = [OPEN - 8 * DAY - 9 * 3_600 + 7 * DAY - 7 * DAY, OPEN - DAY - 9 * 3_600];
-    let last_week = last_week.max(OPEN - 8 * DAY);
+    let week = OPEN - DAY - 9 * 3_600;
+    let last_week = week - 7 * DAY;
     assert_eq!(at("1wk", OPEN + 60, OPEN, &[last_week, week, OPEN + 60]), [false, true, true]);
     assert_eq!(at("1wk", OPEN + 7 * DAY, OPEN + 7 * DAY, &[week]), [false]);
     assert_eq!(at("1mo", OPEN + 60, OPEN, &[week]), [true]);

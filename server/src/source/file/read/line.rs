@@ -78,23 +78,23 @@ impl<R: BufRead + Seek> LineReader<R> {
     /// and no line feed inside a character, so that bytes can be looked at.
     pub(super) fn next(&mut self, unit: Unit) -> Result<Option<&[u8]>, Fault> {
         self.buffer.clear();
-        let mut quotes = 0;
+        let mut in_quotes = false;
         loop {
             let before = self.buffer.len();
             if !self.append_line()? {
                 if self.buffer.is_empty() {
                     return Ok(None);
                 }
-                if quotes % 2 == 1 {
+                if in_quotes {
                     let what =
                         "a quote is opened here and never closed: close it, or double it where it is text";
                     return Err(Fault::Unreadable(what.to_owned()));
                 }
                 break;
             }
-            // Quotes inside quotes are doubled, so an odd number of them leaves one open.
-            quotes += self.buffer[before..].iter().filter(|byte| **byte == b'"').count();
-            if unit == Unit::Line || quotes % 2 == 0 {
+            // A quote inside quotes is doubled: it closes them and opens them again.
+            in_quotes = self.buffer[before..].iter().fold(in_quotes, |open, byte| open ^ (*byte == b'"'));
+            if unit == Unit::Line || !in_quotes {
                 break;
             }
         }

@@ -118,8 +118,8 @@ fn a_reading_resumed_anywhere_gives_what_one_reading_gives() {
 fn a_line_that_cannot_be_read_is_named_also_after_a_resumption() {
     let [lines, csv, ndjson] = [FileFormat::Lines, FileFormat::Csv, FileFormat::Ndjson].map(spec);
     let long = "k".repeat(513);
-    let wide: String = (0..65).map(|at| format!(",\"c{at}\":0")).collect();
-    let names: String = (0..64).map(|at| format!(",c{at}")).collect();
+    let wide = (0..65).map(|at| format!(",\"c{at}\":0")).collect::<Vec<_>>().concat();
+    let names = (0..64).map(|at| format!(",c{at}")).collect::<Vec<_>>().concat();
     for (bytes, spec, expected) in [
         (format!("a\n\n{long}\n"), &lines, "file:keys, line 3: the key has 513 bytes"),
         ("a\n#\nb\tc\n".into(), &lines, "line 3: the key has a control character"),

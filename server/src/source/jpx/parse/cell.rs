@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 
 /// What a cell holds.
+#[cfg_attr(not(feature = "sheets"), allow(dead_code, reason = "CSV has texts alone"))]
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     /// Nothing.

@@ -14,7 +14,7 @@ fn file(name: &str) -> Option<Vec<u8>> {
         eprintln!("SKIPPED: no lists at {}", folder.display());
         return None;
     }
-    if !cfg!(feature = "sheets") && !name.ends_with(".csv") {
+    if !cfg!(feature = "sheets") && name.contains(".xls") {
         eprintln!("SKIPPED: {name} without the feature \"sheets\"");
         return None;
     }
@@ -104,12 +104,12 @@ fn a_sheet_and_a_csv_of_one_list_give_the_same_cells() {
 #[cfg(feature = "sheets")]
 fn a_damaged_sheet_is_an_error_and_never_a_panic() {
     let Some(whole) = file("2026-01-31_data_j.xls") else { return };
-    for part in 1..24 {
-        let _ = parse(&whole[..whole.len() * part / 24]);
+    for part in 1..12 {
+        let _ = parse(&whole[..whole.len() * part / 12]);
     }
     // A fixed sequence of flipped bytes, most of them where the structure is.
     let mut state = 1_u64;
-    for round in 0..150 {
+    for round in 0..60 {
         let mut damaged = whole.clone();
         for _ in 0..=round % 8 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

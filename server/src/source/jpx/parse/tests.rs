@@ -1,5 +1,8 @@
 //! Lists made up here, as CSV; spreadsheets are in `recorded`.
 
+#[cfg(feature = "sheets")]
+mod workbook;
+
 use chrono::NaiveDate;
 
 use super::{ParseError, parse};
@@ -142,7 +145,7 @@ fn sizes_have_bounds() {
 #[test]
 #[cfg(feature = "sheets")]
 fn a_workbook_of_the_newer_kind_is_read_too() {
-    use super::workbook::{number, text, xlsx};
+    use workbook::{number, text, xlsx};
     let rest = |row, from: char| (from..='J').map(move |column| text(column, row, "-"));
     let headings =
         ('A'..='J').zip(JAPANESE.split(',')).map(|(column, heading)| text(column, 3, heading)).collect();

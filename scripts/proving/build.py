@@ -1,0 +1,27 @@
+"""The programs that are proven, built from the tree as it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+PROGRAMS = ("hauld", "haul", "haul-sim")
+
+
+def build(repository: Path) -> Path:
+    """Builds them and answers with their folder. HAUL_PROVE_PROFILE=debug saves the optimised build."""
+    profile = os.environ.get("HAUL_PROVE_PROFILE", "release")
+    if profile not in ("release", "debug"):
+        raise SystemExit(f"prove: HAUL_PROVE_PROFILE is {profile!r}; it may be release or debug")
+    command = ["cargo", "build", "--quiet", "--locked", "--bins", "-p", "haul-server", "-p", "haul-client", "-p", "haul-sim"]
+    if profile == "release":
+        command.append("--release")
+    if subprocess.run(command, cwd=repository, check=False).returncode != 0:
+        raise SystemExit("prove: the build failed")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
+    folder = repository / target / profile
+    missing = [name for name in PROGRAMS if not (folder / name).exists()]
+    if missing:
+        raise SystemExit(f"prove: {folder} lacks {', '.join(missing)}")
+    return folder

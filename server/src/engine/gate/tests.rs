@@ -1,0 +1,156 @@
+//! The gate with time that stands still unless it is waited for, over a real store.
+
+use super::*;
+use crate::store::sqlite::{Limits, SqliteStore};
+
+struct World {
+    folder: tempfile::TempDir,
+    gates: Gates,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let gates = Self::gates(&folder).await;
+        Self { folder, gates }
+    }
+
+    async fn gates(folder: &tempfile::TempDir) -> Gates {
+        let store = SqliteStore::open(&folder.path().join("haul.db"), Limits::default()).await.unwrap();
+        Gates::load(Arc::new(store)).await.unwrap()
+    }
+
+    /// The process died and another one came.
+    async fn restarted(mut self) -> Self {
+        self.gates = Self::gates(&self.folder).await;
+        self
+    }
+
+    async fn lane(&self, batch: i64, rate_per_s: f64, burst: u32) -> Arc<Lane> {
+        let upstream = UpstreamId::of("https", "api.example", 443);
+        self.gates.join(&upstream, "api.example", BatchSeq(batch), rate_per_s, burst).await.unwrap()
+    }
+}
+
+/// Permits that come within `span`.
+async fn permits(lanes: &[&Lane], span: Duration) -> Vec<usize> {
+    let end = Instant::now() + span;
+    let counts = lanes.iter().map(|lane| async move {
+        let mut taken = 0;
+        while let Ok(Ok(())) = tokio::time::timeout_at(end, lane.acquire()).await {
+            taken += 1;
+        }
+        taken
+    });
+    futures::future::join_all(counts).await
+}
+
+#[tokio::test]
+async fn batches_share_one_limit_by_turns() {
+    let world = World::new().await;
+    let (a, b) = (world.lane(1, 10.0, 4).await, world.lane(2, 10.0, 4).await);
+    tokio::time::pause();
+    let taken = permits(&[&a, &b], Duration::from_secs(20)).await;
+    let total: usize = taken.iter().sum();
+    assert!((200..=204).contains(&total), "{taken:?}");
+    assert!(taken[0].abs_diff(taken[1]) <= 4, "{taken:?}");
+}
+
+#[tokio::test]
+async fn the_largest_rate_binds_and_a_lower_one_its_own_batch() {
+    let world = World::new().await;
+    let (fast, slow) = (world.lane(1, 20.0, 2).await, world.lane(2, 2.0, 1).await);
+    tokio::time::pause();
+    let taken = permits(&[&fast, &slow], Duration::from_secs(10)).await;
+    // A burst of one leaves nothing to hold back, so what a waiter wakes late is lost.
+    assert!((18..=21).contains(&taken[1]), "{taken:?}");
+    assert!((199..=202).contains(&(taken[0] + taken[1])), "{taken:?}");
+    drop(fast);
+    assert!((slow.permitted_per_s() - 2.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn a_push_back_turns_everybody_away_until_its_time() {
+    let world = World::new().await;
+    let (a, b) = (world.lane(1, 1.0, 1).await, world.lane(2, 1.0, 1).await);
+    a.acquire().await.unwrap();
+    let waiting = {
+        let b = Arc::clone(&b);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { b.acquire().await });
+        tasks
+    };
+    tokio::task::yield_now().await;
+    a.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(30)) }).await;
+    let denied = waiting.join_all().await;
+    assert!(denied[0].is_err(), "who waited was turned away");
+    let (until, opens) = b.held_until().unwrap();
+    assert_eq!(a.acquire().await, Err(Denied { until }));
+    assert_eq!(b.pressure().unwrap().cause, PressureCause::PushedBack);
+
+    // A shorter one does not shorten it.
+    b.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(1)) }).await;
+    assert_eq!(b.held_until(), Some((until, opens)));
+    tokio::time::pause();
+    tokio::time::sleep_until(opens).await;
+    assert_eq!(b.held_until(), None);
+    assert_eq!(b.acquire().await, Ok(()));
+}
+
+#[tokio::test]
+async fn push_backs_that_name_no_time_hold_longer_each_time_until_a_success() {
+    let world = World::new().await;
+    let lane = world.lane(1, 1_000.0, 100).await;
+    let mut holds = Vec::new();
+    for _ in 0..6 {
+        lane.observe(Verdict::PushBack { retry_after: None }).await;
+        // The second of two that were under way together changes nothing.
+        lane.observe(Verdict::PushBack { retry_after: None }).await;
+        let (_, opens) = lane.held_until().unwrap();
+        holds.push((opens - Instant::now()).as_secs_f64().round() as u64);
+        tokio::time::pause();
+        tokio::time::sleep_until(opens).await;
+        tokio::time::resume();
+    }
+    assert_eq!(holds, [60, 120, 240, 480, 900, 900]);
+    lane.observe(Verdict::Alive).await;
+    lane.observe(Verdict::PushBack { retry_after: None }).await;
+    assert_eq!((lane.held_until().unwrap().1 - Instant::now()).as_secs_f64().round() as u64, 60);
+}
+
+#[tokio::test]
+async fn whoever_gives_up_has_taken_nothing() {
+    let world = World::new().await;
+    let lane = world.lane(1, 10.0, 1).await;
+    tokio::time::pause();
+    lane.acquire().await.unwrap();
+    for _ in 0..5 {
+        let given_up = tokio::time::timeout(Duration::from_millis(10), lane.acquire()).await;
+        assert!(given_up.is_err());
+    }
+    let before = Instant::now();
+    lane.acquire().await.unwrap();
+    assert!(before.elapsed() <= Duration::from_millis(52), "{:?}", before.elapsed());
+    assert_eq!(lane.pressure(), None, "nobody waits any more");
+}
+
+#[tokio::test]
+async fn a_restart_begins_with_an_empty_bucket_and_keeps_a_hold() {
+    let world = World::new().await;
+    let lane = world.lane(1, 1.0, 20).await;
+    drop(lane);
+    let world = world.restarted().await;
+    let lane = world.lane(1, 1.0, 20).await;
+    tokio::time::pause();
+    let before = Instant::now();
+    lane.acquire().await.unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(900), "the burst may just have been used");
+    tokio::time::resume();
+
+    lane.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(3_600)) }).await;
+    let until = lane.held_until().unwrap().0;
+    drop(lane);
+    let world = world.restarted().await;
+    let lane = world.lane(1, 1.0, 20).await;
+    assert_eq!(lane.acquire().await, Err(Denied { until }));
+}
