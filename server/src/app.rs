@@ -81,10 +81,10 @@ pub fn main() -> ExitCode {
     };
     let status = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => serve.run().await,
-            Command::Run(run) => run.run().await,
-            Command::Demo(demo) => demo.run().await,
-            Command::Migrate(migrate) => migrate.run().await,
+            Command::Serve(serve) => Box::pin(serve.run()).await,
+            Command::Run(run) => Box::pin(run.run()).await,
+            Command::Demo(demo) => Box::pin(demo.run()).await,
+            Command::Migrate(migrate) => Box::pin(migrate.run()).await,
         }
     });
     // Whatever still blocks a thread does not keep the process.

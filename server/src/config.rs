@@ -1,6 +1,9 @@
 //! Configuration: defaults, then a TOML file, then `HAUL_*`, then flags; the last word wins. The one place that reads
 //! the environment.
 
+// The flags' docs are help texts for a terminal.
+#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes)]
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},

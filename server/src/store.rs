@@ -1,5 +1,5 @@
 //! The durable truth: batches, items, slices, records. One trait, one implementation per engine, one suite
-//! ([`conformance`]) that each of them passes.
+//! (`conformance`) that each of them passes.
 //!
 //! Promises of every implementation:
 //! * a method that answers `Ok` is durable, in one transaction, before it answers;
@@ -22,7 +22,8 @@ use crate::domain::{
     upstream::UpstreamRecord,
 };
 
-pub mod conformance;
+#[cfg(test)]
+mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -305,7 +306,7 @@ pub struct Committed {
     pub admitted: Vec<Batch>,
     /// Slices whose lease was not the caller's any more: nothing of them was recorded.
     pub fenced: Vec<SliceNo>,
-    /// Items whose records the store refused: they are FAILED, ROW_REJECTED.
+    /// Items whose records the store refused: they are FAILED, `ROW_REJECTED`.
     pub rejected: Vec<i64>,
 }
 

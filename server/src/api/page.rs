@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::status::{ApiError, Violation};
+use crate::domain::text;
 
 /// The size that is meant: the default for none, the maximum for more.
 pub(super) fn size(asked: i32, default: usize, max: usize) -> Result<usize, ApiError> {
@@ -40,7 +41,7 @@ pub(super) fn position(arguments: &str, token: &str) -> Result<Option<i64>, ApiE
 
 fn check(arguments: &str, position: i64) -> String {
     let hash = Sha256::digest(format!("{VERSION}/{arguments}/{position}"));
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    text::hex(&hash[..8])
 }
 
 #[cfg(test)]

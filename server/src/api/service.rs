@@ -1,4 +1,4 @@
-//! HaulService.
+//! `HaulService`.
 
 use std::pin::Pin;
 

@@ -368,13 +368,13 @@ fn chart_window(window: Option<v1::yahoo_chart::Window>, faults: &mut Faults) ->
     const YEAR: Window = Window::Range(Range::Months(12));
     match window {
         None => YEAR,
-        Some(Given::Range(text)) => match Range::parse(&text) {
-            Some(range) => Window::Range(range),
-            None => {
+        Some(Given::Range(text)) => Range::parse(&text).map_or_else(
+            || {
                 faults.add("spec.yahoo_chart.range", format!("{text:?} is not {}", Range::PATTERN));
                 YEAR
-            }
-        },
+            },
+            Window::Range,
+        ),
         Some(Given::RelativeWindow(window)) => {
             let mut days = |field: &str, value: i32, least: i32| {
                 let max = DAYS_MAX as i32;

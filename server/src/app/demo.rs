@@ -98,7 +98,7 @@ impl Demo {
         let node = Node::start(&config, folder).await?;
         let result = self.fetch(&sim, &node, &data_dir, &database).await;
         if self.keep && result.is_ok() {
-            self.say(&format!(
+            say(&format!(
                 "hauld listens on {0}, the simulator on {1}, until Ctrl-C. Try: haul --server {0} list",
                 node.address(),
                 sim.base_url(),
@@ -151,7 +151,7 @@ impl Demo {
     }
 
     async fn fetch(&self, sim: &Sim, node: &Node, data_dir: &Path, database: &Path) -> Result<u8, Failure> {
-        self.say(
+        say(
             "The upstream and its list are simulated, prices and names invented. For the real one: hauld serve, then \
              haul start -f examples/tokyo.yaml --watch",
         )?;
@@ -194,11 +194,11 @@ impl Demo {
         out.flush()?;
         Ok(exit::code(&batch))
     }
+}
 
-    /// Says something beside the result.
-    fn say(&self, text: &str) -> io::Result<()> {
-        writeln!(io::stderr(), "{text}")
-    }
+/// Says something beside the result.
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{text}")
 }
 
 /// A flag's value that the server refuses is wrong usage.

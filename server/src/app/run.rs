@@ -64,11 +64,11 @@ impl Run {
             Holder::Us(folder) => {
                 let config = Config { listen: ([127, 0, 0, 1], 0).into(), port_file: None, ..config };
                 let node = Node::start(&config, folder).await?;
-                let result = self.through(&node.address().to_string(), spec).await;
+                let result = Box::pin(self.through(&node.address().to_string(), spec)).await;
                 node.shutdown().await;
                 result
             }
-            Holder::Other(Some(address)) => self.through(&address.to_string(), spec).await,
+            Holder::Other(Some(address)) => Box::pin(self.through(&address.to_string(), spec)).await,
             Holder::Other(None) => Err(NodeError::Held { database, address: None }.into()),
         }
     }

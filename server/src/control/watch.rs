@@ -1,4 +1,4 @@
-//! WatchProgress: snapshot first, conflated updates, heartbeat, terminal.
+//! `WatchProgress`: snapshot first, conflated updates, heartbeat, terminal.
 //!
 //! A watch holds one receiver of the hub and what it sent last: its memory does not grow with the reader's slowness.
 

@@ -205,6 +205,8 @@ pub enum Decision {
 }
 
 /// What `input` means to a batch in `state`.
+// Arms are grouped by what they mean, not by what they answer.
+#[allow(clippy::match_same_arms)]
 pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
     use Decision::{End, Enter, Finish, Illegal, RaiseCause, Refuse, Stay};
     use State::{Completed, Failed, Paused, Pausing, Queued, Running, Stopped, Stopping};

@@ -37,7 +37,7 @@ impl FailureClass {
 pub struct Failure {
     /// What kind.
     pub class: FailureClass,
-    /// Stable UPPER_SNAKE_CASE word, at most 64 characters.
+    /// Stable `UPPER_SNAKE_CASE` word, at most 64 characters.
     pub reason: String,
     /// HTTP status, where a reply came.
     pub http_status: Option<u16>,

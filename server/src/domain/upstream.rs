@@ -24,7 +24,7 @@ impl UpstreamId {
             return Self(readable.to_owned());
         }
         let hash = Sha256::digest(format!("{scheme}://{host}:{port}"));
-        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let hash = super::text::hex(&hash[..4]);
         let head = readable[..readable.len().min(54)].trim_matches('-');
         Self(format!("{head}-{hash}").trim_matches('-').to_owned())
     }

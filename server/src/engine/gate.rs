@@ -37,7 +37,7 @@ const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 /// All gates of this node.
 pub struct Gates {
     store: Arc<dyn Store>,
-    gates: Mutex<HashMap<UpstreamId, Arc<Gate>>>,
+    open: Mutex<HashMap<UpstreamId, Arc<Gate>>>,
     /// What the store knew when the node started: taken once, when the gate is made.
     known: Mutex<HashMap<UpstreamId, UpstreamRecord>>,
 }
@@ -46,7 +46,7 @@ impl Gates {
     /// Reads what is durable of the upstreams.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let known = store.upstreams().await?.into_iter().map(|record| (record.id.clone(), record)).collect();
-        Ok(Self { store, gates: Mutex::default(), known: Mutex::new(known) })
+        Ok(Self { store, open: Mutex::default(), known: Mutex::new(known) })
     }
 
     /// Opens a lane for a batch, or for reading its source.
@@ -73,7 +73,7 @@ impl Gates {
     }
 
     fn gate(&self, upstream: &UpstreamId, host: &str, rate_per_s: f64, burst: u32) -> Arc<Gate> {
-        let mut gates = locked(&self.gates);
+        let mut gates = locked(&self.open);
         let gate = gates.entry(upstream.clone()).or_insert_with(|| {
             let known = locked(&self.known).remove(upstream);
             Arc::new(Gate::new(upstream.clone(), host.to_owned(), rate_per_s, burst, known, Arc::clone(&self.store)))

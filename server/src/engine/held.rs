@@ -16,6 +16,13 @@ use crate::{
     store::{Hold, LeaseWrite, LeasedSlice},
 };
 
+/// A lease: the slice and the number that it is held under. A slice that was lost and claimed anew is another lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lease {
+    pub(super) slice: SliceNo,
+    pub(super) epoch: Epoch,
+}
+
 /// Slices of one batch, by number.
 #[derive(Debug, Default)]
 pub(super) struct Held(BTreeMap<SliceNo, Slice>);
@@ -27,6 +34,7 @@ struct Slice {
     waiting: BTreeMap<(DateTime<Utc>, i64), OpenItem>,
     under_way: usize,
     renewed: Instant,
+    until: DateTime<Utc>,
 }
 
 impl Slice {
@@ -44,13 +52,14 @@ impl Slice {
 
 impl Held {
     /// Takes a slice in.
-    pub(super) fn insert(&mut self, leased: LeasedSlice) {
+    pub(super) fn insert(&mut self, leased: LeasedSlice, until: DateTime<Utc>) {
         let mut slice = Slice {
             epoch: leased.epoch,
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
             under_way: 0,
             renewed: Instant::now(),
+            until,
         };
         for item in leased.items {
             slice.wait(item);
@@ -59,53 +68,60 @@ impl Held {
     }
 
     /// The next item that may be started, from the lowest slice on.
-    pub(super) fn start_next(&mut self, now: DateTime<Utc>) -> Option<(SliceNo, OpenItem)> {
+    pub(super) fn start_next(&mut self, now: DateTime<Utc>) -> Option<(Lease, OpenItem)> {
         self.0.iter_mut().find_map(|(no, slice)| {
             slice.wake(now);
             let item = slice.ready.pop_front()?;
             slice.under_way += 1;
-            Some((*no, item))
+            Some((Lease { slice: *no, epoch: slice.epoch }, item))
         })
     }
 
     /// An item under way is final.
-    pub(super) fn finish(&mut self, no: SliceNo) {
-        if let Some(slice) = self.0.get_mut(&no) {
+    pub(super) fn finish(&mut self, lease: Lease) {
+        if let Some(slice) = self.slice(lease) {
             slice.under_way -= 1;
         }
     }
 
     /// An item under way comes back and waits for its time.
-    pub(super) fn put_back(&mut self, no: SliceNo, item: OpenItem) {
-        if let Some(slice) = self.0.get_mut(&no) {
+    pub(super) fn put_back(&mut self, lease: Lease, item: OpenItem) {
+        if let Some(slice) = self.slice(lease) {
             slice.under_way -= 1;
             slice.wait(item);
         }
     }
 
     /// An item under way comes back as if it had never been started.
-    pub(super) fn put_first(&mut self, no: SliceNo, item: OpenItem) {
-        if let Some(slice) = self.0.get_mut(&no) {
+    pub(super) fn put_first(&mut self, lease: Lease, item: OpenItem) {
+        if let Some(slice) = self.slice(lease) {
             slice.under_way -= 1;
             slice.ready.push_front(item);
         }
     }
 
     /// The lease is somebody else's.
-    pub(super) fn lose(&mut self, no: SliceNo) {
-        self.0.remove(&no);
+    pub(super) fn lose(&mut self, lease: Lease) {
+        if self.holds(lease) {
+            self.0.remove(&lease.slice);
+        }
     }
 
-    /// Whether a lease is still held under this number.
-    pub(super) fn epoch(&self, no: SliceNo) -> Option<Epoch> {
-        self.0.get(&no).map(|slice| slice.epoch)
+    /// The lease is still held.
+    pub(super) fn holds(&self, lease: Lease) -> bool {
+        self.0.get(&lease.slice).is_some_and(|slice| slice.epoch == lease.epoch)
+    }
+
+    fn slice(&mut self, lease: Lease) -> Option<&mut Slice> {
+        self.0.get_mut(&lease.slice).filter(|slice| slice.epoch == lease.epoch)
     }
 
     /// A commit renewed these.
-    pub(super) fn renewed(&mut self, slices: impl IntoIterator<Item = SliceNo>) {
-        for no in slices {
-            if let Some(slice) = self.0.get_mut(&no) {
+    pub(super) fn renewed(&mut self, leases: impl IntoIterator<Item = Lease>, until: DateTime<Utc>) {
+        for lease in leases {
+            if let Some(slice) = self.slice(lease) {
                 slice.renewed = Instant::now();
+                slice.until = until;
             }
         }
     }
@@ -139,15 +155,11 @@ impl Held {
         writes
     }
 
-    /// The leases that were not renewed for so long.
-    pub(super) fn to_renew(&self, age: Duration, until: DateTime<Utc>) -> Vec<LeaseWrite> {
-        let old = |slice: &&Slice| slice.renewed.elapsed() >= age;
-        let write = |(no, slice): (&SliceNo, &Slice)| LeaseWrite {
-            slice: *no,
-            epoch: slice.epoch,
-            hold: Hold::Until(until),
-        };
-        self.0.iter().filter(|(_, slice)| old(slice)).map(write).collect()
+    /// The leases that were not renewed for so long, or that by the wall clock, which may jump, end before `due`.
+    pub(super) fn to_renew(&self, age: Duration, due: DateTime<Utc>) -> Vec<Lease> {
+        let old = |slice: &&Slice| slice.renewed.elapsed() >= age || slice.until <= due;
+        let lease = |(no, slice): (&SliceNo, &Slice)| Lease { slice: *no, epoch: slice.epoch };
+        self.0.iter().filter(|(_, slice)| old(slice)).map(lease).collect()
     }
 
     /// When the next waiting item is due.
@@ -196,7 +208,7 @@ mod tests {
 
     fn held(items: Vec<OpenItem>) -> Held {
         let mut held = Held::default();
-        held.insert(LeasedSlice { no: SliceNo(7), epoch: Epoch(3), items });
+        held.insert(LeasedSlice { no: SliceNo(7), epoch: Epoch(3), items }, at(10));
         held
     }
 
@@ -249,11 +261,31 @@ mod tests {
         let mut held = held(vec![item(0, None)]);
         let (no, _) = held.start_next(at(0)).unwrap();
         held.drop_done();
-        assert_eq!(held.epoch(no), Some(Epoch(3)));
+        assert!(held.holds(no));
         held.finish(no);
         held.drop_done();
-        assert_eq!(held.epoch(no), None);
+        assert!(!held.holds(no));
         held.put_back(no, item(0, None));
         assert!(held.is_empty());
+    }
+
+    #[test]
+    fn what_ends_under_an_old_lease_does_not_touch_the_new_one() {
+        let mut held = held(vec![item(0, None)]);
+        let (old, first) = held.start_next(at(0)).unwrap();
+        held.insert(LeasedSlice { no: old.slice, epoch: Epoch(4), items: vec![item(0, None)] }, at(10));
+        held.finish(old);
+        held.put_first(old, first);
+        held.lose(old);
+        assert_eq!(indexes(&mut held, 0), [0], "the new lease has its item once");
+    }
+
+    #[test]
+    fn leases_are_renewed_by_age_and_by_the_wall_clock() {
+        let held = held(vec![item(0, None)]);
+        let minute = Duration::from_secs(60);
+        assert_eq!(held.to_renew(minute, at(9)), []);
+        assert_eq!(held.to_renew(minute, at(10)).len(), 1);
+        assert_eq!(held.to_renew(Duration::ZERO, at(0)).len(), 1);
     }
 }

@@ -2,15 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Engine, LEASE};
+use super::{Engine, LEASE, held::Lease};
 use crate::{
     clock,
-    domain::{
-        batch::Batch,
-        id::{Epoch, SliceNo},
-    },
+    domain::batch::Batch,
     store::{Commit, Committed, Hold, LeaseWrite, Recording, StoreError},
 };
 
@@ -20,8 +18,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What the runner tells the recorder.
 pub(super) enum Message {
-    /// An outcome, under the lease with this number.
-    Record(Epoch, Box<Recording>),
+    /// An outcome, under this lease.
+    Record(Lease, Box<Recording>),
     /// Nothing more is under way: whoever waits for company waits in vain.
     Flush,
 }
@@ -31,16 +29,18 @@ pub(super) enum Answer {
     /// Committed, but for what was fenced.
     Committed {
         /// What was given.
-        recordings: Vec<Recording>,
-        /// Slices that were somebody else's.
-        fenced: Vec<SliceNo>,
+        recordings: Vec<(Lease, Recording)>,
+        /// Leases that were not ours any more.
+        fenced: Vec<Lease>,
+        /// Until when the others are ours now.
+        until: DateTime<Utc>,
         /// Items whose records were refused: they are final.
         rejected: Vec<i64>,
     },
     /// Not committed, and a repeat won't help.
     Failed {
         /// What was given.
-        recordings: Vec<Recording>,
+        recordings: Vec<(Lease, Recording)>,
         /// Why.
         error: StoreError,
     },
@@ -67,7 +67,7 @@ impl Recorder {
     pub(super) async fn run(mut self) {
         let size = self.batch.spec.fetch.commit_group_size as usize;
         let age = self.batch.spec.fetch.commit_group_interval;
-        let mut group: Vec<(Epoch, Recording)> = Vec::with_capacity(size);
+        let mut group: Vec<(Lease, Recording)> = Vec::with_capacity(size);
         let mut due = Instant::now();
         loop {
             let message = if group.is_empty() {
@@ -80,44 +80,53 @@ impl Recorder {
                 }
             };
             let flush = match message {
-                Some(Message::Record(epoch, recording)) => {
+                Some(Message::Record(lease, recording)) => {
+                    // A commit names each slice once: what ended under an older lease of it goes alone.
+                    let mixed = |(other, _): &(Lease, Recording)| other.slice == lease.slice && *other != lease;
+                    if group.iter().any(mixed) && !self.flush(&mut group).await {
+                        return;
+                    }
                     if group.is_empty() {
                         due = Instant::now() + age;
                     }
-                    group.push((epoch, *recording));
+                    group.push((lease, *recording));
                     group.len() >= size || Instant::now() >= due
                 }
                 Some(Message::Flush) => !group.is_empty(),
                 None => return,
             };
-            if flush {
-                let answer = self.commit(std::mem::take(&mut group)).await;
-                if self.answers.send(answer).await.is_err() {
-                    return;
-                }
+            if flush && !self.flush(&mut group).await {
+                return;
             }
         }
     }
 
-    async fn commit(&self, group: Vec<(Epoch, Recording)>) -> Answer {
-        let mut leases: Vec<(SliceNo, Epoch)> =
-            group.iter().map(|(epoch, recording)| (recording.slice, *epoch)).collect();
+    /// Commits a group and answers for it. Says whether anybody is there to hear.
+    async fn flush(&self, group: &mut Vec<(Lease, Recording)>) -> bool {
+        let answer = self.commit(std::mem::take(group)).await;
+        self.answers.send(answer).await.is_ok()
+    }
+
+    async fn commit(&self, group: Vec<(Lease, Recording)>) -> Answer {
+        let (under, attempts): (Vec<Lease>, Vec<Recording>) = group.into_iter().unzip();
+        let mut leases = under.clone();
         leases.sort_unstable();
         leases.dedup();
         let mut commit = Commit {
             batch: self.batch.seq,
             node: self.engine.node.clone(),
             now: clock::now(),
-            leases: Vec::with_capacity(leases.len()),
-            attempts: group.into_iter().map(|(_, recording)| recording).collect(),
+            leases: Vec::new(),
+            attempts,
         };
         let mut wait = RETRY_MIN;
         loop {
             commit.now = clock::now();
-            let hold = Hold::Until(commit.now + LEASE);
-            commit.leases = leases.iter().map(|&(slice, epoch)| LeaseWrite { slice, epoch, hold }).collect();
+            let until = commit.now + LEASE;
+            let write = |lease: &Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold: Hold::Until(until) };
+            commit.leases = leases.iter().map(write).collect();
             match self.engine.store.commit(&commit).await {
-                Ok(committed) => return self.committed(commit.attempts, committed),
+                Ok(committed) => return self.committed(&leases, under, commit.attempts, committed, until),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(batch_id = %self.batch.id, error = %error, "a commit is repeated");
                     tokio::time::sleep(wait).await;
@@ -128,24 +137,32 @@ impl Recorder {
                         batch_id = %self.batch.id, action = "data_save", status = "failed", error = %error,
                         "outcomes could not be stored; their items go back"
                     );
-                    return Answer::Failed { recordings: commit.attempts, error };
+                    return Answer::Failed { recordings: under.into_iter().zip(commit.attempts).collect(), error };
                 }
             }
         }
     }
 
-    fn committed(&self, recordings: Vec<Recording>, mut committed: Committed) -> Answer {
-        let fenced = std::mem::take(&mut committed.fenced);
+    fn committed(
+        &self,
+        leases: &[Lease],
+        under: Vec<Lease>,
+        attempts: Vec<Recording>,
+        mut committed: Committed,
+        until: DateTime<Utc>,
+    ) -> Answer {
+        let fenced: Vec<Lease> =
+            leases.iter().copied().filter(|lease| committed.fenced.contains(&lease.slice)).collect();
         let rejected = std::mem::take(&mut committed.rejected);
         if !fenced.is_empty() {
             tracing::warn!(batch_id = %self.batch.id, slices = fenced.len(), "a late commit was refused: the lease was lost");
         }
         tracing::debug!(
-            batch_id = %self.batch.id, action = "data_save", status = "success", items = recordings.len(),
+            batch_id = %self.batch.id, action = "data_save", status = "success", items = attempts.len(),
             revision = committed.batch.revision,
         );
-        let settled: Vec<i64> = recordings.iter().map(|recording| recording.item.index).collect();
+        let settled: Vec<i64> = attempts.iter().map(|recording| recording.item.index).collect();
         self.engine.publish(committed, &settled);
-        Answer::Committed { recordings, fenced, rejected }
+        Answer::Committed { recordings: under.into_iter().zip(attempts).collect(), fenced, rejected, until }
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Engine, Fault, LEASE,
     gate::Lane,
-    held::Held,
+    held::{Held, Lease},
     recorder::{Answer, Message, Recorder},
     worker::{Finished, Job, Workshop},
 };
@@ -25,11 +25,11 @@ use crate::{
     connector::Connector,
     domain::{
         batch::{Batch, State},
-        id::{BatchId, BatchSeq, SliceNo},
+        id::{BatchId, BatchSeq},
         item::{Next, OpenItem, Outcome, RetryPolicy, settle},
     },
     progress::Entry,
-    store::{Claim, Commit, LeaseWrite, Recording, StoreError},
+    store::{Claim, Commit, Hold, LeaseWrite, Recording, StoreError},
 };
 
 /// Longest sleep: whatever should have woken the runner and did not is found out by then.
@@ -77,7 +77,6 @@ impl Runner {
         let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
         engine.tasks.spawn(recorder_task.run());
         let workshop = Workshop {
-            batch: batch.id.clone(),
             spec: Arc::clone(&batch.spec),
             connector,
             fetcher: engine.fetcher.clone(),
@@ -168,8 +167,8 @@ impl Runner {
             self.claim_at = Instant::now();
         }
         while !self.free_workers.is_empty() && self.unanswered + self.workers.len() < self.unanswered_max {
-            if let Some((slice, item)) = self.held.start_next(now) {
-                self.start(slice, item);
+            if let Some((lease, item)) = self.held.start_next(now) {
+                self.start(lease, item);
             } else if self.claim_at > Instant::now() || !self.claim(now).await {
                 break;
             }
@@ -209,11 +208,11 @@ impl Runner {
         Instant::now() + POLL
     }
 
-    fn start(&mut self, slice: SliceNo, item: OpenItem) {
+    fn start(&mut self, lease: Lease, item: OpenItem) {
         let Some(worker) = self.free_workers.pop() else { return };
         self.entry.begin(item.index, &item.key, item.not_before.is_some());
         let job = Job {
-            slice,
+            lease,
             item,
             worker,
             withdrawn: self.withdrawn.clone(),
@@ -227,7 +226,7 @@ impl Runner {
         let until = now + LEASE;
         match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
             Ok(Claim::Slice(slice)) => {
-                self.held.insert(slice);
+                self.held.insert(slice, until);
                 true
             }
             Ok(Claim::Nothing { ready_at }) => {
@@ -243,59 +242,85 @@ impl Runner {
     }
 
     async fn finished(&mut self, finished: Finished) {
-        let Finished { slice, item, worker, attempt } = finished;
+        let Finished { lease, item, worker, attempt } = finished;
         self.free_workers.push(worker);
         self.entry.end();
-        let Some(epoch) = self.held.epoch(slice) else {
-            // The lease was lost meanwhile: whoever has it does the item again.
+        if !self.held.holds(lease) {
+            // It was lost meanwhile: whoever has the slice does the item again.
             self.entry.drop_items(&[item.index]);
             return;
-        };
+        }
         if attempt.requests == 0 && matches!(attempt.outcome, Outcome::Released { .. }) {
             self.entry.drop_items(&[item.index]);
-            self.held.put_first(slice, item);
+            self.held.put_first(lease, item);
             return;
         }
         let next = settle(&attempt.outcome, item.attempts, &self.retry, attempt.ended_at, rand::random());
-        let recording = Recording { slice, item, attempt, next };
+        let recording = Recording { slice: lease.slice, item, attempt, next };
+        self.log(worker, &recording);
         self.unanswered += 1;
         // There is room for all that may be unanswered, so this never waits for the store.
-        let _ = self.recorder.send(Message::Record(epoch, Box::new(recording))).await;
+        let _ = self.recorder.send(Message::Record(lease, Box::new(recording))).await;
         if self.workers.is_empty() {
             let _ = self.recorder.try_send(Message::Flush);
         }
     }
 
+    fn log(&self, worker: u32, recording: &Recording) {
+        let Recording { item, attempt, next, .. } = recording;
+        let (records_count, failure) = match &attempt.outcome {
+            Outcome::Succeeded { records, .. } => (records.len(), None),
+            Outcome::Failed(failure) => (0, Some(failure)),
+            Outcome::Released { .. } => (0, None),
+        };
+        let status = match next {
+            Next::Succeeded => "success",
+            Next::Failed => "failed",
+            Next::Open { .. } => "retry",
+        };
+        tracing::info!(
+            batch_id = %self.batch,
+            worker_id = worker,
+            item_key = item.key,
+            action = "data_fetch",
+            status,
+            duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
+            records_count,
+            retry_count = item.attempts,
+            error = failure.map(|failure| format!("{}: {}", failure.reason, failure.message)),
+        );
+    }
+
     fn answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Committed { recordings, fenced, rejected } => {
+            Answer::Committed { recordings, fenced, rejected, until } => {
                 self.unanswered -= recordings.len();
-                for slice in &fenced {
-                    self.held.lose(*slice);
+                for lease in &fenced {
+                    self.held.lose(*lease);
                 }
-                self.held.renewed(recordings.iter().map(|recording| recording.slice));
-                for recording in recordings {
-                    self.settled(recording, &rejected);
+                self.held.renewed(recordings.iter().map(|(lease, _)| *lease), until);
+                for (lease, recording) in recordings {
+                    self.settled(lease, recording, &rejected);
                 }
                 self.held.drop_done();
             }
             Answer::Failed { recordings, error } => {
                 self.unanswered -= recordings.len();
-                for recording in recordings {
+                for (lease, recording) in recordings {
                     self.entry.drop_items(&[recording.item.index]);
-                    self.held.put_first(recording.slice, recording.item);
+                    self.held.put_first(lease, recording.item);
                 }
                 self.fault = Some(Fault::of(&error));
             }
         }
     }
 
-    fn settled(&mut self, recording: Recording, rejected: &[i64]) {
+    fn settled(&mut self, lease: Lease, recording: Recording, rejected: &[i64]) {
         let recorded = recording.item.recorded + u32::from(recording.is_worth_a_row());
-        let Recording { slice, item, next, .. } = recording;
+        let Recording { item, next, .. } = recording;
         match next {
-            Next::Succeeded | Next::Failed => self.held.finish(slice),
-            Next::Open { .. } if rejected.contains(&item.index) => self.held.finish(slice),
+            Next::Succeeded | Next::Failed => self.held.finish(lease),
+            Next::Open { .. } if rejected.contains(&item.index) => self.held.finish(lease),
             Next::Open { charged, not_before, system } => {
                 if system {
                     let message = format!("item {:?}: a bug in its connector; see the log", item.key);
@@ -303,16 +328,19 @@ impl Runner {
                 }
                 let attempts = item.attempts + u32::from(charged);
                 let not_before = not_before.or(item.not_before);
-                self.held.put_back(slice, OpenItem { attempts, recorded, not_before, ..item });
+                self.held.put_back(lease, OpenItem { attempts, recorded, not_before, ..item });
             }
         }
     }
 
     /// Renews what no commit has renewed for a third of the lease.
     async fn renew(&mut self, now: DateTime<Utc>) {
-        let renewals = self.held.to_renew(LEASE / 3, now + LEASE);
-        self.held.renewed(renewals.iter().map(|lease| lease.slice));
-        self.write_leases(renewals).await;
+        let until = now + LEASE;
+        let leases = self.held.to_renew(LEASE / 3, until - LEASE / 3);
+        self.held.renewed(leases.iter().copied(), until);
+        let hold = Hold::Until(until);
+        let write = |lease: Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold };
+        self.write_leases(leases.into_iter().map(write).collect()).await;
     }
 
     async fn write_leases(&mut self, leases: Vec<LeaseWrite>) {
@@ -328,8 +356,8 @@ impl Runner {
         };
         match self.engine.store.commit(&commit).await {
             Ok(committed) => {
-                for slice in &committed.fenced {
-                    self.held.lose(*slice);
+                for write in commit.leases.iter().filter(|write| committed.fenced.contains(&write.slice)) {
+                    self.held.lose(Lease { slice: write.slice, epoch: write.epoch });
                 }
                 self.engine.publish(committed, &[]);
             }

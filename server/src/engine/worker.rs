@@ -6,12 +6,12 @@ use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::held::Lease;
 use crate::{
     clock,
     connector::Connector,
     domain::{
         failure::{Failure, FailureClass},
-        id::{BatchId, SliceNo},
         item::{Attempt, KEPT_BODY_BYTES_MAX, KeptBody, OpenItem, Outcome, Reply},
         request::Response,
         spec::BatchSpec,
@@ -21,7 +21,6 @@ use crate::{
 
 /// What all attempts of a batch share.
 pub(super) struct Workshop {
-    pub(super) batch: BatchId,
     pub(super) spec: Arc<BatchSpec>,
     pub(super) connector: Arc<dyn Connector>,
     pub(super) fetcher: Fetcher,
@@ -31,8 +30,8 @@ pub(super) struct Workshop {
 
 /// One attempt to be made.
 pub(super) struct Job {
-    /// The slice of its item.
-    pub(super) slice: SliceNo,
+    /// The lease that its item is done under.
+    pub(super) lease: Lease,
     /// The item.
     pub(super) item: OpenItem,
     /// Which worker of the batch, from 1.
@@ -45,7 +44,7 @@ pub(super) struct Job {
 
 /// One attempt that was made.
 pub(super) struct Finished {
-    pub(super) slice: SliceNo,
+    pub(super) lease: Lease,
     pub(super) item: OpenItem,
     pub(super) worker: u32,
     pub(super) attempt: Attempt,
@@ -54,7 +53,7 @@ pub(super) struct Finished {
 impl Workshop {
     /// Makes one attempt. Whatever happens in it, it ends with an outcome.
     pub(super) async fn attempt(self: Arc<Self>, job: Job) -> Finished {
-        let Job { slice, item, worker, withdrawn, abort } = job;
+        let Job { lease, item, worker, withdrawn, abort } = job;
         let started_at = clock::now();
         let meter = Arc::new(Meter::default());
         let work = AssertUnwindSafe(self.outcome(&item, &meter, withdrawn)).catch_unwind();
@@ -73,8 +72,7 @@ impl Workshop {
             bytes_received: meter.bytes_received(),
             outcome,
         };
-        self.log(&item, worker, &attempt);
-        Finished { slice, item, worker, attempt }
+        Finished { lease, item, worker, attempt }
     }
 
     async fn outcome(&self, item: &OpenItem, meter: &Arc<Meter>, withdrawn: CancellationToken) -> Outcome {
@@ -108,28 +106,6 @@ impl Workshop {
             }
             Err(fault) => Outcome::Failed(classify::reply(&fault, &response, clock::now())),
         }
-    }
-
-    fn log(&self, item: &OpenItem, worker: u32, attempt: &Attempt) {
-        let duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds();
-        let (status, records, error) = match &attempt.outcome {
-            Outcome::Succeeded { records, .. } => ("success", records.len(), None),
-            Outcome::Failed(failure) if failure.class == FailureClass::Temporary => ("retry", 0, Some(failure)),
-            Outcome::Failed(failure) => ("failed", 0, Some(failure)),
-            Outcome::Released { .. } if attempt.requests == 0 => return,
-            Outcome::Released { .. } => ("released", 0, None),
-        };
-        tracing::info!(
-            batch_id = %self.batch,
-            worker_id = worker,
-            item_key = item.key,
-            action = "data_fetch",
-            status,
-            duration_ms,
-            records_count = records,
-            retry_count = item.attempts,
-            error = error.map(|failure| format!("{}: {}", failure.reason, failure.message)),
-        );
     }
 }
 

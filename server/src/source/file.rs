@@ -62,11 +62,10 @@ impl Roots {
         let outside = || PathError::Outside { path: path.clone(), roots: self.names() };
         match std::fs::canonicalize(&path) {
             Ok(real) if self.holds(&real) => Ok(real),
-            Ok(_) => Err(outside()),
             Err(error) if self.holds(&path) => {
                 Err(PathError::Missing { path: path.clone(), problem: error.to_string() })
             }
-            Err(_) => Err(outside()),
+            Ok(_) | Err(_) => Err(outside()),
         }
     }
 

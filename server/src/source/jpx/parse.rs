@@ -18,7 +18,6 @@ mod segment;
 mod sheet;
 mod table;
 
-use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
@@ -92,7 +91,7 @@ pub fn parse(file: &[u8]) -> Result<ListFile, ParseError> {
         None => Table::of_text(file)?,
     };
     let (list_date, issues) = row::issues(&table)?;
-    Ok(ListFile { version: ListVersion { list_date, sha256: hex(&Sha256::digest(file)) }, issues })
+    Ok(ListFile { version: ListVersion { list_date, sha256: text::hex(&Sha256::digest(file)) }, issues })
 }
 
 /// What a spreadsheet is wrapped in.
@@ -131,14 +130,6 @@ fn beginning(text: &str) -> String {
     const SHOWN_CHARS: usize = 40;
     let start: String = text.trim_start().chars().take(SHOWN_CHARS).collect();
     format!("begins with {:?}", text::message(&start))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]
