@@ -71,7 +71,9 @@ impl fmt::Display for Refusal {
         } else {
             f.write_str(&self.message)?;
         }
-        for (field, description) in &self.violations {
+        // A message about one field says all that there is to say of it.
+        let said = |description: &str| self.violations.len() == 1 && self.message.contains(description);
+        for (field, description) in self.violations.iter().filter(|(_, description)| !said(description)) {
             write!(f, "\n  {field}: {description}")?;
         }
         Ok(())

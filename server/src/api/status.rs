@@ -153,12 +153,11 @@ impl From<ApiError> for Status {
 }
 
 fn invalid(violations: &[Violation]) -> Status {
-    let first = violations.first().map(|v| format!("{}: {}", v.field, v.problem)).unwrap_or_default();
-    let more = match violations.len() {
-        0 | 1 => String::new(),
-        n => format!(" (and {} more)", n - 1),
+    let message = match violations {
+        [one] => format!("{}: {}", one.field, one.problem),
+        more => format!("{} fields of the request are wrong", more.len()),
     };
-    Answer::new(Code::InvalidArgument, "INVALID_FIELD", format!("{first}{more}"))
+    Answer::new(Code::InvalidArgument, "INVALID_FIELD", message)
         .with("violations_total", violations.len().to_string())
         .violations(violations)
         .status()
