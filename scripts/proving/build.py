@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+PACKAGES = ("haul-server", "haul-client", "haul-sim")
 PROGRAMS = ("hauld", "haul", "haul-sim")
 
 
@@ -14,7 +15,9 @@ def build(repository: Path) -> Path:
     profile = os.environ.get("HAUL_PROVE_PROFILE", "release")
     if profile not in ("release", "debug"):
         raise SystemExit(f"prove: HAUL_PROVE_PROFILE is {profile!r}; it may be release or debug")
-    command = ["cargo", "build", "--quiet", "--locked", "--bins", "-p", "haul-server", "-p", "haul-client", "-p", "haul-sim"]
+    command = ["cargo", "build", "--quiet", "--locked", "--bins"]
+    for package in PACKAGES:
+        command += ["-p", package]
     if profile == "release":
         command.append("--release")
     if subprocess.run(command, cwd=repository, check=False).returncode != 0:

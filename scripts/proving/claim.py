@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 
 class Claims:
@@ -53,8 +53,14 @@ def amount(value: Any) -> str:
     return str(value)
 
 
-def sample(keys: Any, most: int = 5) -> str:
+def sample(keys: Iterable[Any], most: int = 5) -> str:
     """Some of the keys, for a figure."""
     ordered = sorted(keys)
     shown = ", ".join(str(key) for key in ordered[:most])
     return f"{shown}, …" if len(ordered) > most else shown or "none"
+
+
+def but(keys: Iterable[Any]) -> str:
+    """The keys of which a claim does not hold, at the end of a figure; nothing where there are none."""
+    found = list(keys)
+    return f", but not {sample(found)}" if found else ""

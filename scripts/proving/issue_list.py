@@ -32,14 +32,15 @@ def codes(path: Path) -> list[str]:
 
 def _cell(kind: int, body: bytes, strings: list[str]) -> str:
     if kind == LABELSST:
-        return strings[struct.unpack_from("<I", body, 6)[0]].strip()
+        number: int = struct.unpack_from("<I", body, 6)[0]
+        return strings[number].strip()
     if kind == NUMBER:
         return str(int(struct.unpack_from("<d", body, 6)[0]))
     packed = struct.unpack_from("<I", body, 6)[0]
     if packed & 2:
         value = float(packed >> 2)
     else:
-        value = struct.unpack("<d", struct.pack("<Q", (packed & ~3) << 32))[0]
+        value = float(struct.unpack("<d", struct.pack("<Q", (packed & ~3) << 32))[0])
     return str(int(value / 100 if packed & 1 else value))
 
 

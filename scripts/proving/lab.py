@@ -215,7 +215,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def _port(process: subprocess.Popen[bytes], port_file: Path) -> int:
     def told() -> int:
         if process.poll() is not None:
-            raise Trouble(f"{Path(str(process.args[0])).name} ended with {process.returncode} before it listened")  # type: ignore[index]
+            raise Trouble(f"status {process.returncode} before {port_file.name} was written")
         return int(port_file.read_text()) if port_file.exists() else 0
 
-    return until(f"{port_file.name} written", told)
+    return until(f"{port_file.name} is written", told)

@@ -23,6 +23,10 @@ class Figures:
     canceled: int
     records: int
 
+    def __str__(self) -> str:
+        counts = (f"{count:,} {name}" for name, count in vars(self).items() if count or name in ("total", "records"))
+        return ", ".join(counts)
+
 
 @dataclass(frozen=True)
 class Item:

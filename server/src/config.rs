@@ -167,7 +167,8 @@ impl Config {
         let path = flags.config.clone().or_else(|| std::env::var_os("HAUL_CONFIG").map(PathBuf::from));
         if let Some(path) = path {
             // Read here, so that a missing file is an error.
-            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ConfigError::File { path: path.clone(), source })?;
             drop(text);
             layers = layers.merge(Toml::file_exact(path));
         }
@@ -245,8 +246,11 @@ mod tests {
     #[test]
     fn only_loopback_is_listened_on_unless_asked_for_in_so_many_words() {
         let listen = |address: &str, insecure_listen| {
-            let serve =
-                ServeFlags { listen: Some(address.parse().unwrap()), insecure_listen, ..ServeFlags::default() };
+            let serve = ServeFlags {
+                listen: Some(address.parse().unwrap()),
+                insecure_listen,
+                ..ServeFlags::default()
+            };
             read("", &Flags::default(), &serve).is_ok()
         };
         assert!(listen("127.0.0.1:0", false) && listen("[::1]:0", false));

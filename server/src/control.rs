@@ -101,28 +101,40 @@ impl Control {
             id: start.id.unwrap_or_else(BatchId::generate),
             spec: start.spec,
             items: start.items,
-            request: start
-                .request
-                .map(|(id, sha256)| RequestKey { id, sha256, expires_at: now + REQUEST_ID_KEPT }),
+            request: start.request.map(|(id, sha256)| RequestKey {
+                id,
+                sha256,
+                expires_at: now + REQUEST_ID_KEPT,
+            }),
         };
-        match self.store.create_batch(new, now).await? {
-            Created::Started(batch) => {
-                tracing::info!(batch_id = %batch.id, action = "batch_start", status = batch.state.as_str(), total = batch.counts.total);
-                let snapshot = self.taken_up(*batch);
-                Ok(Started { snapshot, replayed: false })
-            }
-            Created::Replayed(batch) => Ok(Started { snapshot: self.seen(*batch).await?, replayed: true }),
-        }
+        // A caller that goes away must not leave a batch behind that nobody works on.
+        let control = self.clone();
+        let work = async move {
+            let (batch, replayed) = match control.store.create_batch(new, now).await? {
+                Created::Started(batch) => (*batch, false),
+                Created::Replayed(batch) => (*batch, true),
+            };
+            tracing::info!(
+                batch_id = %batch.id, action = "batch_start", status = batch.state.as_str(),
+                total = batch.counts.total, replayed,
+            );
+            Ok(Started { snapshot: control.taken_up(batch).await?, replayed })
+        };
+        self.engine.carry_out(work).await
     }
 
     /// Pauses, resumes or stops a batch. Durable before it answers.
     pub async fn command(&self, id: &BatchId, command: &Command) -> Result<Commanded, CommandError> {
-        let changed = self.store.command(id, command, clock::now()).await?;
-        tracing::info!(batch_id = %id, action = ?command.input(), status = changed.batch.state.as_str());
-        for batch in changed.admitted {
-            self.engine.take_up(batch);
-        }
-        Ok(Commanded { snapshot: self.taken_up(changed.batch) })
+        let (control, id, command) = (self.clone(), id.clone(), command.clone());
+        let work = async move {
+            let changed = control.store.command(&id, &command, clock::now()).await?;
+            tracing::info!(batch_id = %id, action = ?command.input(), status = changed.batch.state.as_str());
+            for batch in changed.admitted {
+                control.engine.take_up(batch);
+            }
+            Ok(Commanded { snapshot: control.taken_up(changed.batch).await? })
+        };
+        self.engine.carry_out(work).await
     }
 
     /// One batch.
@@ -183,22 +195,17 @@ impl Control {
         if let Some(entry) = self.hub.live(batch.seq) {
             return Ok(Followed::Live(entry));
         }
-        let entry = self.hub.entry(&batch);
-        // It may have ended between the read and the entry, and then nobody would ever tell the entry.
+        let entry = self.hub.follow(&batch);
         if let Some(again) = self.store.batch(&batch.id).await? {
-            self.hub.publish(again);
+            self.hub.publish(again, &[]);
         }
         Ok(Followed::Live(entry))
     }
 
-    fn taken_up(&self, batch: Batch) -> Snapshot {
-        if batch.state.is_terminal() {
-            self.hub.publish(batch.clone());
-            return Snapshot::idle(batch);
-        }
-        let entry = self.hub.entry(&batch);
-        self.engine.take_up(batch);
-        entry.snapshot(clock::now())
+    /// Publishes what was just committed, has it worked on and answers with it.
+    async fn taken_up(&self, batch: Batch) -> Result<Snapshot, StoreError> {
+        self.engine.take_up(batch.clone());
+        self.seen(batch).await
     }
 }
 
@@ -222,7 +229,8 @@ mod tests {
     #[test]
     fn today_and_the_month_before_are_current() {
         let now = "2026-11-20T15:30:00Z".parse().unwrap();
-        let current = |time: &str| is_current(&AsOf { time: time.parse().unwrap(), zone: chrono_tz::Asia::Tokyo }, now);
+        let current =
+            |time: &str| is_current(&AsOf { time: time.parse().unwrap(), zone: chrono_tz::Asia::Tokyo }, now);
         // It is the 21st in Tokyo.
         assert!(current("2026-11-20T15:00:00Z"));
         assert!(!current("2026-11-20T14:59:59Z"));

@@ -1,7 +1,7 @@
 //! The ground floor: what words mean. Pure values and pure functions; no runtime, no database, no clock.
 
-pub mod batch;
 pub mod backoff;
+pub mod batch;
 pub mod datum;
 pub mod failure;
 pub mod id;

@@ -19,11 +19,10 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock,
-    connector,
+    clock, connector,
     domain::{
         batch::{Batch, State},
-        id::{BatchSeq, NodeId},
+        id::{BatchId, BatchSeq, NodeId},
         upstream::UpstreamId,
     },
     fetch::Fetcher,
@@ -99,13 +98,22 @@ impl Engine {
 
     /// Publishes a committed state and sees to it that somebody works on it.
     pub fn take_up(self: &Arc<Self>, batch: Batch) {
-        let seq = batch.seq;
-        let works = matches!(batch.state, State::Running | State::Pausing | State::Stopping);
-        self.hub.publish(batch);
-        if !works || self.draining.is_cancelled() || !self.running().insert(seq) {
-            return;
+        if works(batch.state) && !self.draining.is_cancelled() {
+            self.hub.follow(&batch);
+            if self.running().insert(batch.seq) {
+                self.tasks.spawn(run(Arc::clone(self), batch.seq, batch.id.clone()));
+            }
         }
-        self.tasks.spawn(run(Arc::clone(self), seq));
+        self.hub.publish(batch, &[]);
+    }
+
+    /// Carries out what must not end half-way, such as a commit and what follows from it, though nobody waits for it
+    /// any more.
+    pub async fn carry_out<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        match self.tasks.spawn(work).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Ends every task: nothing new is sent, requests in flight have [`DRAIN`] to end, leases are handed back.
@@ -123,7 +131,7 @@ impl Engine {
         for batch in committed.admitted {
             self.take_up(batch);
         }
-        self.hub.committed(committed.batch, settled);
+        self.hub.publish(committed.batch, settled);
     }
 
     /// Records that the batch cannot go on, if that can be written.
@@ -134,7 +142,7 @@ impl Engine {
                 for batch in changed.admitted {
                     self.take_up(batch);
                 }
-                self.hub.publish(changed.batch);
+                self.hub.publish(changed.batch, &[]);
                 true
             }
             Err(error) => {
@@ -163,9 +171,20 @@ impl Fault {
     }
 }
 
+/// Whether there is something to do for a batch in this state.
+fn works(state: State) -> bool {
+    matches!(state, State::Running | State::Pausing | State::Stopping)
+}
+
 /// Runs one batch until it is paused or over.
-async fn run(engine: Arc<Engine>, seq: BatchSeq) {
+async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     loop {
+        // It may have moved on between its commit and here.
+        match engine.store.batch(&id).await {
+            Ok(Some(batch)) => engine.hub.publish(batch, &[]),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(batch_id = %id, error = %error, "the batch could not be read"),
+        }
         let Some(entry) = engine.hub.live(seq) else { break };
         let batch = Arc::clone(&entry.subscribe().borrow());
         let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
@@ -173,7 +192,8 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq) {
             Ok(lane) => {
                 let pace = Arc::clone(&lane);
                 entry.set_pace(Arc::new(move || pace_of(&pace)));
-                let runner = runner::Runner::new(Arc::clone(&engine), &batch, Arc::clone(&entry), connector, lane);
+                let runner =
+                    runner::Runner::new(Arc::clone(&engine), &batch, Arc::clone(&entry), connector, lane);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
             }
             Err(error) => {
@@ -187,8 +207,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq) {
         // Asked under the lock, so that a resume that comes now finds either this task or none.
         let mut running = engine.running();
         let state = engine.hub.live(seq).map(|entry| entry.subscribe().borrow().state);
-        let works = matches!(state, Some(State::Running | State::Pausing | State::Stopping));
-        if !works || engine.draining.is_cancelled() {
+        if !state.is_some_and(works) || engine.draining.is_cancelled() {
             running.remove(&seq);
             return;
         }
@@ -208,9 +227,9 @@ async fn lane(
 }
 
 fn pace_of(lane: &Lane) -> Pace {
-    let gate_wait = lane.held_until().map_or(Duration::ZERO, |(_, opens)| {
-        opens.saturating_duration_since(tokio::time::Instant::now())
-    });
+    let gate_wait = lane
+        .held_until()
+        .map_or(Duration::ZERO, |(_, opens)| opens.saturating_duration_since(tokio::time::Instant::now()));
     Pace {
         permitted_per_s: lane.permitted_per_s(),
         gate_wait,

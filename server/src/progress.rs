@@ -11,6 +11,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     batch::{Batch, State},
@@ -95,29 +96,21 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Makes a committed state known. An older revision than the one that is known is dropped.
-    pub fn publish(&self, batch: Batch) {
-        let seq = batch.seq;
-        let terminal = batch.state.is_terminal();
-        self.entry(&batch).settle(batch, &[]);
+    /// Makes a committed state known, with the items that it settled, to whoever follows the batch. An older revision
+    /// than the one that is known is dropped: two commits may come to be published in the other order.
+    pub fn publish(&self, batch: Batch, settled: &[i64]) {
+        let Some(entry) = self.live(batch.seq) else { return };
+        let (seq, terminal) = (batch.seq, batch.state.is_terminal());
+        entry.settle(batch, settled);
         if terminal {
             // Watchers keep the last state; nothing follows it.
             locked(&self.entries).remove(&seq);
         }
     }
 
-    /// Makes a committed state known together with the items that it settled.
-    pub fn committed(&self, batch: Batch, settled: &[i64]) {
-        let seq = batch.seq;
-        let terminal = batch.state.is_terminal();
-        self.entry(&batch).settle(batch, settled);
-        if terminal {
-            locked(&self.entries).remove(&seq);
-        }
-    }
-
-    /// The entry of a live batch, made if it is not there.
-    pub fn entry(&self, batch: &Batch) -> Arc<Entry> {
+    /// Begins to follow a batch that was live when it was read, if nobody does. It may have ended meanwhile, and then
+    /// nobody would ever tell the entry: read it again, and publish that.
+    pub fn follow(&self, batch: &Batch) -> Arc<Entry> {
         let mut entries = locked(&self.entries);
         Arc::clone(entries.entry(batch.seq).or_insert_with(|| Arc::new(Entry::new(batch.clone()))))
     }
@@ -132,6 +125,8 @@ impl Hub {
 pub struct Entry {
     work: Mutex<Work>,
     batch: watch::Sender<Arc<Batch>>,
+    /// Canceled when the batch does not run any more: what was not sent by then is not sent.
+    sending: Mutex<CancellationToken>,
 }
 
 struct Work {
@@ -139,6 +134,8 @@ struct Work {
     active_workers: usize,
     samples: VecDeque<Sample>,
     pace: Option<PaceSource>,
+    /// The latest time that an item waits for.
+    latest_retry: Option<DateTime<Utc>>,
 }
 
 struct InFlight {
@@ -164,8 +161,10 @@ impl Sample {
 impl Entry {
     fn new(batch: Batch) -> Self {
         let samples = VecDeque::from([Sample::of(&batch)]);
-        let work = Work { in_flight: HashMap::new(), active_workers: 0, samples, pace: None };
-        Self { work: Mutex::new(work), batch: watch::channel(Arc::new(batch)).0 }
+        let work =
+            Work { in_flight: HashMap::new(), active_workers: 0, samples, pace: None, latest_retry: None };
+        let sending = Mutex::new(CancellationToken::new());
+        Self { work: Mutex::new(work), batch: watch::channel(Arc::new(batch)).0, sending }
     }
 
     /// Follows the committed states.
@@ -176,6 +175,17 @@ impl Entry {
     /// Who to ask for the batch's pace.
     pub fn set_pace(&self, pace: PaceSource) {
         locked(&self.work).pace = Some(pace);
+    }
+
+    /// Canceled as soon as it is known here that the batch does not run any more.
+    pub fn sending(&self) -> CancellationToken {
+        locked(&self.sending).clone()
+    }
+
+    /// An item waits for its time.
+    pub fn wait_until(&self, at: DateTime<Utc>) {
+        let mut work = locked(&self.work);
+        work.latest_retry = work.latest_retry.max(Some(at));
     }
 
     /// An attempt begins.
@@ -212,6 +222,12 @@ impl Entry {
             let newer = batch.revision > known.revision;
             if newer {
                 work.sample(&batch);
+                let mut sending = locked(&self.sending);
+                if batch.state != State::Running {
+                    sending.cancel();
+                } else if sending.is_cancelled() {
+                    *sending = CancellationToken::new();
+                }
                 *known = Arc::new(batch);
             }
             newer
@@ -230,10 +246,14 @@ impl Entry {
         let active_workers = work.active_workers as i32;
         let current_keys = work.current_keys();
         let throughput = work.throughput(&batch);
+        let latest_retry = work.latest_retry;
         drop(work);
         let pace = if batch.state == State::Running { pace.map(|pace| pace()) } else { None };
         let estimated_completion =
-            pace.as_ref().and_then(|pace| estimated_completion(&batch, throughput, pace, now));
+            pace.as_ref().and_then(|pace| estimated_completion(&batch, throughput, pace, now)).map(|at| {
+                // Not before the last item that waits.
+                if batch.counts.returned > 0 { latest_retry.map_or(at, |retry| at.max(retry)) } else { at }
+            });
         Snapshot {
             in_flight,
             in_flight_returned,
@@ -262,7 +282,8 @@ impl Work {
 
     fn throughput(&self, batch: &Batch) -> Throughput {
         let latest = Sample::of(batch);
-        let Some(from) = self.samples.iter().find(|sample| latest.at.duration_since(sample.at) <= LATELY) else {
+        let Some(from) = self.samples.iter().find(|sample| latest.at.duration_since(sample.at) <= LATELY)
+        else {
             return Throughput::default();
         };
         let minutes = latest.at.duration_since(from.at).as_secs_f64() / 60.0;
@@ -280,7 +301,13 @@ impl Work {
         let mut items: Vec<&InFlight> = self.in_flight.values().collect();
         items.sort_by_key(|item| item.since);
         let mut seen = HashSet::new();
-        items.into_iter().map(|item| &item.key).filter(|key| seen.insert(*key)).take(CURRENT_KEYS_MAX).cloned().collect()
+        items
+            .into_iter()
+            .map(|item| &item.key)
+            .filter(|key| seen.insert(*key))
+            .take(CURRENT_KEYS_MAX)
+            .cloned()
+            .collect()
     }
 }
 
@@ -290,9 +317,6 @@ fn estimated_completion(
     pace: &Pace,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    if !batch.expanded {
-        return None;
-    }
     let counts = &batch.counts;
     let outcomes = counts.succeeded + counts.failed;
     let wait = estimate(&EstimateInput {

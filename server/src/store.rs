@@ -40,7 +40,12 @@ pub trait Store: Send + Sync + 'static {
     /// Batches older than `before`, newest first.
     async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
     /// Carries a command out, or refuses it.
-    async fn command(&self, id: &BatchId, command: &Command, now: DateTime<Utc>) -> Result<Changed, CommandError>;
+    async fn command(
+        &self,
+        id: &BatchId,
+        command: &Command,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, CommandError>;
     /// Records a failure of class SYSTEM.
     async fn fail_system(
         &self,
@@ -52,6 +57,9 @@ pub trait Store: Send + Sync + 'static {
     /// Voids every lease, settles what was draining and answers with the batches that have work to do. For the start of
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
+
+    /// Ends the draining of batches whose last lease ran out without anybody giving it back. Answers with what moved.
+    async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
     async fn claim_source(
@@ -286,13 +294,14 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// It tells more than the item's row does: it failed, was given back after a request, or the item failed before.
+    /// It tells more than the item's row does: it failed, was given back after a request, needed more than one request,
+    /// or the item failed before.
     pub fn is_worth_a_row(&self) -> bool {
         use crate::domain::item::Outcome;
         match self.attempt.outcome {
             Outcome::Failed(_) => true,
             Outcome::Released { .. } => self.attempt.requests > 0,
-            Outcome::Succeeded { .. } => self.item.recorded > 0,
+            Outcome::Succeeded { .. } => self.item.recorded > 0 || self.attempt.requests > 1,
         }
     }
 }

@@ -8,8 +8,9 @@ use crate::config::LogFormat;
 
 /// Begins to log. What was begun before in this process stays.
 pub fn begin(log: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(log)
-        .map_err(|error| format!("log {log:?} is neither a level (error, warn, info, debug, trace) nor a filter: {error}"))?;
+    let filter = EnvFilter::try_new(log).map_err(|error| {
+        format!("log {log:?} is neither a level (error, warn, info, debug, trace) nor a filter: {error}")
+    })?;
     let text = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,

@@ -58,18 +58,24 @@ def _folders(lab: Lab, claims: Claims, server: Server) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time)"
-            " SELECT 999, 'from the future', installed_on, success, checksum, execution_time FROM _sqlx_migrations LIMIT 1"
+            " SELECT 999, 'from the future', installed_on, success, checksum, execution_time"
+            " FROM _sqlx_migrations LIMIT 1"
         )
     copy = shutil.copy(database, newer / "before.db")
     _says(claims, "a schema newer than the program", _serve(lab, "--data-dir", newer, *port_0),
           USAGE, str(database), "999", "newer")
     with closing(sqlite3.connect(database)) as after, closing(sqlite3.connect(copy)) as before:
-        claims.check("the newer store is left as it was", list(after.iterdump()) == list(before.iterdump()), "dumps compared")
+        same = list(after.iterdump()) == list(before.iterdump())
+        claims.check("the newer store is left as it was", same, "dumps compared")
 
 
 def _specs(lab: Lab, claims: Claims, server: Server, listed: list[str]) -> None:
     def start(name: str, items: list[str], fetch: dict[str, Any], base_url: str = "http://127.0.0.1:9") -> Ran:
-        spec = {"inlineItems": {"items": [{"key": key} for key in items]}, "yahooChart": {"baseUrl": base_url}, "fetch": fetch}
+        spec = {
+            "inlineItems": {"items": [{"key": key} for key in items]},
+            "yahooChart": {"baseUrl": base_url},
+            "fetch": fetch,
+        }
         return server.haul("start", "-f", lab.spec(f"bad/{name}", spec), "--id", name, "--watch")
 
     one = listed[:1]
@@ -84,7 +90,9 @@ def _specs(lab: Lab, claims: Claims, server: Server, listed: list[str]) -> None:
 
     sim = lab.simulator("bad-sim")
     ran = start("doubles", [listed[0], listed[1], listed[0], listed[0]], {}, sim.url)
-    total, duplicates = server.store.rows("SELECT total_count, duplicate_count FROM batch_executions WHERE name = 'doubles'")[0]
+    total, duplicates = server.store.rows(
+        "SELECT total_count, duplicate_count FROM batch_executions WHERE name = 'doubles'"
+    )[0]
     claims.check("duplicate keys are counted and fetched once",
                  (ran.status, total, duplicates, len(sim.log().charts)) == (0, 2, 2, 2),
                  f"status {ran.status}, {total} items, {duplicates} duplicates, {len(sim.log().charts)} requests")

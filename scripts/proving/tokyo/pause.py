@@ -40,7 +40,8 @@ def pause(lab: Lab, claims: Claims, items: int) -> None:
     time.sleep(STAYS_QUIET_S)
     log = sim.log()
     latest_s = max(request.at_s for request in log.charts) - paused.ended_s
-    claims.check("haul pause ends with status 0", paused.status == 0, f"{paused.status}, in {paused.seconds * 1e3:.0f} ms")
+    claims.check("haul pause ends with status 0", paused.status == 0,
+                 f"{paused.status}, in {paused.seconds * 1e3:.0f} ms")
     claims.check("no request later than 1 s after the reply", latest_s <= QUIET_AFTER_S,
                  f"last one {latest_s * 1e3:+.0f} ms from it, {under_load} in the second before")
     late = log.arrivals_after(paused_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..claim import Claims
 from ..lab import Lab
+from ..window import worst_excess
 
 RATE_PER_S = 5.0
 BURST = 20
@@ -30,7 +31,8 @@ def rate(lab: Lab, claims: Claims, listed: list[str]) -> None:
     worst, length_s = worst_excess(arrivals, RATE_PER_S, BURST)
     claims.check(
         "no window above rate·t + burst", worst <= 0,
-        f"{len(arrivals) * (len(arrivals) + 1) // 2:,} windows, fullest {worst:+.2f} requests from it, over {length_s:.2f} s",
+        f"{len(arrivals) * (len(arrivals) + 1) // 2:,} windows, "
+        f"fullest {worst:+.2f} requests from it, over {length_s:.2f} s",
     )
     span_s = arrivals[-1] - arrivals[0]
     shortest_s = (len(arrivals) - BURST) / RATE_PER_S
@@ -39,16 +41,3 @@ def rate(lab: Lab, claims: Claims, listed: list[str]) -> None:
         "at least 98 % of the permitted rate used", used >= USED_MIN,
         f"{100 * used:.2f} %, {span_s:.2f} s where {shortest_s:.2f} s is the shortest possible",
     )
-
-
-def worst_excess(arrivals: list[float], rate_per_s: float, burst: int) -> tuple[float, float]:
-    """Over all windows from one arrival to another, both included: by how many requests the fullest is above what is
-    allowed (negative: below), and its length. No window between arrivals can be fuller."""
-    worst, length_s = float("-inf"), 0.0
-    for first, begin in enumerate(arrivals):
-        for last in range(first, len(arrivals)):
-            span_s = arrivals[last] - begin
-            excess = (last - first + 1) - (rate_per_s * span_s + burst)
-            if excess > worst:
-                worst, length_s = excess, span_s
-    return worst, length_s

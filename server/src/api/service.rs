@@ -55,6 +55,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl HaulService for Service {
     async fn start_batch(&self, request: Request<v1::StartBatchRequest>) -> Answer<v1::StartBatchResponse> {
+        self.stays()?;
         let request = request.into_inner();
         let sha256 = Sha256::digest(request.encode_to_vec()).into();
         let start = start(request, sha256, &self.defaults)?;
@@ -70,7 +71,8 @@ impl HaulService for Service {
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
         let v1::PauseRequest { name, reason } = request.into_inner();
-        let (batch, in_flight_items) = self.command(&name, Command::Pause { reason: bounded(reason)? }).await?;
+        let (batch, in_flight_items) =
+            self.command(&name, Command::Pause { reason: bounded(reason)? }).await?;
         Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
     }
 
@@ -78,13 +80,14 @@ impl HaulService for Service {
         let v1::ResumeRequest { name, reason } = request.into_inner();
         let reason = bounded(reason)?;
         let (batch, _) = self.command(&name, Command::Resume).await?;
-        tracing::info!(batch_id = name, reason, "resumed");
+        tracing::info!(batch_id = batch.name.trim_start_matches("batches/"), action = "Resume", reason);
         Ok(Response::new(v1::ResumeResponse { batch: Some(batch) }))
     }
 
     async fn stop(&self, request: Request<v1::StopRequest>) -> Answer<v1::StopResponse> {
         let v1::StopRequest { name, reason } = request.into_inner();
-        let (batch, in_flight_items) = self.command(&name, Command::Stop { reason: bounded(reason)? }).await?;
+        let (batch, in_flight_items) =
+            self.command(&name, Command::Stop { reason: bounded(reason)? }).await?;
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
 
@@ -101,8 +104,7 @@ impl HaulService for Service {
         let id = batch_id("name", name)?;
         let options = watch::options(&request, &id)?;
         let view = view(request.view, BatchView::Basic)?;
-        let events =
-            self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
+        let events = self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
         Ok(Response::new(Box::pin(watch::responses(events, view))))
     }
 
@@ -113,7 +115,10 @@ impl HaulService for Service {
         Ok(Response::new(v1::GetBatchResponse { batch: Some(batch(&snapshot, view)) }))
     }
 
-    async fn list_batches(&self, request: Request<v1::ListBatchesRequest>) -> Answer<v1::ListBatchesResponse> {
+    async fn list_batches(
+        &self,
+        request: Request<v1::ListBatchesRequest>,
+    ) -> Answer<v1::ListBatchesResponse> {
         let v1::ListBatchesRequest { page_size, page_token, view: asked } = request.into_inner();
         let size = page::size(page_size, BATCHES_DEFAULT, BATCHES_MAX)?;
         let view = view(asked, BatchView::Basic)?;
@@ -150,7 +155,13 @@ impl HaulService for Service {
 }
 
 impl Service {
+    /// A node that is leaving changes nothing any more.
+    fn stays(&self) -> Result<(), ApiError> {
+        if self.draining.is_cancelled() { Err(ApiError::Draining) } else { Ok(()) }
+    }
+
     async fn command(&self, name: &str, command: Command) -> Result<(v1::Batch, i64), Status> {
+        self.stays()?;
         let id = batch_id("name", name)?;
         let commanded = self.control.command(&id, &command).await.map_err(ApiError::from)?;
         let snapshot = commanded.snapshot;
@@ -195,8 +206,9 @@ fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
 }
 
 fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
-    BatchId::from_name(name)
-        .ok_or_else(|| invalid(field, format!("{name:?} is not batches/{{batch}}, {{batch}} being {}", BatchId::PATTERN)))
+    BatchId::from_name(name).ok_or_else(|| {
+        invalid(field, format!("{name:?} is not batches/{{batch}}, {{batch}} being {}", BatchId::PATTERN))
+    })
 }
 
 fn view(asked: i32, default: BatchView) -> Result<BatchView, ApiError> {

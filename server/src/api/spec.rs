@@ -1,11 +1,6 @@
 //! Specs: what callers send, checked and with defaults filled in; and back. All violations are found at once.
 
-use std::{
-    collections::BTreeMap,
-    ops::RangeInclusive,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -24,8 +19,8 @@ use crate::{
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
         listing::Segment,
         spec::{
-            AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Source, Window,
-            YahooChart,
+            AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Source,
+            Window, YahooChart,
         },
         window::{self, DAYS_MAX, Range},
     },
@@ -102,7 +97,10 @@ impl Faults {
             _ => {
                 let shown = f64::from(value.nanos) / 1e9 + value.seconds as f64;
                 let (from, to) = (range.start().as_secs_f64(), range.end().as_secs_f64());
-                self.add(field, format!("{shown}s is not {from}s to {to}s (default {}s)", default.as_secs_f64()));
+                self.add(
+                    field,
+                    format!("{shown}s is not {from}s to {to}s (default {}s)", default.as_secs_f64()),
+                );
                 default
             }
         }
@@ -121,7 +119,10 @@ pub(super) fn parse(
     let items = item::take(&mut spec)?;
     let mut faults = Faults::default();
     if spec.encoded_len() > SPEC_BYTES_MAX {
-        faults.add("spec", format!("has {} bytes without items, more than {SPEC_BYTES_MAX}", spec.encoded_len()));
+        faults.add(
+            "spec",
+            format!("has {} bytes without items, more than {SPEC_BYTES_MAX}", spec.encoded_len()),
+        );
     }
     let display_name_chars = spec.display_name.chars().count();
     if display_name_chars > DISPLAY_NAME_CHARS_MAX {
@@ -184,7 +185,8 @@ fn as_of(given: Option<&v1::AsOf>, default_zone: Tz, now: DateTime<Utc>, faults:
     if let Some(name) = given.map(|given| given.time_zone.as_str()).filter(|name| !name.is_empty()) {
         match name.parse() {
             Ok(known) => zone = known,
-            Err(_) => faults.add("spec.as_of.time_zone", format!("{name:?} is no IANA zone, such as \"Asia/Tokyo\"")),
+            Err(_) => faults
+                .add("spec.as_of.time_zone", format!("{name:?} is no IANA zone, such as \"Asia/Tokyo\"")),
         }
     }
     let (field, time) = match given.and_then(|given| given.moment.as_ref()) {
@@ -195,9 +197,9 @@ fn as_of(given: Option<&v1::AsOf>, default_zone: Tz, now: DateTime<Utc>, faults:
             ("spec.as_of.date", date.map(|date| window::midnight(date, zone)))
         }
     };
-    let in_range = |time: &DateTime<Utc>| (1900..=9998).contains(&time.year());
+    let in_range = |time: &DateTime<Utc>| (1900..=9999).contains(&time.year());
     let Some(time) = time.filter(in_range) else {
-        faults.add(field, "is not an instant or a date such as \"2026-02-28\" from 1900 to 9998");
+        faults.add(field, "is not an instant or a date such as \"2026-02-28\" from 1900 to 9999");
         return AsOf { time: now, zone };
     };
     AsOf { time, zone }
@@ -264,7 +266,10 @@ fn codes(field: &str, codes: &[String], faults: &mut Faults) {
         let well_formed =
             (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
         if !well_formed {
-            faults.add(format!("{field}[{n}]"), format!("{code:?} is no security code, such as \"1301\" or \"130A\""));
+            faults.add(
+                format!("{field}[{n}]"),
+                format!("{code:?} is no security code, such as \"1301\" or \"130A\""),
+            );
         }
     }
 }
@@ -273,7 +278,11 @@ fn segment(segment: v1::jpx_listing::Segment) -> Option<Segment> {
     segment.as_str_name().strip_prefix("SEGMENT_").and_then(Segment::parse)
 }
 
-fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) -> Result<FileSource, ApiError> {
+fn file_source(
+    given: v1::FileSource,
+    defaults: &Defaults,
+    faults: &mut Faults,
+) -> Result<FileSource, ApiError> {
     use v1::file_source::Format;
     readable("spec.file.uri", &given.uri, &defaults.roots, faults)?;
     let by_name = || match given.uri.rsplit_once('.').map(|(_, ending)| ending) {
@@ -294,7 +303,10 @@ fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) 
     let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
     let encoding = or(given.encoding, "utf-8");
     if encoding_rs::Encoding::for_label(encoding.as_bytes()).is_none() {
-        faults.add("spec.file.encoding", format!("{encoding:?} is no encoding label, such as \"utf-8\" or \"shift_jis\""));
+        faults.add(
+            "spec.file.encoding",
+            format!("{encoding:?} is no encoding label, such as \"utf-8\" or \"shift_jis\""),
+        );
     }
     Ok(FileSource { uri: given.uri, format, key_column: or(given.key_column, "key"), encoding })
 }
@@ -317,7 +329,9 @@ fn connector(connector: Option<v1::batch_spec::Connector>, faults: &mut Faults) 
             faults.add("spec.connector", "yahoo_chart is required");
             None
         }
-        Some(v1::batch_spec::Connector::YahooChart(chart)) => Some(Connector::YahooChart(yahoo_chart(chart, faults))),
+        Some(v1::batch_spec::Connector::YahooChart(chart)) => {
+            Some(Connector::YahooChart(yahoo_chart(chart, faults)))
+        }
     }
 }
 
@@ -325,7 +339,8 @@ fn yahoo_chart(given: v1::YahooChart, faults: &mut Faults) -> YahooChart {
     use v1::yahoo_chart::Event;
     let interval = if given.interval.is_empty() { "1d".to_owned() } else { given.interval };
     if !INTERVALS.contains(&interval.as_str()) {
-        faults.add("spec.yahoo_chart.interval", format!("{interval:?} is not one of {}", INTERVALS.join(" ")));
+        faults
+            .add("spec.yahoo_chart.interval", format!("{interval:?} is not one of {}", INTERVALS.join(" ")));
     }
     let mut events = Vec::new();
     for (n, number) in given.events.iter().enumerate() {
@@ -352,7 +367,10 @@ fn yahoo_chart(given: v1::YahooChart, faults: &mut Faults) -> YahooChart {
     let bare = base_url.strip_suffix('/').unwrap_or(&base_url);
     let after_scheme = bare.split_once("://").map_or("", |(_, rest)| rest);
     if Origin::of_url(bare).is_none() || after_scheme.contains(['/', '?', '#', '@']) {
-        faults.add("spec.yahoo_chart.base_url", format!("{base_url:?} is not http(s)://host[:port] without a path"));
+        faults.add(
+            "spec.yahoo_chart.base_url",
+            format!("{base_url:?} is not http(s)://host[:port] without a path"),
+        );
     }
     YahooChart {
         interval,
@@ -385,7 +403,10 @@ fn chart_window(window: Option<v1::yahoo_chart::Window>, faults: &mut Faults) ->
                 faults.add(field, format!("{value} is not {least} to {max}"));
                 1
             };
-            Window::Days { days: days("days", window.days, 1), offset_days: days("offset_days", window.offset_days, 0) }
+            Window::Days {
+                days: days("days", window.days, 1),
+                offset_days: days("offset_days", window.offset_days, 0),
+            }
         }
     }
 }

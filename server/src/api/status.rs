@@ -37,7 +37,7 @@ impl Violation {
 #[derive(Debug)]
 pub(super) enum ApiError {
     Invalid(Vec<Violation>),
-    TooManyInlineItems { limit: String, given: String },
+    TooManyInlineItems { limit: usize, given: usize, unit: &'static str },
     TargetForbidden(Violation),
     InvalidPageToken,
     Create(CreateError),
@@ -120,11 +120,14 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Invalid(violations) => invalid(&violations),
-            ApiError::TooManyInlineItems { limit, given } => {
-                let message = format!("spec.inline_items has {given}, at most {limit} are taken: use a file source");
+            ApiError::TooManyInlineItems { limit, given, unit } => {
+                let message = format!(
+                    "spec.inline_items has {given} {unit}, at most {limit} are taken: use a file source"
+                );
                 let violation = Violation::new("spec.inline_items", message.clone());
                 Answer::new(Code::InvalidArgument, "TOO_MANY_INLINE_ITEMS", message)
-                    .with("limit", limit)
+                    .with("limit", limit.to_string())
+                    .with("unit", unit)
                     .violations(&[violation])
                     .status()
             }
@@ -136,7 +139,8 @@ impl From<ApiError> for Status {
                     .status()
             }
             ApiError::InvalidPageToken => {
-                let message = "page_token is not one of this call with these arguments: start over without it";
+                let message =
+                    "page_token is not one of this call with these arguments: start over without it";
                 Answer::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
                     .violations(&[Violation::new("page_token", message)])
                     .status()
@@ -146,7 +150,9 @@ impl From<ApiError> for Status {
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::Draining => {
-                Answer::new(Code::Unavailable, "SERVER_DRAINING", "the server is leaving: reconnect").retry().status()
+                Answer::new(Code::Unavailable, "SERVER_DRAINING", "the server is leaving: reconnect")
+                    .retry()
+                    .status()
             }
         }
     }
@@ -177,9 +183,10 @@ fn create(error: CreateError) -> Status {
             answer.status()
         }
         CreateError::Quota { limit } => {
-            let message = format!("{limit} batches are live, which is the limit: stop some, or wait for their end");
-            let mut answer =
-                Answer::new(Code::ResourceExhausted, "BATCH_QUOTA", message.clone()).with("limit", limit.to_string());
+            let message =
+                format!("{limit} batches are live, which is the limit: stop some, or wait for their end");
+            let mut answer = Answer::new(Code::ResourceExhausted, "BATCH_QUOTA", message.clone())
+                .with("limit", limit.to_string());
             answer.details.add_quota_failure_violation("batches", message);
             answer.status()
         }
@@ -214,7 +221,9 @@ fn not_found(id: &BatchId) -> Status {
 fn store(error: &StoreError) -> Status {
     match error {
         StoreError::Unavailable(_) => {
-            Answer::new(Code::Unavailable, "STORE_UNAVAILABLE", "the store does not answer: try again").retry().status()
+            Answer::new(Code::Unavailable, "STORE_UNAVAILABLE", "the store does not answer: try again")
+                .retry()
+                .status()
         }
         StoreError::Full(_) => {
             let message = "the store is full: the operator must make room";
@@ -225,9 +234,13 @@ fn store(error: &StoreError) -> Status {
         StoreError::ReadOnly(_) | StoreError::Damaged(_) | StoreError::Fault(_) => {
             let incident = uuid::Uuid::now_v7().to_string();
             tracing::error!(incident, error = %error, "internal error");
-            Answer::new(Code::Internal, "INTERNAL", format!("internal error; the server's log has incident {incident}"))
-                .with("incident", incident)
-                .status()
+            Answer::new(
+                Code::Internal,
+                "INTERNAL",
+                format!("internal error; the server's log has incident {incident}"),
+            )
+            .with("incident", incident)
+            .status()
         }
     }
 }

@@ -25,9 +25,17 @@ pub(super) fn options(request: &v1::WatchProgressRequest, id: &BatchId) -> Resul
     }
     let name = id.name();
     Ok(Options {
-        known_revision: known.iter().filter(|known| known.name == name).map(|known| known.revision).max().unwrap_or(0),
+        known_revision: known
+            .iter()
+            .filter(|known| known.name == name)
+            .map(|known| known.revision)
+            .max()
+            .unwrap_or(0),
         min_interval: request.min_interval.as_ref().map(|interval| time::span(interval).unwrap_or_default()),
-        heartbeat_interval: request.heartbeat_interval.as_ref().map(|interval| time::span(interval).unwrap_or_default()),
+        heartbeat_interval: request
+            .heartbeat_interval
+            .as_ref()
+            .map(|interval| time::span(interval).unwrap_or_default()),
     })
 }
 
@@ -40,7 +48,9 @@ pub(super) fn responses(
         let (shown, conflated_count, over) = match event {
             Event::Snapshot(snapshot) => (Shown::Snapshot(batch(&snapshot, view)), 0, false),
             Event::Update(snapshot, conflated) => (Shown::Update(batch(&snapshot, view)), conflated, false),
-            Event::Terminal(snapshot, conflated) => (Shown::Terminal(batch(&snapshot, view)), conflated, false),
+            Event::Terminal(snapshot, conflated) => {
+                (Shown::Terminal(batch(&snapshot, view)), conflated, false)
+            }
             Event::InitialSyncDone => (Shown::InitialSyncDone(v1::InitialSyncDone {}), 0, false),
             Event::Heartbeat { revision } => (Shown::Heartbeat(v1::Heartbeat { revision }), 0, false),
             Event::Draining { reconnect_after } => {

@@ -11,7 +11,6 @@ use haul_client::{
     Client,
     cli::{
         exit,
-        output::Format,
         progress::{ProgressMode, follow},
         report,
     },
@@ -66,7 +65,14 @@ pub(super) struct Demo {
     keep: bool,
     /// How the result is printed; progress goes to standard error
     #[arg(short = 'o', long, value_enum, default_value = "table")]
-    output: Format,
+    output: Shape,
+}
+
+/// How the result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Shape {
+    Table,
+    Json,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -85,9 +91,16 @@ impl Demo {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let data_dir = match &self.data_dir {
             Some(folder) => folder.clone(),
-            None => fresh_folder().map_err(|error| Failure::usage(format!("no temporary folder: {error}")))?,
+            None => {
+                fresh_folder().map_err(|error| Failure::usage(format!("no temporary folder: {error}")))?
+            }
         };
-        let config = Config { data_dir: data_dir.clone(), listen: ([127, 0, 0, 1], 0).into(), log: "error".to_owned(), ..Config::default() };
+        let config = Config {
+            data_dir: data_dir.clone(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            log: "error".to_owned(),
+            ..Config::default()
+        };
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
         let database = config.database().map_err(Failure::usage)?;
         let folder = match folder::take(database.clone()).map_err(Failure::usage)? {
@@ -157,7 +170,8 @@ impl Demo {
         )?;
         let client = Client::connect(&node.address().to_string()).await?;
         let begun = Instant::now();
-        let request = v1::StartBatchRequest { spec: Some(self.spec(sim)), ..v1::StartBatchRequest::default() };
+        let request =
+            v1::StartBatchRequest { spec: Some(self.spec(sim)), ..v1::StartBatchRequest::default() };
         let name = client.start_batch(request).await.map_err(refused)?.batch.unwrap_or_default().name;
         let batch = tokio::select! {
             batch = follow(&client, &name, ProgressMode::Auto) => batch?,
@@ -169,7 +183,7 @@ impl Demo {
         let elapsed_s = begun.elapsed().as_secs_f64();
         let report = client.get_report(&name).await?;
         let mut out = io::stdout().lock();
-        if self.output == Format::Table {
+        if self.output == Shape::Table {
             report::render(&batch, &report, &mut out)?;
             writeln!(out, "\nData       {}", database.display())?;
             writeln!(out, "Try        {}", query(database))?;

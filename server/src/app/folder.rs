@@ -37,7 +37,11 @@ const ADDRESS_WAIT: Duration = Duration::from_secs(5);
 
 /// Takes the store, unless another process has it.
 pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
-    let folder = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let folder = database
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_owned();
     let failed = |source| FolderError { folder: folder.clone(), source };
     if folder.exists() && !folder.is_dir() {
         return Err(failed(std::io::ErrorKind::NotADirectory.into()));

@@ -1,12 +1,6 @@
 //! One server: store, engine and doors put together, listening.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use haul_proto::{FILE_DESCRIPTOR_SET, v1::haul_service_server::HaulServiceServer};
 use tokio::net::TcpListener;
@@ -164,7 +158,9 @@ impl Node {
         let server = TaskTracker::new();
         let closed = closing.clone().cancelled_owned();
         server.spawn(async move {
-            if let Err(error) = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed).await {
+            if let Err(error) =
+                router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed).await
+            {
                 tracing::error!(error = %error, "the server failed");
             }
         });
@@ -172,7 +168,8 @@ impl Node {
 
         folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
         if let Some(path) = &config.port_file {
-            write_port(path, address.port()).map_err(|source| NodeError::PortFile { path: path.clone(), source })?;
+            write_port(path, address.port())
+                .map_err(|source| NodeError::PortFile { path: path.clone(), source })?;
         }
         tracing::info!(address = %address, store = %folder.database.display(), resumed, "listening");
         Ok(Self { address, store, engine, health, draining, closing, server, _folder: folder })

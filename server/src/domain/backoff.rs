@@ -31,11 +31,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TOKYO: Backoff = Backoff {
-        initial: Duration::from_secs(2),
-        multiplier: 2.0,
-        max: Duration::from_secs(300),
-    };
+    const TOKYO: Backoff =
+        Backoff { initial: Duration::from_secs(2), multiplier: 2.0, max: Duration::from_secs(300) };
 
     #[test]
     fn the_defaults_wait_one_to_two_seconds_then_twice_that() {

@@ -102,9 +102,7 @@ impl PauseCause {
 
     /// The cause of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::SystemFailure]
-            .into_iter()
-            .find(|cause| cause.as_str() == word)
+        [Self::User, Self::SystemFailure].into_iter().find(|cause| cause.as_str() == word)
     }
 }
 
@@ -223,9 +221,7 @@ pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
 
         (Running | Pausing, Input::Exhausted) => End(EndReason::AllItemsFinal),
         (Queued | Running | Pausing | Paused, Input::Stop) => End(EndReason::UserStop),
-        (Queued | Running | Pausing | Paused, Input::SourceUnreadable) => {
-            End(EndReason::SourceUnreadable)
-        }
+        (Queued | Running | Pausing | Paused, Input::SourceUnreadable) => End(EndReason::SourceUnreadable),
 
         (Pausing | Paused, Input::Pause) => RaiseCause(PauseCause::User),
         (Pausing | Paused, Input::SystemFailure) => RaiseCause(PauseCause::SystemFailure),

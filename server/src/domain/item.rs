@@ -84,14 +84,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Running,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Skipped,
-        Self::Canceled,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Pending, Self::Running, Self::Succeeded, Self::Failed, Self::Skipped, Self::Canceled];
 
     /// The word that the store and people use.
     pub fn as_str(self) -> &'static str {
@@ -149,8 +143,6 @@ pub enum Outcome {
         reply: Reply,
         /// What was in it.
         records: Records,
-        /// Its body, if it is to be kept.
-        body: Option<KeptBody>,
     },
     /// It failed.
     Failed(Failure),
@@ -178,6 +170,8 @@ pub struct Attempt {
     pub bytes_received: i64,
     /// What it came to.
     pub outcome: Outcome,
+    /// The body of a successful reply, decodable or not, if it is to be kept.
+    pub body: Option<KeptBody>,
 }
 
 /// What a return or an end is recorded as.
@@ -319,7 +313,10 @@ mod tests {
             retry_after: Some(Duration::from_secs(seconds)),
             ..failed(FailureClass::Temporary)
         };
-        assert_eq!(settled(asking(60), 0), Next::Open { charged: true, not_before: after(60), system: false });
+        assert_eq!(
+            settled(asking(60), 0),
+            Next::Open { charged: true, not_before: after(60), system: false }
+        );
         assert_eq!(
             settled(asking(1_000_000), 0),
             Next::Open { charged: true, not_before: after(86_400), system: false }

@@ -97,7 +97,8 @@ pub fn estimate(input: &EstimateInput) -> Option<Duration> {
     }
     let open = input.open as f64;
     let by_throughput = (input.items_per_s > 0.0).then(|| open / input.items_per_s);
-    let by_rate = (input.permitted_per_s > 0.0).then(|| open * input.requests_per_item.max(1.0) / input.permitted_per_s);
+    let by_rate = (input.permitted_per_s > 0.0)
+        .then(|| open * input.requests_per_item.max(1.0) / input.permitted_per_s);
     let seconds = match (by_throughput, by_rate) {
         (Some(a), Some(b)) => a.max(b),
         (Some(a), None) | (None, Some(a)) => a,
@@ -137,7 +138,10 @@ mod tests {
     #[test]
     fn the_slower_of_throughput_and_rate_decides_and_the_gate_is_added() {
         assert_eq!(estimate(&input()), Some(Duration::from_secs(27)));
-        assert_eq!(estimate(&EstimateInput { permitted_per_s: 100.0, ..input() }), Some(Duration::from_secs(17)));
+        assert_eq!(
+            estimate(&EstimateInput { permitted_per_s: 100.0, ..input() }),
+            Some(Duration::from_secs(17))
+        );
         assert_eq!(estimate(&EstimateInput { outcomes: 9, ..input() }), None);
     }
 

@@ -16,10 +16,7 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
 
 /// A message for people: one line, bounded.
 pub fn message(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     cut(line.trim(), MESSAGE_BYTES_MAX)
 }
 

@@ -11,8 +11,11 @@ impl UpstreamId {
     /// The id of an origin: `https` on its usual port by the host alone, anything else with scheme and port, a host
     /// that does not fit by its hash.
     pub fn of(scheme: &str, host: &str, port: u16) -> Self {
-        let readable: String =
-            host.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let readable: String = host
+            .to_ascii_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         let readable = match (scheme, port) {
             ("https", 443) => readable,
             _ => format!("{scheme}-{readable}-{port}"),
@@ -100,7 +103,12 @@ mod tests {
         assert_eq!(id("http", "127.0.0.1", 8080), "http-127-0-0-1-8080");
         assert_ne!(id("https", "a.b-c.example", 443), id("https", "a-b.c.example", 443));
         let long = format!("{}.example", "x".repeat(200));
-        for id in [id("https", &long, 443), id("http", "::1", 1), id("https", "t.co", 443), id("https", "日本.jp", 443)] {
+        for id in [
+            id("https", &long, 443),
+            id("http", "::1", 1),
+            id("https", "t.co", 443),
+            id("https", "日本.jp", 443),
+        ] {
             assert!(BatchId::chosen(&id).is_some(), "{id}");
         }
     }

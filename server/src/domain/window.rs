@@ -93,7 +93,8 @@ pub struct Interval {
 pub fn resolve(window: Window, as_of: &AsOf) -> Interval {
     let zone = as_of.zone;
     let close = as_of.date().checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
-    let back = |date: NaiveDate, days: u32| date.checked_sub_days(Days::new(days.into())).unwrap_or(EPOCH_1900);
+    let back =
+        |date: NaiveDate, days: u32| date.checked_sub_days(Days::new(days.into())).unwrap_or(EPOCH_1900);
     let (start, end) = match window {
         Window::Days { days, offset_days } => {
             let end = back(close, offset_days);

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Fault};
 use crate::{
@@ -41,7 +40,7 @@ pub(super) async fn run(engine: &Arc<Engine>, batch: &Arc<Batch>, entry: &Arc<En
         };
         match state {
             _ if expanded => return,
-            State::Running => read(engine, batch, &mut states).await,
+            State::Running => read(engine, batch, entry, &mut states).await,
             // A resume may still come.
             State::Pausing => {
                 tokio::select! {
@@ -49,7 +48,12 @@ pub(super) async fn run(engine: &Arc<Engine>, batch: &Arc<Batch>, entry: &Arc<En
                     () = engine.draining.cancelled() => {}
                 }
             }
-            State::Queued | State::Paused | State::Stopping | State::Completed | State::Failed | State::Stopped => {
+            State::Queued
+            | State::Paused
+            | State::Stopping
+            | State::Completed
+            | State::Failed
+            | State::Stopped => {
                 return;
             }
         }
@@ -57,12 +61,17 @@ pub(super) async fn run(engine: &Arc<Engine>, batch: &Arc<Batch>, entry: &Arc<En
 }
 
 /// Reads as long as the batch runs.
-async fn read(engine: &Arc<Engine>, batch: &Arc<Batch>, states: &mut watch::Receiver<Arc<Batch>>) {
+async fn read(
+    engine: &Arc<Engine>,
+    batch: &Arc<Batch>,
+    entry: &Arc<Entry>,
+    states: &mut watch::Receiver<Arc<Batch>>,
+) {
     let now = clock::now();
     match engine.store.claim_source(batch.seq, &engine.node, now, now + LEASE).await {
         Ok(Some(lease)) => {
             let states = states.clone();
-            Expansion { engine, batch, states, lease, unrecorded: Cost::default() }.run().await;
+            Expansion { engine, batch, entry, states, lease, unrecorded: Cost::default() }.run().await;
         }
         Ok(None) => {
             goes_on(engine, states, STORE_RETRY).await;
@@ -77,6 +86,7 @@ async fn read(engine: &Arc<Engine>, batch: &Arc<Batch>, states: &mut watch::Rece
 struct Expansion<'a> {
     engine: &'a Arc<Engine>,
     batch: &'a Arc<Batch>,
+    entry: &'a Arc<Entry>,
     states: watch::Receiver<Arc<Batch>>,
     lease: SourceLease,
     /// Sent and received since the last page that was stored.
@@ -93,12 +103,11 @@ impl Expansion<'_> {
     async fn run(mut self) {
         let spec = &self.batch.spec;
         let meter = Arc::new(Meter::default());
-        let withdrawn = self.engine.draining.child_token();
         let download = Downloader {
             engine: Arc::clone(self.engine),
             batch: Arc::clone(self.batch),
             meter: Arc::clone(&meter),
-            withdrawn: withdrawn.clone(),
+            entry: Arc::clone(self.entry),
         };
         let tools = Tools {
             store: Arc::clone(&self.engine.store),
@@ -110,17 +119,7 @@ impl Expansion<'_> {
         let mut position = self.lease.position.take();
         let mut failures = 0;
         loop {
-            let page = {
-                let mut page = source.page(position.as_deref());
-                tokio::select! {
-                    page = &mut page => page,
-                    () = stopped(&mut self.states) => {
-                        // What was not sent is not sent any more; what was, ends.
-                        withdrawn.cancel();
-                        page.await
-                    }
-                }
-            };
+            let page = source.page(position.as_deref()).await;
             let (requests, bytes_received) = meter.take();
             self.unrecorded.requests += i64::from(requests);
             self.unrecorded.bytes_received += bytes_received;
@@ -177,12 +176,14 @@ impl Expansion<'_> {
                     for batch in expanded.admitted {
                         self.engine.take_up(batch);
                     }
-                    self.engine.hub.publish(expanded.batch);
+                    self.engine.hub.publish(expanded.batch, &[]);
                     return expanded.over;
                 }
                 Err(error) => {
                     tracing::error!(batch_id = %self.batch.id, error = %error, "a page of the source could not be stored");
-                    if !error.is_transient() && self.engine.fail_system(self.batch.seq, &Fault::of(&error)).await {
+                    if !error.is_transient()
+                        && self.engine.fail_system(self.batch.seq, &Fault::of(&error)).await
+                    {
                         return true;
                     }
                     if self.engine.draining.is_cancelled() {
@@ -223,14 +224,15 @@ struct Downloader {
     engine: Arc<Engine>,
     batch: Arc<Batch>,
     meter: Arc<Meter>,
-    withdrawn: CancellationToken,
+    entry: Arc<Entry>,
 }
 
 #[async_trait]
 impl Download for Downloader {
     async fn get(&self, url: &str) -> Result<Response, Failure> {
-        let origin = Origin::of_url(url)
-            .ok_or_else(|| Failure::new(FailureClass::Permanent, "UNSENDABLE", &format!("{url:?} is no http(s) URL")))?;
+        let origin = Origin::of_url(url).ok_or_else(|| {
+            Failure::new(FailureClass::Permanent, "UNSENDABLE", &format!("{url:?} is no http(s) URL"))
+        })?;
         let fetch: &FetchPolicy = &self.batch.spec.fetch;
         let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
         let lane = self
@@ -238,14 +240,16 @@ impl Download for Downloader {
             .gates
             .join(&upstream, &origin.host, self.batch.seq, fetch.rate_per_s, fetch.burst)
             .await
-            .map_err(|error: StoreError| Failure::new(FailureClass::Temporary, "STORE", &error.to_string()))?;
+            .map_err(|error: StoreError| {
+                Failure::new(FailureClass::Temporary, "STORE", &error.to_string())
+            })?;
         let call = Call {
             request: Request { url: url.to_owned(), accept: "*/*" },
             user_agent: fetch.user_agent.as_str().into(),
             timeout: fetch.attempt_timeout,
             body_bytes_max: BODY_BYTES_MAX,
             permits: lane,
-            withdrawn: self.withdrawn.clone(),
+            withdrawn: self.entry.sending(),
             meter: Arc::clone(&self.meter),
         };
         let now: DateTime<Utc> = clock::now();

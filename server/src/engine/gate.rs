@@ -76,7 +76,14 @@ impl Gates {
         let mut gates = locked(&self.open);
         let gate = gates.entry(upstream.clone()).or_insert_with(|| {
             let known = locked(&self.known).remove(upstream);
-            Arc::new(Gate::new(upstream.clone(), host.to_owned(), rate_per_s, burst, known, Arc::clone(&self.store)))
+            Arc::new(Gate::new(
+                upstream.clone(),
+                host.to_owned(),
+                rate_per_s,
+                burst,
+                known,
+                Arc::clone(&self.store),
+            ))
         });
         Arc::clone(gate)
     }
@@ -211,7 +218,11 @@ impl Gate {
         }
         drop(state);
         self.changed.notify_waiters();
-        tracing::warn!(upstream = self.id.as_str(), hold_ms = wait.as_millis() as u64, "gate held: asked to send less");
+        tracing::warn!(
+            upstream = self.id.as_str(),
+            hold_ms = wait.as_millis() as u64,
+            "gate held: asked to send less"
+        );
     }
 }
 
@@ -272,7 +283,9 @@ impl Lane {
             if held.opens > Instant::now() {
                 return Err(Refused::Held(Denied { until: held.until }));
             }
+            // Whoever just asked for less does not get the burst at once.
             state.held = None;
+            state.bucket.drain(now);
         }
         let mut own = locked(&self.own);
         let wait = state.bucket.wait(now).max(own.wait(now));

@@ -234,7 +234,11 @@ mod tests {
         let parked = held.park(at(0), Duration::from_secs(1));
         assert_eq!(
             parked,
-            [LeaseWrite { slice: SliceNo(7), epoch: Epoch(3), hold: Hold::Release { ready_at: Some(at(60)) } }]
+            [LeaseWrite {
+                slice: SliceNo(7),
+                epoch: Epoch(3),
+                hold: Hold::Release { ready_at: Some(at(60)) }
+            }]
         );
         assert!(held.is_empty());
     }

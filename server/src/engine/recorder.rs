@@ -82,7 +82,8 @@ impl Recorder {
             let flush = match message {
                 Some(Message::Record(lease, recording)) => {
                     // A commit names each slice once: what ended under an older lease of it goes alone.
-                    let mixed = |(other, _): &(Lease, Recording)| other.slice == lease.slice && *other != lease;
+                    let mixed =
+                        |(other, _): &(Lease, Recording)| other.slice == lease.slice && *other != lease;
                     if group.iter().any(mixed) && !self.flush(&mut group).await {
                         return;
                     }
@@ -123,7 +124,11 @@ impl Recorder {
         loop {
             commit.now = clock::now();
             let until = commit.now + LEASE;
-            let write = |lease: &Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold: Hold::Until(until) };
+            let write = |lease: &Lease| LeaseWrite {
+                slice: lease.slice,
+                epoch: lease.epoch,
+                hold: Hold::Until(until),
+            };
             commit.leases = leases.iter().map(write).collect();
             match self.engine.store.commit(&commit).await {
                 Ok(committed) => return self.committed(&leases, under, commit.attempts, committed, until),
@@ -137,7 +142,10 @@ impl Recorder {
                         batch_id = %self.batch.id, action = "data_save", status = "failed", error = %error,
                         "outcomes could not be stored; their items go back"
                     );
-                    return Answer::Failed { recordings: under.into_iter().zip(commit.attempts).collect(), error };
+                    return Answer::Failed {
+                        recordings: under.into_iter().zip(commit.attempts).collect(),
+                        error,
+                    };
                 }
             }
         }

@@ -84,7 +84,7 @@ impl Runner {
             user_agent: fetch.user_agent.as_str().into(),
         };
         Self {
-            withdrawn: CancellationToken::new(),
+            withdrawn: entry.sending().child_token(),
             batch: batch.id.clone(),
             seq: batch.seq,
             retry: fetch.retry(),
@@ -121,7 +121,9 @@ impl Runner {
             let works = state == State::Running && self.fault.is_none() && !draining.is_cancelled();
             let wake = if works { self.fill().await } else { self.settle_down(state).await };
             let over = !works && self.is_idle() && self.fault.is_none();
-            if over && (draining.is_cancelled() || !matches!(state, State::Running | State::Pausing | State::Stopping))
+            if over
+                && (draining.is_cancelled()
+                    || !matches!(state, State::Running | State::Pausing | State::Stopping))
             {
                 return;
             }
@@ -149,7 +151,7 @@ impl Runner {
     /// Starts what may be started. Answers when to look again at the latest.
     async fn fill(&mut self) -> Instant {
         if self.withdrawn.is_cancelled() {
-            self.withdrawn = CancellationToken::new();
+            self.withdrawn = self.entry.sending().child_token();
         }
         let now = clock::now();
         let mut wake = Instant::now() + POLL;
@@ -191,7 +193,7 @@ impl Runner {
             return Instant::now() + POLL;
         }
         if let Some(fault) = self.fault.take()
-            && state == State::Running
+            && matches!(state, State::Running | State::Pausing)
             && !self.engine.fail_system(self.seq, &fault).await
         {
             if self.engine.draining.is_cancelled() {
@@ -211,13 +213,8 @@ impl Runner {
     fn start(&mut self, lease: Lease, item: OpenItem) {
         let Some(worker) = self.free_workers.pop() else { return };
         self.entry.begin(item.index, &item.key, item.not_before.is_some());
-        let job = Job {
-            lease,
-            item,
-            worker,
-            withdrawn: self.withdrawn.clone(),
-            abort: self.engine.abort.clone(),
-        };
+        let job =
+            Job { lease, item, worker, withdrawn: self.withdrawn.clone(), abort: self.engine.abort.clone() };
         self.workers.spawn(Arc::clone(&self.workshop).attempt(job));
     }
 
@@ -321,13 +318,13 @@ impl Runner {
         match next {
             Next::Succeeded | Next::Failed => self.held.finish(lease),
             Next::Open { .. } if rejected.contains(&item.index) => self.held.finish(lease),
-            Next::Open { charged, not_before, system } => {
-                if system {
-                    let message = format!("item {:?}: a bug in its connector; see the log", item.key);
-                    self.fault = Some(Fault { reason: "BUG", message });
-                }
+            // After a failure of class SYSTEM the same commit has paused the batch.
+            Next::Open { charged, not_before, system: _ } => {
                 let attempts = item.attempts + u32::from(charged);
                 let not_before = not_before.or(item.not_before);
+                if let Some(at) = not_before {
+                    self.entry.wait_until(at);
+                }
                 self.held.put_back(lease, OpenItem { attempts, recorded, not_before, ..item });
             }
         }

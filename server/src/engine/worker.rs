@@ -57,11 +57,12 @@ impl Workshop {
         let started_at = clock::now();
         let meter = Arc::new(Meter::default());
         let work = AssertUnwindSafe(self.outcome(&item, &meter, withdrawn)).catch_unwind();
-        let outcome = tokio::select! {
-            outcome = work => outcome.unwrap_or_else(|_| {
-                Outcome::Failed(Failure::new(FailureClass::System, "BUG", "the connector panicked; see the server's log"))
+        let (outcome, body) = tokio::select! {
+            done = work => done.unwrap_or_else(|_| {
+                let message = "the connector panicked; see the server's log";
+                (Outcome::Failed(Failure::new(FailureClass::System, "BUG", message)), None)
             }),
-            () = abort.cancelled() => Outcome::Released { not_before: None },
+            () = abort.cancelled() => (Outcome::Released { not_before: None }, None),
         };
         let attempt = Attempt {
             index: item.index,
@@ -71,14 +72,20 @@ impl Workshop {
             requests: meter.requests(),
             bytes_received: meter.bytes_received(),
             outcome,
+            body,
         };
         Finished { lease, item, worker, attempt }
     }
 
-    async fn outcome(&self, item: &OpenItem, meter: &Arc<Meter>, withdrawn: CancellationToken) -> Outcome {
+    async fn outcome(
+        &self,
+        item: &OpenItem,
+        meter: &Arc<Meter>,
+        withdrawn: CancellationToken,
+    ) -> (Outcome, Option<KeptBody>) {
         let request = match self.connector.request(&item.key) {
             Ok(request) => request,
-            Err(failure) => return Outcome::Failed(failure),
+            Err(failure) => return (Outcome::Failed(failure), None),
         };
         let fetch = &self.spec.fetch;
         let call = Call {
@@ -93,19 +100,30 @@ impl Workshop {
         let response = match self.fetcher.fetch(call).await {
             Ok(response) => response,
             // A quick try that met the gate has sent its first request all the same.
-            Err(FetchError::Held { until }) => return Outcome::Released { not_before: Some(until) },
+            Err(FetchError::Held { until }) => return (Outcome::Released { not_before: Some(until) }, None),
             Err(error) => {
-                return classify::transport(&error)
+                let outcome = classify::transport(&error)
                     .map_or(Outcome::Released { not_before: None }, Outcome::Failed);
+                return (outcome, None);
             }
         };
-        match self.connector.decode(&item.key, &response) {
-            Ok(records) => {
-                let body = if fetch.keep_bodies.is_zero() { None } else { kept(&response) };
-                Outcome::Succeeded { reply: reply(&response), records, body }
-            }
+        let outcome = match self.connector.decode(&item.key, &response) {
+            Ok(records) => Outcome::Succeeded { reply: reply(&response), records },
             Err(fault) => Outcome::Failed(classify::reply(&fault, &response, clock::now())),
-        }
+        };
+        let body = if self.keeps(&outcome, &response) { kept(&response) } else { None };
+        (outcome, body)
+    }
+
+    /// Whether a mended decoder may want to see the reply again: it was a success by its status, whatever this decoder
+    /// made of it, and is not asked for again.
+    fn keeps(&self, outcome: &Outcome, response: &Response) -> bool {
+        let is_last = match outcome {
+            Outcome::Succeeded { .. } => true,
+            Outcome::Failed(failure) => failure.class == FailureClass::Permanent,
+            Outcome::Released { .. } => false,
+        };
+        is_last && (200..300).contains(&response.status) && !self.spec.fetch.keep_bodies.is_zero()
     }
 }
 

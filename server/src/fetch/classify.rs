@@ -31,7 +31,8 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
     use FailureClass::{Permanent, Temporary};
     let status = response.status;
     if let Verdict::PushBack { retry_after } = status_verdict(response, now) {
-        let mut failure = Failure::new(Temporary, "RATE_LIMITED", &format!("HTTP {status}: asked to send less"));
+        let mut failure =
+            Failure::new(Temporary, "RATE_LIMITED", &format!("HTTP {status}: asked to send less"));
         failure.retry_after = retry_after;
         failure.push_back = true;
         return failure.with_status(status);
@@ -39,7 +40,9 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
     // A status outside 2xx that is temporary stays so, whatever the body says.
     let temporary_status = is_temporary(status);
     let failure = match fault {
-        Fault::Status if temporary_status => Failure::new(Temporary, "HTTP_STATUS", &format!("HTTP {status}")),
+        Fault::Status if temporary_status => {
+            Failure::new(Temporary, "HTTP_STATUS", &format!("HTTP {status}"))
+        }
         Fault::Status if matches!(status, 404 | 410) => {
             Failure::new(Permanent, "NOT_FOUND", &format!("HTTP {status}"))
         }
@@ -152,7 +155,10 @@ mod tests {
             (FailureClass::Permanent, "UNDECODABLE".into())
         );
         assert_eq!(classified(&Fault::HtmlPage, 200), (FailureClass::Temporary, "HTML_PAGE".into()));
-        assert_eq!(classified(&Fault::NotFound("gone".into()), 200), (FailureClass::Permanent, "NOT_FOUND".into()));
+        assert_eq!(
+            classified(&Fault::NotFound("gone".into()), 200),
+            (FailureClass::Permanent, "NOT_FOUND".into())
+        );
         assert_eq!(classified(&Fault::Undecodable("x".into()), 502).0, FailureClass::Temporary);
     }
 

@@ -21,7 +21,8 @@ impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
         async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await.map(Iterator::collect::<Vec<SocketAddr>>);
+            let found =
+                tokio::net::lookup_host((host.as_str(), 0)).await.map(Iterator::collect::<Vec<SocketAddr>>);
             match found {
                 Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
                 Err(source) => Err(Box::new(LookupError { host, source }).into()),

@@ -35,6 +35,7 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let allowed = call.timeout;
         let reply = self.inner.call(call);
-        async move { tokio::time::timeout(allowed, reply).await.unwrap_or(Err(FetchError::Timeout(allowed))) }.boxed()
+        async move { tokio::time::timeout(allowed, reply).await.unwrap_or(Err(FetchError::Timeout(allowed))) }
+            .boxed()
     }
 }

@@ -98,7 +98,8 @@ impl KeyFile {
 #[async_trait]
 impl Source for KeyFile {
     async fn page(&mut self, position: Option<&str>) -> Result<Page, SourceError> {
-        let path = self.roots.resolve(&self.spec.uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
+        let path =
+            self.roots.resolve(&self.spec.uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
         let spec = self.spec.clone();
         let position = position.map(str::to_owned);
         let kept = self.reader.take().filter(|(_, at)| *at == position).map(|(reader, _)| reader);
@@ -144,13 +145,16 @@ mod tests {
         let resolve = |path: PathBuf| roots.resolve(&format!("file://{}", path.display()));
 
         assert_eq!(resolve(root.join("a.txt")), Ok(std::fs::canonicalize(root.join("a.txt")).unwrap()));
-        for outside in [root.join("link.txt"), root.join("../secret.txt"), folder.path().join("nothing.txt")] {
+        for outside in [root.join("link.txt"), root.join("../secret.txt"), folder.path().join("nothing.txt")]
+        {
             assert!(matches!(resolve(outside.clone()), Err(PathError::Outside { .. })), "{outside:?}");
         }
         assert!(matches!(resolve(root.join("missing.txt")), Err(PathError::Missing { .. })));
         for bad in ["a.txt", "http://host/a.txt", "file://host/a.txt", ""] {
             assert!(matches!(roots.resolve(bad), Err(PathError::NotAFile(_))), "{bad}");
         }
-        assert!(Roots::default().resolve("file:///etc/hostname").unwrap_err().to_string().contains("--file-root"));
+        assert!(
+            Roots::default().resolve("file:///etc/hostname").unwrap_err().to_string().contains("--file-root")
+        );
     }
 }

@@ -53,14 +53,17 @@ impl Listing {
                 "no list of {date} or before is stored; the earliest there is, is of {}",
                 earliest.list_date
             ),
-            None => format!("no list of {date} or before is stored, and as_of is not current, so none is fetched"),
+            None => {
+                format!("no list of {date} or before is stored, and as_of is not current, so none is fetched")
+            }
         }))
     }
 
     async fn fetch(&self) -> Result<(), SourceError> {
         let uri = &self.spec.uri;
         let file = if uri.starts_with("file:") {
-            let path = self.tools.roots.resolve(uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
+            let path =
+                self.tools.roots.resolve(uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
             tokio::fs::read(&path)
                 .await
                 .map_err(|error| SourceError::Unreadable(format!("{}: {error}", path.display())))?
@@ -73,7 +76,9 @@ impl Listing {
         let list = match parsed {
             Ok(Ok(list)) => list,
             Ok(Err(error)) => return Err(SourceError::Unreadable(format!("{uri}: {error}"))),
-            Err(error) => return Err(SourceError::Unreadable(format!("{uri}: the list's reader failed: {error}"))),
+            Err(error) => {
+                return Err(SourceError::Unreadable(format!("{uri}: the list's reader failed: {error}")));
+            }
         };
         Ok(self.tools.store.put_list(&list, uri, clock::now()).await?)
     }
@@ -124,7 +129,8 @@ impl Source for Listing {
         let issues = self.tools.store.listed_issues(&version, position.row, PAGE_ITEMS).await?;
         let row = position.row + issues.len() as i64;
         let over = issues.len() < PAGE_ITEMS;
-        let mut items: Vec<NewItem> = issues.into_iter().filter(|issue| self.takes(issue)).map(item).collect();
+        let mut items: Vec<NewItem> =
+            issues.into_iter().filter(|issue| self.takes(issue)).map(item).collect();
         if over {
             items.extend(self.not_listed(&version).await?);
         }

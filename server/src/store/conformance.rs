@@ -1,1 +1,184 @@
-//! The conformance suite.
+//! The suite that every engine passes unchanged. It sees the [`Store`](super::Store) trait, and the tables as somebody
+//! at the database does.
+//!
+//! A case is a function that takes a [`Harness`](harness::Harness) with a fresh store and asserts what a user or the
+//! node's own engine would notice. The time is the harness's: it stands still unless the case moves it, so no case
+//! waits. Every read of a batch is [`audit`]ed: its figures are counted again from its items.
+//!
+//! A second engine implements [`Engine`](harness::Engine) and adds one line at the end of this file.
+
+mod audit;
+pub(super) mod fixture;
+mod harness;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+mod claim;
+mod commit;
+mod create;
+mod duration;
+mod history;
+mod item;
+mod listing;
+mod purge;
+mod recover;
+mod row;
+mod source;
+mod transition;
+mod upstream;
+mod view;
+
+/// Makes a test of every case, with a fresh store of an engine each.
+macro_rules! conformance {
+    ($engine:expr) => {
+        cases! { $engine;
+            claim {
+                a_lease_carries_the_open_items_in_order,
+                an_expired_lease_goes_before_a_due_one_and_that_before_a_fresh_one,
+                the_earliest_parked_slice_is_told,
+                nobody_gets_what_another_holds,
+                those_who_ask_at_once_get_different_slices,
+                only_open_items_come_again,
+                a_batch_that_does_not_run_gives_nothing,
+                a_claim_moves_no_revision,
+            }
+            commit {
+                each_outcome_is_recorded_as_what_it_is,
+                attempts_are_spent_and_numbered_without_gaps,
+                a_release_forgets_neither_the_latest_failure_nor_its_time,
+                what_was_never_sent_leaves_no_trace,
+                a_renewal_moves_no_revision_and_prolongs_the_lease,
+                a_stale_epoch_changes_nothing,
+                a_fenced_slice_does_not_hold_up_its_group,
+                a_slice_without_open_items_is_given_back_whatever_is_asked,
+                the_last_item_completes_the_batch,
+                exhausted_beats_drained,
+                what_returns_to_a_stopping_batch_is_canceled,
+                leases_given_back_to_a_stopping_batch_end_it,
+                a_system_failure_comes_back_uncharged_and_pauses_the_batch,
+                a_system_failure_does_not_hold_up_an_end,
+            }
+            create {
+                the_spec_comes_back_as_it_was_given,
+                a_repeat_of_the_request_is_answered_with_the_batch_as_it_is,
+                of_two_at_once_one_is_started_and_one_replayed,
+                a_request_id_with_other_content_is_refused,
+                a_request_id_is_remembered_as_long_as_its_batch_lives,
+                a_request_id_may_be_used_again_once_forgotten,
+                a_failed_start_keeps_its_request_id_usable,
+                a_name_is_taken_once,
+                live_batches_have_a_limit,
+                the_first_of_a_key_wins,
+                many_items_are_cut_into_slices,
+                nothing_to_do_is_done_at_once,
+                nothing_to_do_makes_room_at_once,
+                the_oldest_is_admitted_first,
+                a_pause_gives_up_the_slot_and_a_resume_asks_again,
+                batches_are_listed_newest_first,
+                a_start_given_up_midway_leaves_nothing_behind,
+                nothing_is_known_of_another_name,
+            }
+            duration {
+                time_is_counted_where_it_was_spent,
+                a_clock_that_goes_back_takes_nothing_away,
+            }
+            history {
+                every_step_keeps_every_promise,
+            }
+            item {
+                items_are_listed_by_index_from_anywhere,
+                running_and_canceled_are_worked_out,
+                a_success_carries_its_reply,
+                failures_are_grouped_most_frequent_first,
+                a_group_names_a_few_of_its_keys,
+                lost_leases_are_counted,
+            }
+            listing {
+                a_version_comes_back_in_the_files_order,
+                the_newest_version_not_after_the_date_is_taken,
+                the_later_file_of_a_day_is_the_correction,
+                a_version_is_stored_once,
+            }
+            purge {
+                bodies_go_when_their_time_is_over_and_not_before,
+                bodies_of_a_live_batch_stay,
+                one_bite_is_bounded,
+                request_ids_go_when_they_are_forgotten,
+            }
+            recover {
+                leases_are_void_and_counted,
+                an_old_process_cannot_write,
+                a_draining_batch_is_settled,
+                what_waits_is_admitted,
+                a_source_is_read_on,
+                everything_answered_is_still_there,
+            }
+            row {
+                a_row_is_written_once_per_key,
+                a_change_is_counted_and_kept,
+                events_are_rows_too,
+                a_refused_row_fails_its_item_and_no_other,
+                a_refused_row_keeps_fences_and_counts,
+                what_is_fenced_writes_no_rows,
+            }
+            source {
+                pages_are_appended_and_the_last_one_ends_the_reading,
+                one_reader_at_a_time,
+                a_stale_reader_changes_nothing,
+                a_reader_given_up_resumes_at_its_position,
+                keys_are_unique_across_pages,
+                items_that_cannot_be_fetched_fail_from_the_start,
+                a_source_of_failures_alone_completes,
+                an_empty_source_completes,
+                the_list_is_remembered,
+                a_page_after_stop_is_dropped,
+                a_late_page_adds_nothing_to_a_batch_that_is_over,
+                a_late_page_adds_nothing_to_a_paused_batch,
+                an_unreadable_source_fails_the_batch,
+                an_unreadable_source_lets_leases_drain_first,
+                a_page_of_a_pausing_batch_is_kept,
+                only_a_running_batch_is_read,
+            }
+            transition {
+                every_command_in_every_state,
+                every_event_with_a_lease,
+                draining_with_a_stop_behind_it,
+                a_repeat_changes_nothing,
+                a_cause_only_rises,
+                reason_and_message_are_shown_while_they_hold,
+                an_expired_lease_counts_as_drained,
+                a_command_settles_what_has_drained,
+                a_late_commit_cannot_wake_a_paused_batch,
+                a_refusal_says_why,
+                nobody_commands_what_is_not_there,
+            }
+            upstream {
+                a_record_comes_back,
+                the_last_write_wins,
+            }
+            view {
+                progress_is_what_the_store_answers,
+                items_are_what_the_store_answers,
+            }
+        }
+    };
+}
+
+macro_rules! cases {
+    ($engine:expr; $($operation:ident { $($case:ident,)* })*) => {$(
+        mod $operation {
+            use crate::store::conformance::{harness::Harness, $operation as cases};
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    cases::$case(Harness::open($engine).await).await;
+                }
+            )*
+        }
+    )*};
+}
+
+#[cfg(feature = "sqlite")]
+mod on_sqlite {
+    conformance!(crate::store::conformance::sqlite::File::new());
+}

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -41,6 +41,8 @@ mod migration;
 mod record;
 mod slice;
 mod source;
+#[cfg(test)]
+mod tests;
 mod transition;
 mod upkeep;
 mod upstream;
@@ -89,8 +91,12 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("cache_size", CACHE_KIB);
         // Idle connections are kept: the file belongs to this process as long as it runs.
-        let pool = |size| SqlitePoolOptions::new().max_connections(size).idle_timeout(None).max_lifetime(None);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(error::store)?;
+        let pool =
+            |size| SqlitePoolOptions::new().max_connections(size).idle_timeout(None).max_lifetime(None);
+        // SQLite rolls back by itself when a commit finds no room; sqlx then counts a transaction that is not there, and
+        // would never begin another one on this connection.
+        let writer = pool(1).before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
+        let writer = writer.connect_with(options.clone()).await.map_err(error::store)?;
         migration::run(&writer).await?;
         let readers = pool(READERS)
             .connect_with(options.create_if_missing(false).read_only(true))
@@ -119,12 +125,21 @@ impl SqliteStore {
         self.decode(&row)
     }
 
-    async fn load_all(&self, conn: &mut SqliteConnection, seqs: &[BatchSeq]) -> Result<Vec<Batch>, StoreError> {
+    async fn load_all(
+        &self,
+        conn: &mut SqliteConnection,
+        seqs: &[BatchSeq],
+    ) -> Result<Vec<Batch>, StoreError> {
         let mut batches = Vec::with_capacity(seqs.len());
         for seq in seqs {
             batches.push(self.load(conn, *seq).await?);
         }
         Ok(batches)
+    }
+
+    /// Drops what is remembered of a batch that may not come to be: its number would be the next one's.
+    fn forget(&self, seq: BatchSeq) {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq);
     }
 
     fn decode(&self, row: &sqlx::sqlite::SqliteRow) -> Result<Batch, StoreError> {
@@ -142,7 +157,9 @@ impl SqliteStore {
     ) -> Result<Changed, StoreError> {
         let mut tx = self.begin().await?;
         transition::apply(&mut tx, seq, input, why, now).await.map_err(error::store)?;
-        let admitted = transition::admit(&mut tx, self.limits.running_batches, now).await.map_err(error::store)?;
+        transition::settle(&mut tx, seq, now).await.map_err(error::store)?;
+        let admitted =
+            transition::admit(&mut tx, self.limits.running_batches, now).await.map_err(error::store)?;
         let batch = self.load(&mut tx, seq).await?;
         let admitted = self.load_all(&mut tx, &admitted).await?;
         tx.commit().await.map_err(error::store)?;
@@ -175,7 +192,12 @@ impl Store for SqliteStore {
         rows.iter().map(|row| self.decode(row)).collect()
     }
 
-    async fn command(&self, id: &BatchId, command: &Command, now: DateTime<Utc>) -> Result<Changed, CommandError> {
+    async fn command(
+        &self,
+        id: &BatchId,
+        command: &Command,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, CommandError> {
         transition::command(self, id, command, now).await
     }
 
@@ -191,6 +213,10 @@ impl Store for SqliteStore {
 
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
         upkeep::recover(self, now).await
+    }
+
+    async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
+        upkeep::settle(self, now).await
     }
 
     async fn claim_source(

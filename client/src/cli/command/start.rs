@@ -29,7 +29,7 @@ pub(super) struct Start {
     /// Spec file; - is standard input.
     #[arg(short = 'f', long = "file", value_name = "SPEC")]
     file: PathBuf,
-    /// Id of the batch: 4 to 64 of a-z, 0-9 and -. Default: made by the server.
+    /// Id of the batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
     #[arg(long)]
     id: Option<String>,
     /// Follow it to its end, then print its report.

@@ -94,7 +94,7 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
 
 enum Display {
     Bar(Box<Bar>),
-    Plain(Plain<io::Stderr>),
+    Plain(Box<Plain<io::Stderr>>),
     Quiet,
 }
 
@@ -103,7 +103,7 @@ impl Display {
         match mode {
             ProgressMode::Quiet => Self::Quiet,
             ProgressMode::Auto if io::stderr().is_terminal() => Self::Bar(Box::new(Bar::new())),
-            ProgressMode::Auto | ProgressMode::Plain => Self::Plain(Plain::new(io::stderr())),
+            ProgressMode::Auto | ProgressMode::Plain => Self::Plain(Box::new(Plain::new(io::stderr()))),
         }
     }
 
@@ -136,15 +136,17 @@ impl Display {
     }
 
     fn tick(&mut self) {
-        if let Self::Bar(bar) = self {
-            bar.draw(clock::now());
+        match self {
+            Self::Bar(bar) => bar.draw(clock::now()),
+            Self::Plain(plain) => plain.tick(clock::now()),
+            Self::Quiet => {}
         }
     }
 
     fn end(&mut self, batch: &Batch) {
         match self {
             Self::Bar(bar) => bar.clear(),
-            Self::Plain(plain) => plain.batch(batch, clock::now()),
+            Self::Plain(plain) => plain.end(batch, clock::now()),
             Self::Quiet => {}
         }
     }

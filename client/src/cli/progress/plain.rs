@@ -14,17 +14,41 @@ pub(super) struct Plain<W> {
     out: W,
     state: Option<i32>,
     written: Option<DateTime<FixedOffset>>,
+    /// What the next line is about, should nothing new come.
+    last: Option<Batch>,
     failures: Option<String>,
     disconnected: bool,
 }
 
 impl<W: Write> Plain<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, state: None, written: None, failures: None, disconnected: false }
+        Self { out, state: None, written: None, last: None, failures: None, disconnected: false }
     }
 
     pub(super) fn batch(&mut self, batch: &Batch, now: DateTime<FixedOffset>) {
         self.disconnected = false;
+        self.last = Some(batch.clone());
+        self.line(batch, now);
+    }
+
+    /// Time goes by: a batch that stands still is said to.
+    pub(super) fn tick(&mut self, now: DateTime<FixedOffset>) {
+        if self.disconnected {
+            return;
+        }
+        if let Some(batch) = self.last.take() {
+            self.line(&batch, now);
+            self.last = Some(batch);
+        }
+    }
+
+    /// The last line. The report that follows has the failures.
+    pub(super) fn end(&mut self, batch: &Batch, now: DateTime<FixedOffset>) {
+        self.failures = None;
+        self.line(batch, now);
+    }
+
+    fn line(&mut self, batch: &Batch, now: DateTime<FixedOffset>) {
         let changed = self.state.replace(batch.state) != Some(batch.state);
         let due =
             self.written.is_none_or(|written| (now - written).to_std().is_ok_and(|age| age >= INTERVAL));
@@ -84,6 +108,11 @@ mod tests {
         plain.disconnected(&error, at(9));
         plain.batch(&batch(State::Running), at(10));
         plain.disconnected(&error, at(11));
+        plain.tick(at(60));
+        plain.batch(&batch(State::Running), at(61));
+        plain.tick(at(65));
+        plain.tick(at(66));
+        plain.end(&batch(State::Completed), at(67));
         assert_eq!(
             String::from_utf8(plain.out).unwrap(),
             "\
@@ -92,6 +121,9 @@ mod tests {
 12:00:08 connection lost (no answer from http://127.0.0.1:50051 within 45s), reconnecting; the batch goes on
 12:00:10 RUNNING 0/0 0.00% 0 items/min
 12:00:11 connection lost (no answer from http://127.0.0.1:50051 within 45s), reconnecting; the batch goes on
+12:01:01 RUNNING 0/0 0.00% 0 items/min
+12:01:06 RUNNING 0/0 0.00% 0 items/min
+12:01:07 COMPLETED 0/0 0.00%
 "
         );
     }

@@ -20,11 +20,19 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
         seconds(2),
         Duration::ZERO..=HOUR,
     );
-    let max_backoff =
-        faults.duration("spec.fetch.max_backoff", given.max_backoff.as_ref(), seconds(300).max(initial_backoff), initial_backoff..=DAY);
-    let user_agent = if given.user_agent.is_empty() { default_user_agent.to_owned() } else { given.user_agent };
-    if user_agent.len() > USER_AGENT_BYTES_MAX || !user_agent.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
-        let problem = format!("{user_agent:?} is not at most {USER_AGENT_BYTES_MAX} visible ASCII characters");
+    let max_backoff = faults.duration(
+        "spec.fetch.max_backoff",
+        given.max_backoff.as_ref(),
+        seconds(300).max(initial_backoff),
+        initial_backoff..=DAY,
+    );
+    let user_agent =
+        if given.user_agent.is_empty() { default_user_agent.to_owned() } else { given.user_agent };
+    if user_agent.len() > USER_AGENT_BYTES_MAX
+        || !user_agent.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+    {
+        let problem =
+            format!("{user_agent:?} is not at most {USER_AGENT_BYTES_MAX} visible ASCII characters");
         faults.add("spec.fetch.user_agent", problem);
     }
     FetchPolicy {
@@ -37,13 +45,32 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
         ),
         attempts_max: faults.number("spec.fetch.max_attempts", given.max_attempts, 4, 1..=20) as u32,
         initial_backoff,
-        backoff_multiplier: faults.number("spec.fetch.backoff_multiplier", given.backoff_multiplier, 2.0, 1.0..=10.0),
+        backoff_multiplier: faults.number(
+            "spec.fetch.backoff_multiplier",
+            given.backoff_multiplier,
+            2.0,
+            1.0..=10.0,
+        ),
         max_backoff,
-        rate_per_s: faults.number("spec.fetch.requests_per_second", given.requests_per_second, 5.0, 0.001..=1_000_000.0),
+        rate_per_s: faults.number(
+            "spec.fetch.requests_per_second",
+            given.requests_per_second,
+            5.0,
+            0.001..=1_000_000.0,
+        ),
         burst: faults.number("spec.fetch.burst", given.burst, 20, 1..=100_000) as u32,
-        body_bytes_max: faults.number("spec.fetch.max_body_bytes", given.max_body_bytes, 16 << 20, 1 << 10..=1 << 30)
-            as u64,
-        commit_group_size: faults.number("spec.fetch.commit_group_size", given.commit_group_size, 10, 1..=1_000) as u32,
+        body_bytes_max: faults.number(
+            "spec.fetch.max_body_bytes",
+            given.max_body_bytes,
+            16 << 20,
+            1 << 10..=1 << 30,
+        ) as u64,
+        commit_group_size: faults.number(
+            "spec.fetch.commit_group_size",
+            given.commit_group_size,
+            10,
+            1..=1_000,
+        ) as u32,
         commit_group_interval: faults.duration(
             "spec.fetch.commit_group_interval",
             given.commit_group_interval.as_ref(),
@@ -74,7 +101,10 @@ mod tests {
     fn an_empty_policy_is_the_tokyo_jobs() {
         let (policy, faults) = parsed(v1::FetchPolicy::default());
         assert!(faults.is_empty());
-        assert_eq!((policy.workers, policy.attempts_max, policy.burst, policy.commit_group_size), (10, 4, 20, 10));
+        assert_eq!(
+            (policy.workers, policy.attempts_max, policy.burst, policy.commit_group_size),
+            (10, 4, 20, 10)
+        );
         assert_eq!(policy.attempt_timeout, Duration::from_secs(30));
         assert!((policy.rate_per_s - 5.0).abs() < f64::EPSILON);
         assert_eq!(policy.keep_bodies, 7 * DAY);
@@ -105,7 +135,8 @@ mod tests {
     #[test]
     fn the_ceiling_is_not_below_the_first_wait() {
         let hour = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
-        let (policy, faults) = parsed(v1::FetchPolicy { initial_backoff: hour, ..v1::FetchPolicy::default() });
+        let (policy, faults) =
+            parsed(v1::FetchPolicy { initial_backoff: hour, ..v1::FetchPolicy::default() });
         assert!(faults.is_empty());
         assert_eq!(policy.max_backoff, HOUR);
         let second = Some(prost_types::Duration { seconds: 1, nanos: 0 });

@@ -16,16 +16,12 @@ pub(super) fn take(spec: &mut v1::BatchSpec) -> Result<Option<Vec<v1::ItemSpec>>
     let bytes = inline.encoded_len();
     let items = std::mem::take(&mut inline.items);
     if items.len() > ITEMS_MAX {
-        return Err(too_many(format!("{ITEMS_MAX} items"), format!("{} items", items.len())));
+        return Err(ApiError::TooManyInlineItems { limit: ITEMS_MAX, given: items.len(), unit: "items" });
     }
     if bytes > ITEMS_BYTES_MAX {
-        return Err(too_many(format!("{ITEMS_BYTES_MAX} bytes"), format!("{bytes} bytes")));
+        return Err(ApiError::TooManyInlineItems { limit: ITEMS_BYTES_MAX, given: bytes, unit: "bytes" });
     }
     Ok(Some(items))
-}
-
-fn too_many(limit: String, given: String) -> ApiError {
-    ApiError::TooManyInlineItems { limit, given }
 }
 
 pub(super) fn parse(items: Vec<v1::ItemSpec>, faults: &mut Faults) -> Vec<NewItem> {
@@ -40,11 +36,17 @@ pub(super) fn parse(items: Vec<v1::ItemSpec>, faults: &mut Faults) -> Vec<NewIte
         }
         let columns = item.columns.filter(|columns| !columns.fields.is_empty()).map(|columns| {
             if columns.fields.len() > COLUMNS_MAX {
-                faults.add(field("columns"), format!("has {} names, more than {COLUMNS_MAX}", columns.fields.len()));
+                faults.add(
+                    field("columns"),
+                    format!("has {} names, more than {COLUMNS_MAX}", columns.fields.len()),
+                );
             }
             let text = json(columns).to_string();
             if text.len() > COLUMNS_BYTES_MAX {
-                faults.add(field("columns"), format!("has {} bytes, more than {COLUMNS_BYTES_MAX}", text.len()));
+                faults.add(
+                    field("columns"),
+                    format!("has {} bytes, more than {COLUMNS_BYTES_MAX}", text.len()),
+                );
             }
             text
         });
@@ -54,7 +56,9 @@ pub(super) fn parse(items: Vec<v1::ItemSpec>, faults: &mut Faults) -> Vec<NewIte
 }
 
 fn json(columns: Struct) -> Json {
-    Json::Object(columns.fields.into_iter().map(|(name, value)| (name, json_value(value))).collect::<Map<_, _>>())
+    Json::Object(
+        columns.fields.into_iter().map(|(name, value)| (name, json_value(value))).collect::<Map<_, _>>(),
+    )
 }
 
 fn json_value(value: Value) -> Json {

@@ -3,8 +3,8 @@
 use haul_proto::v1;
 
 use super::{
-    AsOf, Batch, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Segment, Source, Window,
-    YahooChart, time,
+    AsOf, Batch, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Segment, Source,
+    Window, YahooChart, time,
 };
 
 /// Version of the zone data that this build has (IANA tz database).

@@ -28,7 +28,8 @@ pub struct Bucket {
 impl Bucket {
     /// A bucket with its whole burst.
     pub fn full(rate_per_s: f64, burst: u32) -> Self {
-        let mut bucket = Self { rate_per_s, burst, interval_s: 0.0, tolerance_s: 0.0, tat_s: f64::NEG_INFINITY };
+        let mut bucket =
+            Self { rate_per_s, burst, interval_s: 0.0, tolerance_s: 0.0, tat_s: f64::NEG_INFINITY };
         bucket.set(rate_per_s, burst);
         bucket
     }
@@ -66,6 +67,11 @@ impl Bucket {
         Duration::try_from_secs_f64(due_s - now.as_secs_f64()).unwrap_or_default()
     }
 
+    /// Leaves one permit at `now`; the others come at the rate.
+    pub fn drain(&mut self, now: Duration) {
+        self.tat_s = self.tat_s.max(now.as_secs_f64() + self.tolerance_s);
+    }
+
     /// Takes a permit that is there.
     pub fn take(&mut self, now: Duration) {
         self.tat_s = self.tat_s.max(now.as_secs_f64()) + self.interval_s;
@@ -97,6 +103,14 @@ mod tests {
         // Half of the burst at most is held back.
         assert_eq!(grants(&mut Bucket::full(400.0, 20), &[Duration::ZERO]).len(), 10);
         assert_eq!(grants(&mut Bucket::full(500.0, 1), &[Duration::ZERO]).len(), 1);
+    }
+
+    #[test]
+    fn a_drained_bucket_has_one_permit() {
+        let mut bucket = Bucket::full(5.0, 20);
+        bucket.drain(Duration::from_secs(9));
+        assert_eq!(grants(&mut bucket, &[Duration::from_secs(9)]).len(), 1);
+        assert_eq!(bucket.wait(Duration::from_secs(9)), Duration::from_millis(200));
     }
 
     #[test]

@@ -18,7 +18,6 @@ mod segment;
 mod sheet;
 mod table;
 
-
 use sha2::{Digest, Sha256};
 
 use self::table::Table;

@@ -22,17 +22,16 @@ pub(super) fn from_row(
 ) -> Result<Batch, StoreError> {
     let seq = BatchSeq(row.get("seq"));
     let state = word(row, "status", State::parse)?;
-    let spec = match specs.get(&seq) {
-        Some(spec) => Arc::clone(spec),
-        None => {
-            let spec: BatchSpec = serde_json::from_str(row.get("spec"))
-                .map_err(|e| error::damaged(&format!("spec of batch {}: {e}", seq.0)))?;
-            let spec = Arc::new(spec);
-            if !state.is_terminal() {
-                specs.insert(seq, Arc::clone(&spec));
-            }
-            spec
+    let spec = if let Some(spec) = specs.get(&seq) {
+        Arc::clone(spec)
+    } else {
+        let spec: BatchSpec = serde_json::from_str(row.get("spec"))
+            .map_err(|e| error::damaged(&format!("spec of batch {}: {e}", seq.0)))?;
+        let spec = Arc::new(spec);
+        if !state.is_terminal() {
+            specs.insert(seq, Arc::clone(&spec));
         }
+        spec
     };
     if state.is_terminal() {
         specs.remove(&seq);
@@ -89,7 +88,11 @@ fn counts(row: &SqliteRow) -> Counts {
         bytes_received: row.get("bytes_received"),
         requests: row.get("requests_count"),
         retried_attempts: row.get("retried_attempts"),
-        failed_items_by_class: [row.get("temporary_items"), row.get("permanent_items"), row.get("system_items")],
+        failed_items_by_class: [
+            row.get("temporary_items"),
+            row.get("permanent_items"),
+            row.get("system_items"),
+        ],
         failed_attempts_by_class: [
             row.get("temporary_attempts"),
             row.get("permanent_attempts"),

@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, error, item, ms, record, transition};
 use crate::{
     domain::{
-        batch::State,
+        batch::{Input, State},
         failure::{Failure, FailureClass},
         id::{BatchSeq, SliceNo},
         item::{Next, Outcome},
@@ -27,7 +27,9 @@ enum Isolation {
 pub(super) async fn commit(store: &SqliteStore, commit: &Commit) -> Result<Committed, StoreError> {
     match try_commit(store, commit, Isolation::Group).await {
         Err(Trouble::RefusedRow) => match try_commit(store, commit, Isolation::PerItem).await {
-            Err(Trouble::RefusedRow) => Err(StoreError::Fault("a row was refused outside its savepoint".to_owned())),
+            Err(Trouble::RefusedRow) => {
+                Err(StoreError::Fault("a row was refused outside its savepoint".to_owned()))
+            }
             Err(Trouble::Store(error)) => Err(error),
             Ok(committed) => Ok(committed),
         },
@@ -53,10 +55,14 @@ impl From<StoreError> for Trouble {
     }
 }
 
-async fn try_commit(store: &SqliteStore, commit: &Commit, isolation: Isolation) -> Result<Committed, Trouble> {
+async fn try_commit(
+    store: &SqliteStore,
+    commit: &Commit,
+    isolation: Isolation,
+) -> Result<Committed, Trouble> {
     let mut tx = store.begin().await?;
     let (fenced, canceled) = write_leases(&mut tx, commit).await?;
-    let mut tally = Tally { canceled, ..Tally::default() };
+    let mut tally = Tally { changed: canceled > 0, canceled, ..Tally::default() };
     let mut rejected = Vec::new();
     for recording in commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)) {
         let written = match isolation {
@@ -71,6 +77,11 @@ async fn try_commit(store: &SqliteStore, commit: &Commit, isolation: Isolation) 
     }
     if tally.changed {
         tally.write(&mut tx, commit.batch).await?;
+    }
+    if let Some(failure) = system_failure(commit, &fenced) {
+        // Its items came back, so the batch is not exhausted by this commit.
+        let why = transition::Why { reason: &failure.reason, message: &failure.message };
+        transition::apply(&mut tx, commit.batch, Input::SystemFailure, why, commit.now).await?;
     }
     transition::settle(&mut tx, commit.batch, commit.now).await?;
     let admitted = transition::admit(&mut tx, store.limits.running_batches, commit.now).await?;
@@ -127,11 +138,23 @@ async fn write_leases(
             None => {
                 fenced.insert(lease.slice);
             }
-            Some(row) if row.get::<&str, _>("status") == "CANCELED" => canceled += row.get::<i64, _>("open_count"),
+            Some(row) if row.get::<&str, _>("status") == "CANCELED" => {
+                canceled += row.get::<i64, _>("open_count")
+            }
             Some(_) => {}
         }
     }
     Ok((fenced, canceled))
+}
+
+/// The first failure in the group that is not its item's, if there is one.
+fn system_failure<'a>(commit: &'a Commit, fenced: &HashSet<SliceNo>) -> Option<&'a Failure> {
+    commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)).find_map(
+        |recording| match (&recording.attempt.outcome, recording.next) {
+            (Outcome::Failed(failure), Next::Open { system: true, .. }) => Some(failure),
+            _ => None,
+        },
+    )
 }
 
 /// What writing one item came to.
@@ -150,16 +173,16 @@ async fn write_item(
 ) -> Result<Written, sqlx::Error> {
     let mut written = Written { next: recording.next, failed_class: None, records: 0, changed: 0 };
     match &recording.attempt.outcome {
-        Outcome::Succeeded { records, body, .. } => {
+        Outcome::Succeeded { records, .. } => {
             let at = recording.attempt.ended_at;
             written.changed = record::write(conn, commit.batch, &recording.item.key, records, at).await?;
             written.records = records.len() as i64;
-            if let Some(body) = body {
-                record::keep_body(conn, commit.batch, recording.item.index, body, at).await?;
-            }
         }
         Outcome::Failed(failure) => written.failed_class = Some(failure.class),
         Outcome::Released { .. } => {}
+    }
+    if let Some(body) = &recording.attempt.body {
+        record::keep_body(conn, commit.batch, recording.item.index, body, recording.attempt.ended_at).await?;
     }
     item::record(conn, commit, recording, written.records, written.changed).await?;
     Ok(written)
@@ -211,7 +234,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, recording: &Recording, written: &Written) {
-        self.changed = true;
+        self.changed |= !item::is_untouched(recording);
         self.requests += i64::from(recording.attempt.requests);
         self.bytes_received += recording.attempt.bytes_received;
         self.records += written.records;
@@ -226,9 +249,7 @@ impl Tally {
                 self.failed += 1;
                 (true, 0)
             }
-            Next::Open { charged, not_before, .. } => {
-                (charged, not_before.map_or(was_returned, |_| 1))
-            }
+            Next::Open { charged, not_before, .. } => (charged, not_before.map_or(was_returned, |_| 1)),
         };
         self.returned += is_returned - was_returned;
         self.retried += i64::from(charged && recording.item.attempts > 0);

@@ -12,23 +12,28 @@ use crate::{
     store::{CreateError, Created, NewBatch, RequestKey, StoreError},
 };
 
-pub(super) async fn create(store: &SqliteStore, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError> {
+pub(super) async fn create(
+    store: &SqliteStore,
+    new: NewBatch,
+    now: DateTime<Utc>,
+) -> Result<Created, CreateError> {
     let mut tx = store.begin().await?;
     if let Some(key) = &new.request
         && let Some(batch) = replay(store, &mut tx, key, now).await?
     {
         return Ok(Created::Replayed(Box::new(batch)));
     }
+    let seq = insert(&mut tx, &new, now).await?;
     let live: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
     )
     .fetch_one(&mut *tx)
     .await
     .map_err(error::store)?;
-    if live >= store.limits.live_batches as i64 {
+    // The new one is among them; it goes with the transaction.
+    if live > store.limits.live_batches as i64 {
         return Err(CreateError::Quota { limit: store.limits.live_batches });
     }
-    let seq = insert(&mut tx, &new, now).await?;
     if let Some(items) = &new.items {
         source::append(&mut tx, seq, items, now).await.map_err(error::store)?;
         sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
@@ -42,11 +47,16 @@ pub(super) async fn create(store: &SqliteStore, new: NewBatch, now: DateTime<Utc
     }
     transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     let batch = store.load(&mut tx, seq).await?;
+    store.forget(seq);
     tx.commit().await.map_err(error::store)?;
     Ok(Created::Started(Box::new(batch)))
 }
 
-async fn insert(conn: &mut SqliteConnection, new: &NewBatch, now: DateTime<Utc>) -> Result<BatchSeq, CreateError> {
+async fn insert(
+    conn: &mut SqliteConnection,
+    new: &NewBatch,
+    now: DateTime<Utc>,
+) -> Result<BatchSeq, CreateError> {
     let spec = serde_json::to_string(&new.spec).map_err(|e| StoreError::Fault(format!("spec: {e}")))?;
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions

@@ -16,6 +16,11 @@ use crate::{
     store::{Commit, Recording, StoreError},
 };
 
+/// Given back before a request was sent, and with no time to wait for: the item is as it was.
+pub(super) fn is_untouched(recording: &Recording) -> bool {
+    recording.attempt.requests == 0 && recording.attempt.outcome == Outcome::Released { not_before: None }
+}
+
 /// Writes the item's row, and the attempt's if it is worth one.
 pub(super) async fn record(
     conn: &mut SqliteConnection,
@@ -27,16 +32,18 @@ pub(super) async fn record(
     let number = recording.item.recorded + 1;
     let tells = recording.is_worth_a_row();
     let attempt = &recording.attempt;
-    let (status, charged, not_before) = match recording.next {
+    let (becomes, is_charged, not_before) = match recording.next {
         Next::Succeeded => ("SUCCEEDED", true, None),
         Next::Failed => ("FAILED", true, None),
-        Next::Open { charged, not_before, .. } => ("PENDING", charged, not_before),
+        // What waited already goes on waiting.
+        Next::Open { charged, not_before, .. } => {
+            ("PENDING", charged, not_before.or(recording.item.not_before))
+        }
     };
     let (reply, failure, outcome) = match &attempt.outcome {
         Outcome::Succeeded { reply, .. } => (Some(reply), None, "SUCCEEDED"),
         Outcome::Failed(failure) => (None, Some(failure), "FAILED"),
-        // Given back before a request was sent: the item is as it was.
-        Outcome::Released { not_before: None } if attempt.requests == 0 => return Ok(()),
+        Outcome::Released { .. } if is_untouched(recording) => return Ok(()),
         Outcome::Released { .. } => (None, None, "RELEASED"),
     };
     let http_status = reply
@@ -51,7 +58,11 @@ pub(super) async fn record(
     let written = sqlx::query(
         "UPDATE batch_execution_details SET
            status = $3, attempts = attempts + $4, recorded_attempts = recorded_attempts + $5, not_before_at = $6,
-           error_class = $7, error_reason = $8, error_message = $9, retry_after_ms = $10, http_status = $11,
+           error_class = CASE WHEN $21 THEN error_class ELSE $7 END,
+           error_reason = CASE WHEN $21 THEN error_reason ELSE $8 END,
+           error_message = CASE WHEN $21 THEN error_message ELSE $9 END,
+           retry_after_ms = CASE WHEN $21 THEN retry_after_ms ELSE $10 END,
+           http_status = CASE WHEN $21 THEN http_status ELSE $11 END,
            records_inserted = $12, records_changed = $13, size_bytes = $14, sha256 = $15, content_type = $16,
            latency_ms = $17, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
            updated_at = $20
@@ -59,8 +70,8 @@ pub(super) async fn record(
     )
     .bind(commit.batch.0)
     .bind(recording.item.index)
-    .bind(status)
-    .bind(charged)
+    .bind(becomes)
+    .bind(is_charged)
     .bind(tells)
     .bind(not_before.map(ms))
     .bind(class)
@@ -77,6 +88,8 @@ pub(super) async fn record(
     .bind(commit.node.as_str())
     .bind(ms(attempt.started_at))
     .bind(ms(commit.now))
+    // The latest failure is shown until another outcome: a release is none.
+    .bind(matches!(attempt.outcome, Outcome::Released { .. }))
     .execute(&mut *conn)
     .await?;
     if written.rows_affected() != 1 {
@@ -98,7 +111,7 @@ pub(super) async fn record(
     .bind(recording.item.index)
     .bind(i64::from(number))
     .bind(outcome)
-    .bind(charged)
+    .bind(is_charged)
     .bind(ms(attempt.started_at))
     .bind(ms(attempt.ended_at))
     .bind(commit.node.as_str())
@@ -187,7 +200,10 @@ fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
     })
 }
 
-pub(super) async fn failure_groups(pool: &SqlitePool, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError> {
+pub(super) async fn failure_groups(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+) -> Result<Vec<FailureGroup>, StoreError> {
     let groups = sqlx::query(
         "SELECT error_class, error_reason, http_status, count(*) AS items FROM batch_execution_details
          WHERE batch_seq = $1 AND status = 'FAILED' GROUP BY 1, 2, 3 ORDER BY items DESC, 1, 2, 3 LIMIT $2",

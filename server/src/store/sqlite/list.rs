@@ -72,10 +72,12 @@ pub(super) async fn as_of(pool: &SqlitePool, date: NaiveDate) -> Result<Option<L
 }
 
 pub(super) async fn earliest(pool: &SqlitePool) -> Result<Option<ListVersion>, StoreError> {
-    let row = sqlx::query("SELECT list_date, sha256 FROM list_versions ORDER BY list_date, fetched_at, sha256 LIMIT 1")
-        .fetch_optional(pool)
-        .await
-        .map_err(error::store)?;
+    let row = sqlx::query(
+        "SELECT list_date, sha256 FROM list_versions ORDER BY list_date, fetched_at, sha256 LIMIT 1",
+    )
+    .fetch_optional(pool)
+    .await
+    .map_err(error::store)?;
     row.as_ref().map(version).transpose()
 }
 

@@ -17,7 +17,13 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
         MIGRATIONS
             .into_iter()
             .map(|(version, description, sql)| {
-                Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
+                Migration::new(
+                    version,
+                    Cow::Borrowed(description),
+                    MigrationType::Simple,
+                    sql.into_sql_str(),
+                    false,
+                )
             })
             .collect(),
     )
@@ -61,15 +67,15 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<(), MigrateError> {
     MIGRATOR.run(pool).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::VersionMissing(store) => MigrateError::Newer { store, known: VERSION },
         sqlx::migrate::MigrateError::VersionMismatch(version) => MigrateError::Differs(version),
-        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
-            super::error::store(error).into()
-        }
+        sqlx::migrate::MigrateError::Execute(error)
+        | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => super::error::store(error).into(),
         other => StoreError::Fault(other.to_string()).into(),
     })
 }
 
 pub(super) async fn schema(pool: &SqlitePool) -> Result<Schema, sqlx::Error> {
-    let store = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(pool).await?;
+    let store =
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(pool).await?;
     Ok(Schema { store, known: VERSION })
 }
 
@@ -85,8 +91,10 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         files.sort();
-        let named: Vec<String> =
-            MIGRATIONS.iter().map(|(version, description, _)| format!("{version:04}_{description}.sql")).collect();
+        let named: Vec<String> = MIGRATIONS
+            .iter()
+            .map(|(version, description, _)| format!("{version:04}_{description}.sql"))
+            .collect();
         assert_eq!(files, named);
         assert!(MIGRATIONS.iter().zip(1..).all(|((version, ..), expected)| *version == expected));
     }

@@ -22,7 +22,8 @@ pub(super) async fn write(
 ) -> Result<i64, sqlx::Error> {
     match records {
         Records::PriceHistory(history) => {
-            let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
+            let changed =
+                changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
             drop_provisional(conn, key, history).await?;
             write_prices(conn, batch, key, history, fetched_at).await?;
             write_events(conn, batch, key, history, fetched_at).await?;

@@ -42,11 +42,12 @@ async fn claim_in(
     now: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Claim, sqlx::Error> {
-    let running: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM batch_executions WHERE seq = $1 AND status = 'RUNNING')")
-            .bind(batch.0)
-            .fetch_one(&mut *conn)
-            .await?;
+    let running: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM batch_executions WHERE seq = $1 AND status = 'RUNNING')",
+    )
+    .bind(batch.0)
+    .fetch_one(&mut *conn)
+    .await?;
     if !running {
         return Ok(Claim::Nothing { ready_at: None });
     }
@@ -57,11 +58,12 @@ async fn claim_in(
             return lease(conn, batch, SliceNo(no), node, until).await.map(Claim::Slice);
         }
     }
-    let ready_at: Option<i64> =
-        sqlx::query_scalar("SELECT min(ready_at) FROM batch_slices WHERE batch_seq = $1 AND status = 'READY'")
-            .bind(batch.0)
-            .fetch_one(conn)
-            .await?;
+    let ready_at: Option<i64> = sqlx::query_scalar(
+        "SELECT min(ready_at) FROM batch_slices WHERE batch_seq = $1 AND status = 'READY'",
+    )
+    .bind(batch.0)
+    .fetch_one(conn)
+    .await?;
     Ok(Claim::Nothing { ready_at: ready_at.map(instant) })
 }
 

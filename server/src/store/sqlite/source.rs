@@ -36,7 +36,10 @@ pub(super) async fn claim(
     .fetch_optional(&store.writer)
     .await
     .map_err(error::store)?;
-    Ok(row.map(|row| SourceLease { epoch: Epoch(row.get("source_epoch")), position: row.get("source_position") }))
+    Ok(row.map(|row| SourceLease {
+        epoch: Epoch(row.get("source_epoch")),
+        position: row.get("source_position"),
+    }))
 }
 
 pub(super) async fn expand(
@@ -46,7 +49,8 @@ pub(super) async fn expand(
 ) -> Result<Expanded, StoreError> {
     let mut tx = store.begin().await?;
     let over = expand_in(&mut tx, page, now).await.map_err(error::store)?;
-    let admitted = transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let admitted =
+        transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     let batch = store.load(&mut tx, page.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await.map_err(error::store)?;
@@ -67,17 +71,23 @@ async fn expand_in(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(status) = status else { return Ok(true) };
+    // A batch on its way to an end takes nothing in any more.
+    let read = if status == State::Stopping.as_str() { &PageRead::Release } else { &page.read };
+    let brings = match read {
+        PageRead::Items { items, next, list } => !items.is_empty() || next.is_none() || list.is_some(),
+        PageRead::Unreadable(_) | PageRead::Release => false,
+    };
+    let is_visible = brings || page.requests > 0 || page.bytes_received > 0;
     sqlx::query(
         "UPDATE batch_executions SET requests_count = requests_count + $2, bytes_received = bytes_received + $3,
-           revision = revision + 1 WHERE seq = $1",
+           revision = revision + $4 WHERE seq = $1",
     )
     .bind(seq.0)
     .bind(page.requests)
     .bind(page.bytes_received)
+    .bind(is_visible)
     .execute(&mut *conn)
     .await?;
-    // A batch on its way to an end takes nothing in any more.
-    let read = if status == State::Stopping.as_str() { &PageRead::Release } else { &page.read };
     let over = match read {
         PageRead::Items { items, next, list } => {
             append(conn, seq, items, now).await?;
@@ -113,7 +123,10 @@ async fn expand_in(
 }
 
 async fn release(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE seq = $1").bind(seq.0).execute(conn).await?;
+    sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE seq = $1")
+        .bind(seq.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -178,7 +191,10 @@ pub(super) async fn append(
         .await?;
     }
     let failed = |class: FailureClass| {
-        fresh.iter().filter(|item| item.failure.as_ref().is_some_and(|failure| failure.class == class)).count() as i64
+        fresh
+            .iter()
+            .filter(|item| item.failure.as_ref().is_some_and(|failure| failure.class == class))
+            .count() as i64
     };
     let by_class = FailureClass::ALL.map(failed);
     sqlx::query(

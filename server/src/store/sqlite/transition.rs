@@ -43,6 +43,10 @@ pub(super) async fn command(
         Command::Stop { reason } => Why { reason: "", message: reason },
     };
     let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
+    if !matches!(decision, Decision::Refuse(_)) {
+        // The last lease may have run out since the last commit, and nobody else will tell.
+        settle(&mut tx, seq, now).await.map_err(error::store)?;
+    }
     let admitted = admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     let batch = store.load(&mut tx, seq).await?;
     if let Decision::Refuse(refusal) = decision {
@@ -68,6 +72,9 @@ pub(super) async fn apply(
     let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
     let leases = leases(conn, seq, now).await?;
     let decision = decide(state, input, leases);
+    if decision == Decision::Enter(State::Paused) {
+        void_leases(conn, seq).await?;
+    }
     let message = text::message(why.message);
     let step = Step { seq, from: state, now };
     match decision {
@@ -101,14 +108,23 @@ pub(super) async fn apply(
         }
         Decision::Stay | Decision::Refuse(_) => {}
         Decision::Illegal => {
-            tracing::error!(batch_seq = seq.0, state = state.as_str(), ?input, "illegal event: nothing was changed");
+            tracing::error!(
+                batch_seq = seq.0,
+                state = state.as_str(),
+                ?input,
+                "illegal event: nothing was changed"
+            );
         }
     }
     Ok(decision)
 }
 
 /// Whether a lease is live on a slice or on the source. An expired one counts as gone.
-async fn leases(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<Leases, sqlx::Error> {
+async fn leases(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    now: DateTime<Utc>,
+) -> Result<Leases, sqlx::Error> {
     let live: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM batch_slices WHERE batch_seq = $1 AND status = 'LEASED' AND lease_until_at > $2)
              OR EXISTS (SELECT 1 FROM batch_executions WHERE seq = $1 AND source_lease_at > $2)",
@@ -121,7 +137,11 @@ async fn leases(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) 
 }
 
 /// What a commit may have brought about: the end of the batch, or of its draining.
-pub(super) async fn settle(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub(super) async fn settle(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
         "SELECT status, expanded = 1 AND processed_count = total_count AS exhausted FROM batch_executions WHERE seq = $1",
     )
@@ -157,15 +177,20 @@ pub(super) async fn admit(
 ) -> Result<Vec<BatchSeq>, sqlx::Error> {
     let free = "SELECT seq FROM batch_executions WHERE status = 'QUEUED' ORDER BY seq
                 LIMIT max(0, $1 - (SELECT count(*) FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING')))";
-    let queued: Vec<i64> = sqlx::query_scalar(free).bind(running_batches as i64).fetch_all(&mut *conn).await?;
-    let mut admitted = Vec::with_capacity(queued.len());
-    for seq in queued.into_iter().map(BatchSeq) {
-        apply(conn, seq, Input::Admitted, Why::default(), now).await?;
-        // A batch without items is over as soon as its source is read.
-        settle(conn, seq, now).await?;
-        admitted.push(seq);
+    let mut admitted = Vec::new();
+    loop {
+        let queued: Vec<i64> =
+            sqlx::query_scalar(free).bind(running_batches as i64).fetch_all(&mut *conn).await?;
+        if queued.is_empty() {
+            return Ok(admitted);
+        }
+        for seq in queued.into_iter().map(BatchSeq) {
+            apply(conn, seq, Input::Admitted, Why::default(), now).await?;
+            // A batch without items is over as soon as its source is read, and makes room again.
+            settle(conn, seq, now).await?;
+            admitted.push(seq);
+        }
     }
-    Ok(admitted)
 }
 
 /// A step of one batch out of one state.
@@ -192,6 +217,9 @@ impl Step {
                status = $3,
                started_at = CASE WHEN $3 = 'RUNNING' THEN coalesce(started_at, $4) ELSE started_at END,
                ended_at = CASE WHEN $5 THEN $4 END,
+               returned_count = CASE WHEN $5 THEN 0 ELSE returned_count END,
+               -- A reader whose lease ran out adds nothing to what is paused or over.
+               source_lease_at = CASE WHEN $5 OR $3 = 'PAUSED' THEN NULL ELSE source_lease_at END,
                bodies_expire_at = CASE WHEN $5 THEN $4 + json_extract(spec, '$.fetch.keep_bodies_ms') END,
                pause_cause = CASE WHEN $6 THEN coalesce($7, pause_cause) END,
                pause_reason = CASE WHEN $6 THEN coalesce($8, pause_reason) END,
@@ -241,10 +269,27 @@ async fn raise_cause(
     Ok(())
 }
 
+/// Takes back the leases that ran out, so that a late commit cannot make one of them live again.
+async fn void_leases(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1
+         WHERE batch_seq = $1 AND status = 'LEASED'",
+    )
+    .bind(seq.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Cancels what no live lease holds. Recorded per slice: the cost does not grow with items.
-async fn cancel_open(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+async fn cancel_open(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     let canceled: Vec<i64> = sqlx::query_scalar(
-        "UPDATE batch_slices SET status = 'CANCELED', owner = NULL, lease_until_at = NULL
+        "UPDATE batch_slices SET lost_count = lost_count + (status = 'LEASED'), status = 'CANCELED', owner = NULL,
+           lease_until_at = NULL
          WHERE batch_seq = $1 AND (status = 'READY' OR (status = 'LEASED' AND lease_until_at <= $2))
          RETURNING open_count",
     )

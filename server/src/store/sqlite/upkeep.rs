@@ -35,19 +35,42 @@ async fn recover_in(
     sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE source_lease_at IS NOT NULL")
         .execute(&mut *conn)
         .await?;
-    let draining: Vec<i64> =
-        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status IN ('PAUSING', 'STOPPING')")
-            .fetch_all(&mut *conn)
-            .await?;
-    for seq in draining {
-        transition::settle(conn, BatchSeq(seq), now).await?;
+    for seq in draining(&mut *conn).await? {
+        transition::settle(conn, seq, now).await?;
     }
     transition::admit(conn, running_batches, now).await?;
-    let working: Vec<i64> = sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status = $1 ORDER BY seq")
-        .bind(State::Running.as_str())
-        .fetch_all(conn)
-        .await?;
+    let working: Vec<i64> =
+        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status = $1 ORDER BY seq")
+            .bind(State::Running.as_str())
+            .fetch_all(conn)
+            .await?;
     Ok(working.into_iter().map(BatchSeq).collect())
+}
+
+async fn draining(db: impl sqlx::SqliteExecutor<'_>) -> Result<Vec<BatchSeq>, sqlx::Error> {
+    let seqs: Vec<i64> =
+        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status IN ('PAUSING', 'STOPPING')")
+            .fetch_all(db)
+            .await?;
+    Ok(seqs.into_iter().map(BatchSeq).collect())
+}
+
+pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
+    // Mostly there is none, and then no lock is taken.
+    let seqs = draining(&store.readers).await.map_err(error::store)?;
+    if seqs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tx = store.begin().await?;
+    for seq in &seqs {
+        transition::settle(&mut tx, *seq, now).await.map_err(error::store)?;
+    }
+    let mut moved =
+        transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    moved.extend(seqs);
+    let batches = store.load_all(&mut tx, &moved).await?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(batches)
 }
 
 /// Rows that one call deletes at most, so that no commit waits long behind it.
@@ -76,10 +99,12 @@ pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64
             .map_err(error::store)?;
     }
     let requests = sqlx::query(
-        "DELETE FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
-           SELECT name FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED'))",
+        "DELETE FROM requests WHERE request_id IN (
+           SELECT request_id FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
+             SELECT name FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')) LIMIT $2)",
     )
     .bind(ms(now))
+    .bind(PURGE_ROWS)
     .execute(&mut *tx)
     .await
     .map_err(error::store)?

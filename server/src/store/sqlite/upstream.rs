@@ -9,8 +9,10 @@ use crate::{
 };
 
 pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<UpstreamRecord>, StoreError> {
-    let rows =
-        sqlx::query("SELECT * FROM upstreams ORDER BY upstream").fetch_all(pool).await.map_err(error::store)?;
+    let rows = sqlx::query("SELECT * FROM upstreams ORDER BY upstream")
+        .fetch_all(pool)
+        .await
+        .map_err(error::store)?;
     Ok(rows
         .iter()
         .map(|row| UpstreamRecord {

@@ -255,13 +255,13 @@ SELECT
   CASE
     WHEN d.status <> 'PENDING' THEN d.status
     WHEN s.status = 'CANCELED' THEN 'CANCELED'
-    WHEN s.status = 'LEASED' AND s.lease_until_at > unixepoch('subsec') * 1000 THEN 'RUNNING'
+    WHEN s.status = 'LEASED' AND s.lease_until_at > (julianday('now') - 2440587.5) * 86400000 THEN 'RUNNING'
     ELSE 'PENDING'
   END AS status,
   d.attempts, d.not_before_at, d.error_class, d.error_reason, d.http_status, d.error_message, d.records_inserted,
   d.records_changed, d.latency_ms,
   strftime('%Y-%m-%dT%H:%M:%fZ', d.first_attempt_at / 1000.0, 'unixepoch') AS start_time,
-  strftime('%Y-%m-%dT%H:%M:%fZ', d.updated_at / 1000.0, 'unixepoch') AS end_time
+  CASE WHEN d.status <> 'PENDING' THEN strftime('%Y-%m-%dT%H:%M:%fZ', d.updated_at / 1000.0, 'unixepoch') END AS end_time
 FROM batch_execution_details d
 JOIN batch_executions b ON b.seq = d.batch_seq
 JOIN batch_slices s ON s.batch_seq = d.batch_seq AND s.slice_no = d.slice_no;

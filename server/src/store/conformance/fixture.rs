@@ -1,0 +1,8 @@
+//! Values made up for cases, by noun.
+
+pub(in crate::store) mod batch;
+pub(in crate::store) mod list;
+pub(in crate::store) mod outcome;
+pub(in crate::store) mod page;
+pub(in crate::store) mod price;
+pub(in crate::store) mod recording;

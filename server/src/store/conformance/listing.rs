@@ -1,0 +1,59 @@
+//! Versions of the exchange's list.
+
+use chrono::NaiveDate;
+
+use super::{fixture::list, harness::Harness};
+use crate::domain::listing::ListVersion;
+
+async fn as_of(h: &Harness, date: &str) -> Option<ListVersion> {
+    h.list_as_of(date.parse::<NaiveDate>().unwrap()).await.unwrap()
+}
+
+async fn put(h: &Harness, date: &str, content: &str) -> ListVersion {
+    let file = list::file(date, content, &["1301", "130A"]);
+    h.put_list(&file, "https://example.test/list.xls", h.now).await.unwrap();
+    file.version
+}
+
+pub(super) async fn a_version_comes_back_in_the_files_order(mut h: Harness) {
+    let codes: Vec<String> = (0..450).rev().map(|n| format!("{n:04}")).collect();
+    let file = list::file("2026-01-31", "a", &codes.iter().map(String::as_str).collect::<Vec<_>>());
+    h.put_list(&file, "file:///list.xls", h.now).await.unwrap();
+    h.reopen().await;
+    assert_eq!(h.listed_issues(&file.version, 0, 1_000).await.unwrap(), file.issues);
+    assert_eq!(h.listed_issues(&file.version, 199, 2).await.unwrap(), file.issues[199..201]);
+    assert!(h.listed_issues(&file.version, 450, 2).await.unwrap().is_empty());
+    let unknown = list::version("2026-01-31", "b");
+    assert!(h.listed_issues(&unknown, 0, 10).await.unwrap().is_empty());
+}
+
+pub(super) async fn the_newest_version_not_after_the_date_is_taken(h: Harness) {
+    assert_eq!(as_of(&h, "2026-02-28").await, None);
+    assert_eq!(h.earliest_list().await.unwrap(), None);
+    // Fetched out of order.
+    let february = put(&h, "2026-02-28", "b").await;
+    let january = put(&h, "2026-01-31", "a").await;
+    assert_eq!(as_of(&h, "2026-01-30").await, None);
+    assert_eq!(as_of(&h, "2026-01-31").await, Some(january.clone()));
+    assert_eq!(as_of(&h, "2026-02-27").await, Some(january.clone()));
+    assert_eq!(as_of(&h, "2026-02-28").await, Some(february.clone()));
+    assert_eq!(as_of(&h, "2030-01-01").await, Some(february));
+    assert_eq!(h.earliest_list().await.unwrap(), Some(january));
+}
+
+pub(super) async fn the_later_file_of_a_day_is_the_correction(mut h: Harness) {
+    let first = put(&h, "2026-02-28", "f").await;
+    h.pass(60);
+    let correction = put(&h, "2026-02-28", "c").await;
+    assert_eq!(as_of(&h, "2026-02-28").await, Some(correction.clone()));
+    h.pass(60);
+    put(&h, "2026-02-28", "f").await;
+    assert_eq!(as_of(&h, "2026-02-28").await, Some(correction), "a repeat is no correction");
+    assert_eq!(h.listed_issues(&first, 0, 10).await.unwrap().len(), 2, "the first file is kept");
+}
+
+pub(super) async fn a_version_is_stored_once(h: Harness) {
+    let version = put(&h, "2026-02-28", "f").await;
+    put(&h, "2026-02-28", "f").await;
+    assert_eq!(h.listed_issues(&version, 0, 10).await.unwrap().len(), 2);
+}

@@ -1,0 +1,36 @@
+//! Files that other programs wrote.
+
+use super::{Folder, execute};
+use crate::store::{Store, sqlite::MigrateError};
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_with_both_versions() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let known = store.schema().await.unwrap().known;
+    store.close().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (99, 'from the future', 1, x'00', 0)";
+    execute(&mut folder.connect().await, newer).await;
+    let error = folder.try_open().await.unwrap_err();
+    assert!(matches!(error, MigrateError::Newer { store: 99, known: told } if told == known), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("version 99") && text.contains("newer hauld"), "{text}");
+}
+
+#[tokio::test]
+async fn a_schema_of_another_build_is_refused() {
+    let folder = Folder::new();
+    folder.open().await.close().await;
+    execute(&mut folder.connect().await, "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1")
+        .await;
+    assert!(matches!(folder.try_open().await, Err(MigrateError::Differs(1))));
+}
+
+#[tokio::test]
+async fn a_schema_is_brought_up_to_date_once() {
+    let folder = Folder::new();
+    let first = folder.open().await.schema().await.unwrap();
+    assert_eq!(first.store, first.known);
+    assert_eq!(folder.open().await.schema().await.unwrap(), first);
+}

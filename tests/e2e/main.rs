@@ -1,0 +1,19 @@
+//! haul end to end: `hauld` and `haul` as real processes, the real client over real sockets, against the simulator.
+//!
+//! What each test claims it reads from where a user would: the replies, the simulator's log of arrivals, the tables.
+//! It needs the programs that a `cargo build --workspace --bins` leaves beside it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may its world")]
+#![allow(clippy::disallowed_methods, reason = "a test compares with the wall clock")]
+
+mod control;
+mod crash;
+mod discovery;
+mod fault;
+mod listing;
+mod process;
+mod rate;
+mod run;
+mod start;
+mod watch;
+mod world;
