@@ -50,6 +50,13 @@ impl Failure {
     fn call(error: impl ToString) -> Self {
         Self { message: error.to_string(), status: exit::CALL }
     }
+
+    /// A start that was refused: a spec that is wrong is wrong usage.
+    fn refused(error: haul_client::Error) -> Self {
+        let wrong =
+            matches!(error.reason(), Some("INVALID_FIELD" | "TOO_MANY_INLINE_ITEMS" | "TARGET_FORBIDDEN"));
+        if wrong { Self::usage(error) } else { Self::call(error) }
+    }
 }
 
 impl From<haul_client::Error> for Failure {

@@ -196,6 +196,11 @@ impl Config {
     }
 }
 
+/// Where temporary files go, as the environment says.
+pub fn temporary_folder() -> PathBuf {
+    std::env::temp_dir()
+}
+
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
 const KEYS: [&str; 13] = [
     "listen",

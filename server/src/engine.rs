@@ -45,6 +45,8 @@ use gate::{Gates, Lane};
 pub const LEASE: Duration = Duration::from_secs(10);
 /// How long requests in flight may go on when the process is asked to end.
 const DRAIN: Duration = Duration::from_secs(8);
+/// How long what was cut off then may take to be recorded.
+const ABORT: Duration = Duration::from_secs(3);
 
 /// Works on the batches of one node.
 pub struct Engine {
@@ -122,7 +124,9 @@ impl Engine {
         self.tasks.close();
         if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
             self.abort.cancel();
-            self.tasks.wait().await;
+            if tokio::time::timeout(ABORT, self.tasks.wait()).await.is_err() {
+                tracing::warn!("tasks that did not end are left behind; the next process voids their leases");
+            }
         }
     }
 
@@ -132,6 +136,14 @@ impl Engine {
             self.take_up(batch);
         }
         self.hub.publish(committed.batch, settled);
+    }
+
+    /// Waits, unless the node drains meanwhile. Answers whether to go on.
+    async fn pause_for(&self, wait: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = self.draining.cancelled() => false,
+        }
     }
 
     /// Records that the batch cannot go on, if that can be written.
@@ -183,7 +195,13 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         match engine.store.batch(&id).await {
             Ok(Some(batch)) => engine.hub.publish(batch, &[]),
             Ok(None) => {}
-            Err(error) => tracing::warn!(batch_id = %id, error = %error, "the batch could not be read"),
+            Err(error) => {
+                tracing::warn!(batch_id = %id, error = %error, "the batch could not be read");
+                if engine.pause_for(Duration::from_secs(1)).await {
+                    continue;
+                }
+                break;
+            }
         }
         let Some(entry) = engine.hub.live(seq) else { break };
         let batch = Arc::clone(&entry.subscribe().borrow());
@@ -198,15 +216,18 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
             }
             Err(error) => {
                 tracing::error!(batch_id = %batch.id, error = %error, "the batch could not be taken up");
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                    () = engine.draining.cancelled() => {}
+                if !error.is_transient() {
+                    engine.fail_system(seq, &Fault::of(&error)).await;
                 }
+                engine.pause_for(Duration::from_secs(1)).await;
             }
         }
         // Asked under the lock, so that a resume that comes now finds either this task or none.
         let mut running = engine.running();
         let state = engine.hub.live(seq).map(|entry| entry.subscribe().borrow().state);
+        if state.is_none() {
+            engine.gates.forget(seq);
+        }
         if !state.is_some_and(works) || engine.draining.is_cancelled() {
             running.remove(&seq);
             return;

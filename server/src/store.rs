@@ -97,12 +97,12 @@ pub trait Store: Send + Sync + 'static {
     /// Leases of a batch that ran out or were lost with their process.
     async fn lost_leases(&self, batch: BatchSeq) -> Result<i64, StoreError>;
 
-    /// Stores a list as a version. One that is there already is left alone.
+    /// Stores a list as a version from `uri`. One that is there already is left alone.
     async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<(), StoreError>;
-    /// The newest version whose list date is not after `date`.
-    async fn list_as_of(&self, date: NaiveDate) -> Result<Option<ListVersion>, StoreError>;
-    /// The earliest version.
-    async fn earliest_list(&self) -> Result<Option<ListVersion>, StoreError>;
+    /// The newest version from `uri` whose list date is not after `date`.
+    async fn list_as_of(&self, uri: &str, date: NaiveDate) -> Result<Option<ListVersion>, StoreError>;
+    /// The earliest version from `uri`.
+    async fn earliest_list(&self, uri: &str) -> Result<Option<ListVersion>, StoreError>;
     /// Rows of a version from `from` on, in the file's order.
     async fn listed_issues(
         &self,

@@ -13,6 +13,8 @@ mod fault;
 mod listing;
 mod process;
 mod rate;
+mod read;
+mod replay;
 mod run;
 mod start;
 mod watch;

@@ -281,7 +281,7 @@ async fn the_demo_needs_nothing_and_tells_what_came_of_it() {
         ["demo", "--items", "60", "--faults", "1", "--data-dir", second, "-o", "json", "--seed", "3"],
     )
     .await;
-    assert_eq!(said.status, 3, "some codes fail for good: {}", said.err);
+    assert_eq!(said.status, 0, "some codes fail for good, as they were meant to: {}", said.err);
     let result = document(&said);
     assert!(result["failed"].as_i64().unwrap() > 0, "{result}");
     assert_eq!(result["succeeded"].as_i64().unwrap() + result["failed"].as_i64().unwrap(), 60);

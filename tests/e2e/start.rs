@@ -1,8 +1,7 @@
-//! What `StartBatch` takes, refuses and repeats.
+//! What `StartBatch` takes and what it refuses.
 
 use haul_proto::v1::{
-    AsOf, BatchSpec, FailureClass, FetchPolicy, ListBatchesRequest, ListItemsRequest, StartBatchRequest,
-    YahooChart,
+    AsOf, BatchSpec, FailureClass, FetchPolicy, StartBatchRequest, YahooChart,
     as_of::Moment,
     batch::State,
     batch_spec::{Connector, Source},
@@ -11,7 +10,6 @@ use haul_proto::v1::{
     yahoo_chart::{Event, Window},
 };
 use prost_types::{Duration, value::Kind};
-use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::world::{
@@ -174,82 +172,6 @@ async fn a_repeated_key_counts_once() {
     assert_eq!(upstream.charts().len(), 1);
 }
 
-const REQUEST_ID: &str = "0190b6f0-7c1e-7d3a-9d2f-2f6f0b3c9a11";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_request_is_answered_again_and_another_under_its_id_is_refused() {
-    let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let request = StartBatchRequest {
-        request_id: REQUEST_ID.to_owned(),
-        ..starting(prices(30, &upstream, paced(10.0, 1)))
-    };
-    let first = server.stub().start_batch(request.clone()).await.unwrap().into_inner();
-    assert_eq!(first.outcome(), Outcome::Started);
-    let name = first.batch.unwrap().name;
-    server.batch_processed(&name, 1).await;
-
-    let again = server.stub().start_batch(request.clone()).await.unwrap().into_inner();
-    assert_eq!(again.outcome(), Outcome::Replayed);
-    let batch = again.batch.unwrap();
-    assert_eq!(batch.name, name);
-    assert!(batch.progress.unwrap().processed_items >= 1, "it is shown as it is now");
-
-    let other = StartBatchRequest { batch_id: "another".to_owned(), ..request.clone() };
-    refused(server.stub().start_batch(other).await, Code::AlreadyExists, "REQUEST_ID_REUSED");
-
-    server.kill().await;
-    server.start_again().await;
-    let after = server.stub().start_batch(request).await.unwrap().into_inner();
-    assert_eq!((after.outcome(), after.batch.unwrap().name), (Outcome::Replayed, name));
-    assert_eq!(server.client().await.list_batches(10).await.unwrap().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_request_leaves_its_id_free() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let mut request = starting(prices(1, &upstream, fast()));
-    request.request_id = REQUEST_ID.to_owned();
-    let mut wrong = request.clone();
-    wrong.spec.as_mut().unwrap().fetch.as_mut().unwrap().workers = Some(0);
-    refused(server.stub().start_batch(wrong).await, Code::InvalidArgument, "INVALID_FIELD");
-    let answer = server.stub().start_batch(request).await.unwrap().into_inner();
-    assert_eq!(answer.outcome(), Outcome::Started);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn twenty_of_the_same_request_at_once_make_one_batch() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let request = StartBatchRequest {
-        request_id: REQUEST_ID.to_owned(),
-        ..starting(prices(20, &upstream, paced(10.0, 1)))
-    };
-    let calls: JoinSet<_> = (0..20)
-        .map(|_| {
-            let (mut stub, request) = (server.stub(), request.clone());
-            async move { stub.start_batch(request).await.unwrap().into_inner() }
-        })
-        .collect();
-    let answers = calls.join_all().await;
-    let started = answers.iter().filter(|answer| answer.outcome() == Outcome::Started).count();
-    let replayed = answers.iter().filter(|answer| answer.outcome() == Outcome::Replayed).count();
-    assert_eq!((started, replayed), (1, 19));
-    let batches = server.client().await.list_batches(10).await.unwrap();
-    assert_eq!(batches.len(), 1);
-    assert!(answers.iter().all(|answer| answer.batch.as_ref().unwrap().name == batches[0].name));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_is_given_once() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let request =
-        StartBatchRequest { batch_id: "nightly-1".to_owned(), ..starting(prices(1, &upstream, fast())) };
-    let answer = server.stub().start_batch(request.clone()).await.unwrap().into_inner();
-    assert_eq!(answer.batch.unwrap().name, "batches/nightly-1");
-    let answer = server.stub().start_batch(request).await;
-    let details = refused(answer, Code::AlreadyExists, "BATCH_EXISTS");
-    assert_eq!(details.resource_info().unwrap().resource_name, "batches/nightly-1");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn more_inline_items_than_may_be_are_refused_and_as_many_as_may_be_are_taken() {
     let server = Server::start([]).await;
@@ -313,64 +235,6 @@ async fn a_file_that_is_not_what_it_should_be_fails_the_batch_with_a_sentence() 
     let ended = server.batch_ended(&name).await;
     assert_eq!((ended.state(), ended.end_reason.as_str()), (State::Failed, "SOURCE_UNREADABLE"));
     assert!(ended.end_message.contains("key"), "{}", ended.end_message);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_of_batches_and_items_leave_nothing_out_and_double_nothing() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let mut names = Vec::new();
-    for _ in 0..5 {
-        names.push(server.start_batch(prices(7, &upstream, fast())).await);
-    }
-    let mut stub = server.stub();
-    let mut listed = Vec::new();
-    let mut page = ListBatchesRequest { page_size: 2, ..ListBatchesRequest::default() };
-    loop {
-        let answer = stub.list_batches(page.clone()).await.unwrap().into_inner();
-        assert!(answer.batches.len() <= 2);
-        listed.extend(answer.batches.into_iter().map(|batch| batch.name));
-        if answer.next_page_token.is_empty() {
-            break;
-        }
-        page.page_token = answer.next_page_token;
-    }
-    names.reverse();
-    assert_eq!(listed, names, "newest first");
-
-    let mut indexes = Vec::new();
-    let mut page = ListItemsRequest { parent: names[0].clone(), page_size: 3, page_token: String::new() };
-    loop {
-        let answer = stub.list_items(page.clone()).await.unwrap().into_inner();
-        indexes.extend(answer.items.into_iter().map(|item| item.index));
-        if answer.next_page_token.is_empty() {
-            break;
-        }
-        page.page_token = answer.next_page_token;
-    }
-    assert_eq!(indexes, [0, 1, 2, 3, 4, 5, 6]);
-
-    let foreign = ListItemsRequest { parent: names[1].clone(), page_size: 3, page_token: page.page_token };
-    refused(stub.list_items(foreign).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
-    let garbage = ListBatchesRequest { page_token: "garbage".to_owned(), ..ListBatchesRequest::default() };
-    refused(stub.list_batches(garbage).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
-    let negative = ListBatchesRequest { page_size: -1, ..ListBatchesRequest::default() };
-    let details = refused(stub.list_batches(negative).await, Code::InvalidArgument, "INVALID_FIELD");
-    assert_eq!(fields(&details), ["page_size"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_item_shows_what_was_fetched() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let name = server.start_batch(prices(1, &upstream, fast())).await;
-    server.batch_ended(&name).await;
-    let item = server.items(&name).await.remove(0);
-    assert_eq!((item.state(), item.attempt_count), (item::State::Succeeded, 1));
-    assert!(item.records_written > 10, "a month has more than ten sessions: {}", item.records_written);
-    let result = item.result.unwrap();
-    assert_eq!((result.http_status, result.sha256.len()), (200, 32));
-    assert!(result.size_bytes > 0 && result.content_type.contains("json"));
-    assert!(item.last_attempt_node.starts_with("nodes/"));
-    assert!(item.first_attempt_time.is_some() && item.update_time.is_some() && item.error.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

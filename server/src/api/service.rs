@@ -1,11 +1,12 @@
 //! `HaulService`.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use haul_proto::v1::{self, BatchView, haul_service_server::HaulService};
 use prost::Message;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -32,6 +33,7 @@ const BATCHES_DEFAULT: usize = 50;
 const BATCHES_MAX: usize = 1_000;
 const ITEMS_DEFAULT: usize = 100;
 const ITEMS_MAX: usize = 5_000;
+const WATCHERS_MAX: usize = 10_000;
 /// A page ends early at this size, well below the 4 MiB that a message may have.
 const PAGE_BYTES_MAX: usize = 2 << 20;
 
@@ -41,12 +43,13 @@ pub struct Service {
     control: Control,
     defaults: Defaults,
     draining: CancellationToken,
+    watchers: Arc<Semaphore>,
 }
 
 impl Service {
     /// A service whose streams end when `draining` is canceled.
     pub fn new(control: Control, defaults: Defaults, draining: CancellationToken) -> Self {
-        Self { control, defaults, draining }
+        Self { control, defaults, draining, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
     }
 }
 
@@ -105,7 +108,14 @@ impl HaulService for Service {
         let options = watch::options(&request, &id)?;
         let view = view(request.view, BatchView::Basic)?;
         let events = self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
-        Ok(Response::new(Box::pin(watch::responses(events, view))))
+        let place = Arc::clone(&self.watchers)
+            .try_acquire_owned()
+            .map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })?;
+        let responses = watch::responses(events, view).map(move |response| {
+            let _held_as_long_as_the_stream = &place;
+            response
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {

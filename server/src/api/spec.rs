@@ -302,7 +302,9 @@ fn file_source(
     };
     let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
     let encoding = or(given.encoding, "utf-8");
-    if encoding_rs::Encoding::for_label(encoding.as_bytes()).is_none() {
+    let is_known = encoding_rs::Encoding::for_label(encoding.as_bytes())
+        .is_some_and(encoding_rs::Encoding::is_ascii_compatible);
+    if !is_known {
         faults.add(
             "spec.file.encoding",
             format!("{encoding:?} is no encoding label, such as \"utf-8\" or \"shift_jis\""),

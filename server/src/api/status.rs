@@ -43,6 +43,7 @@ pub(super) enum ApiError {
     Create(CreateError),
     Command(CommandError),
     Read(ReadError),
+    WatchLimit { limit: usize },
     Draining,
 }
 
@@ -149,6 +150,13 @@ impl From<ApiError> for Status {
             ApiError::Command(error) => command(error),
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
             ApiError::Read(ReadError::Store(error)) => store(&error),
+            ApiError::WatchLimit { limit } => {
+                let message = format!("{limit} watchers are connected, which is the limit: try again later");
+                Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", message)
+                    .with("limit", limit.to_string())
+                    .retry()
+                    .status()
+            }
             ApiError::Draining => {
                 Answer::new(Code::Unavailable, "SERVER_DRAINING", "the server is leaving: reconnect")
                     .retry()

@@ -47,6 +47,14 @@ pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
         return Err(failed(std::io::ErrorKind::NotADirectory.into()));
     }
     std::fs::create_dir_all(&folder).map_err(failed)?;
+    // Whatever name leads to it: one store, one lock.
+    let database = match std::fs::canonicalize(&database) {
+        Ok(database) => database,
+        Err(_) => match (std::fs::canonicalize(&folder), database.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => database,
+        },
+    };
     let mut path = database.clone().into_os_string();
     path.push(".lock");
     let mut lock =
@@ -100,6 +108,20 @@ mod tests {
         assert_eq!(found, Some(address));
         drop(folder);
         assert!(matches!(take(database).unwrap(), Holder::Us(_)));
+    }
+
+    #[test]
+    fn another_name_of_the_store_leads_to_the_same_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("haul.db");
+        std::fs::write(&database, "").unwrap();
+        std::os::unix::fs::symlink(&database, dir.path().join("link.db")).unwrap();
+        let Holder::Us(mut folder) = take(database).unwrap() else { panic!("nobody else has it") };
+        folder.announce("127.0.0.1:4711".parse().unwrap()).unwrap();
+        let name = dir.path().file_name().unwrap();
+        for other in [dir.path().join("link.db"), dir.path().join("..").join(name).join("haul.db")] {
+            assert!(matches!(take(other).unwrap(), Holder::Other(_)));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     engine::Engine,
     fetch::{ClientError, Fetcher},
     progress::Hub,
+    shutdown,
     source::file::Roots,
     store::{
         Store, StoreError,
@@ -27,6 +28,8 @@ use crate::{
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_PER_CONNECTION: u32 = 256;
+/// After that the process ends, whatever is still under way.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 /// Connections that did not end by themselves are cut off after that.
 const CONNECTIONS_GRACE: Duration = Duration::from_secs(3);
 
@@ -111,7 +114,6 @@ impl Node {
     /// Opens the store, goes on with what was under way and listens.
     pub(super) async fn start(config: &Config, mut folder: Folder) -> Result<Self, NodeError> {
         let roots = Arc::new(Roots::new(&config.file_roots).map_err(NodeError::Roots)?);
-        // First of all the port: a server that cannot be reached must not begin to fetch.
         let listen = |source| NodeError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -124,8 +126,11 @@ impl Node {
         let hub = Arc::new(Hub::default());
         let engine =
             Engine::new(Arc::clone(&store), Arc::clone(&hub), Fetcher::new()?, Arc::clone(&roots)).await?;
-        let resumed = engine.start().await?;
-
+        folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
+        if let Some(path) = &config.port_file {
+            write_port(path, address.port())
+                .map_err(|source| NodeError::PortFile { path: path.clone(), source })?;
+        }
         let draining = CancellationToken::new();
         let closing = CancellationToken::new();
         let control = Control::new(Arc::clone(&store), hub, Arc::clone(&engine));
@@ -166,11 +171,8 @@ impl Node {
         });
         server.close();
 
-        folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
-        if let Some(path) = &config.port_file {
-            write_port(path, address.port())
-                .map_err(|source| NodeError::PortFile { path: path.clone(), source })?;
-        }
+        // Last of all: from here on requests are sent.
+        let resumed = engine.start().await?;
         tracing::info!(address = %address, store = %folder.database.display(), resumed, "listening");
         Ok(Self { address, store, engine, health, draining, closing, server, _folder: folder })
     }
@@ -183,6 +185,16 @@ impl Node {
     /// Ends in good order, within 15 s: nothing new is sent, watchers are told, requests in flight are waited for,
     /// leases are handed back.
     pub async fn shutdown(self) {
+        let cap = tokio::time::timeout(SHUTDOWN_MAX, self.end());
+        tokio::select! {
+            ended = cap => if ended.is_err() {
+                tracing::warn!("the end took too long and is cut short");
+            },
+            _ = shutdown::requested() => tracing::warn!("asked to end again: at once"),
+        }
+    }
+
+    async fn end(self) {
         self.health.set_not_serving::<HaulServiceServer<Service>>().await;
         self.draining.cancel();
         self.closing.cancel();

@@ -35,7 +35,7 @@ use crate::{
 #[command(after_long_help = "\
 Exit status: 0 all items succeeded or were skipped, 1 the call was refused, 2 usage, configuration, spec or data folder,
 3 some items failed, 4 the batch failed or was stopped. Interrupted, it is 128 and the signal's number; the batch then
-stays as it is, and goes on when a hauld next opens the data folder.
+goes on as long as a hauld has the data folder, or when one next opens it.
 
 Examples:
   hauld run nightly.yaml --data-dir /var/lib/haul
@@ -80,11 +80,12 @@ impl Run {
             spec: Some(spec),
             ..StartBatchRequest::default()
         };
-        let name = client.start_batch(request).await?.batch.unwrap_or_default().name;
+        let name =
+            client.start_batch(request).await.map_err(Failure::refused)?.batch.unwrap_or_default().name;
         let batch = tokio::select! {
             batch = follow(&client, &name, ProgressMode::Auto) => batch?,
             signal = shutdown::requested() => {
-                let message = "interrupted; it goes on when a hauld next opens the data folder";
+                let message = "interrupted; it goes on as long as a hauld has the data folder, or when one next opens it";
                 let status = u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED);
                 return Err(Failure { message: format!("{name}: {message}"), status });
             }

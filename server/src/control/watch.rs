@@ -154,11 +154,12 @@ impl Watch {
                 let batch = live.updates.borrow_and_update();
                 (batch.revision, batch.state)
             };
-            let news = revision > sent.revision;
+            // The end is told in any case, also to a client that knows more than this store does.
+            let news = revision > sent.revision || state.is_terminal();
             let due = sent.state_at + self.min_interval;
             if news && (state != sent.state || Instant::now() >= due) {
                 let snapshot = live.entry.snapshot(clock::now());
-                let conflated = snapshot.batch.revision - sent.revision - 1;
+                let conflated = (snapshot.batch.revision - sent.revision - 1).max(0);
                 if snapshot.batch.state.is_terminal() {
                     return Some(Event::Terminal(Box::new(snapshot), conflated));
                 }

@@ -293,14 +293,14 @@ mod tests {
         settle(&Outcome::Failed(failure), charged, &policy(), DateTime::UNIX_EPOCH, 0.0)
     }
 
-    fn after(seconds: i64) -> Option<DateTime<Utc>> {
-        Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds))
+    fn after(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
     }
 
     #[test]
     fn a_temporary_failure_is_charged_and_waits_until_attempts_are_spent() {
         let temporary = || failed(FailureClass::Temporary);
-        let waits = |seconds| Next::Open { charged: true, not_before: after(seconds), system: false };
+        let waits = |seconds| Next::Open { charged: true, not_before: Some(after(seconds)), system: false };
         assert_eq!(settled(temporary(), 0), waits(1));
         assert_eq!(settled(temporary(), 1), waits(2));
         assert_eq!(settled(temporary(), 2), waits(4));
@@ -315,11 +315,11 @@ mod tests {
         };
         assert_eq!(
             settled(asking(60), 0),
-            Next::Open { charged: true, not_before: after(60), system: false }
+            Next::Open { charged: true, not_before: Some(after(60)), system: false }
         );
         assert_eq!(
             settled(asking(1_000_000), 0),
-            Next::Open { charged: true, not_before: after(86_400), system: false }
+            Next::Open { charged: true, not_before: Some(after(86_400)), system: false }
         );
     }
 
@@ -330,7 +330,10 @@ mod tests {
             retry_after: Some(Duration::from_secs(5)),
             ..failed(FailureClass::Temporary)
         };
-        assert_eq!(settled(push_back, 3), Next::Open { charged: false, not_before: after(5), system: false });
+        assert_eq!(
+            settled(push_back, 3),
+            Next::Open { charged: false, not_before: Some(after(5)), system: false }
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::{Engine, Fault};
+use super::{Engine, Fault, LEASE};
 use crate::{
     clock,
     connector::Origin,
@@ -24,8 +24,6 @@ use crate::{
     store::{PageRead, SourceLease, SourcePage, StoreError},
 };
 
-/// A page may take as long as fetching a list may.
-const LEASE: Duration = Duration::from_secs(300);
 /// The list and files of keys are read whole.
 const BODY_BYTES_MAX: u64 = 64 << 20;
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -68,7 +66,7 @@ async fn read(
     states: &mut watch::Receiver<Arc<Batch>>,
 ) {
     let now = clock::now();
-    match engine.store.claim_source(batch.seq, &engine.node, now, now + LEASE).await {
+    match engine.store.claim_source(batch.seq, &engine.node, now, now + page_lease(batch)).await {
         Ok(Some(lease)) => {
             let states = states.clone();
             Expansion { engine, batch, entry, states, lease, unrecorded: Cost::default() }.run().await;
@@ -119,7 +117,13 @@ impl Expansion<'_> {
         let mut position = self.lease.position.take();
         let mut failures = 0;
         loop {
-            let page = source.page(position.as_deref()).await;
+            let page = tokio::select! {
+                page = source.page(position.as_deref()) => page,
+                () = self.engine.abort.cancelled() => {
+                    self.store(PageRead::Release).await;
+                    return;
+                }
+            };
             let (requests, bytes_received) = meter.take();
             self.unrecorded.requests += i64::from(requests);
             self.unrecorded.bytes_received += bytes_received;
@@ -166,11 +170,11 @@ impl Expansion<'_> {
             read,
             requests: cost.requests,
             bytes_received: cost.bytes_received,
-            lease_until: clock::now() + LEASE,
+            lease_until: clock::now() + page_lease(self.batch),
         };
         loop {
             let now = clock::now();
-            page.lease_until = now + LEASE;
+            page.lease_until = now + page_lease(self.batch);
             match self.engine.store.expand(&page, now).await {
                 Ok(expanded) => {
                     for batch in expanded.admitted {
@@ -181,15 +185,16 @@ impl Expansion<'_> {
                 }
                 Err(error) => {
                     tracing::error!(batch_id = %self.batch.id, error = %error, "a page of the source could not be stored");
-                    if !error.is_transient()
-                        && self.engine.fail_system(self.batch.seq, &Fault::of(&error)).await
-                    {
-                        return true;
-                    }
                     if self.engine.draining.is_cancelled() {
                         return true;
                     }
-                    tokio::time::sleep(STORE_RETRY).await;
+                    if !error.is_transient()
+                        && self.engine.fail_system(self.batch.seq, &Fault::of(&error)).await
+                    {
+                        // The page is read again after the repair.
+                        page.read = PageRead::Release;
+                    }
+                    self.engine.pause_for(STORE_RETRY).await;
                 }
             }
         }
@@ -202,6 +207,11 @@ fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration
         SourceError::Temporary(failure) => wait.max(failure.retry_after.unwrap_or_default()),
         SourceError::Store(_) | SourceError::Unreadable(_) => wait.max(STORE_RETRY),
     }
+}
+
+/// A page may take as long as a download and its quick try may.
+fn page_lease(batch: &Batch) -> Duration {
+    LEASE + 2 * batch.spec.fetch.attempt_timeout
 }
 
 /// Waits, unless the batch stops running or the node drains meanwhile.
@@ -249,11 +259,20 @@ impl Download for Downloader {
             timeout: fetch.attempt_timeout,
             body_bytes_max: BODY_BYTES_MAX,
             permits: lane,
-            withdrawn: self.entry.sending(),
+            withdrawn: self.entry.sending().child_token(),
             meter: Arc::clone(&self.meter),
         };
+        let withdrawn = call.withdrawn.clone();
+        let mut fetched = Box::pin(self.engine.fetcher.fetch(call));
+        let reply = tokio::select! {
+            reply = &mut fetched => reply,
+            () = self.engine.draining.cancelled() => {
+                withdrawn.cancel();
+                fetched.await
+            }
+        };
         let now: DateTime<Utc> = clock::now();
-        match self.engine.fetcher.fetch(call).await {
+        match reply {
             Ok(response) if (200..300).contains(&response.status) => Ok(response),
             Ok(response) => Err(classify::reply(&request::Fault::Status, &response, now)),
             Err(FetchError::Held { until }) => {

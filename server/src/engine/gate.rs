@@ -64,12 +64,19 @@ impl Gates {
             gate: Arc::clone(&gate),
             batch,
             ticket,
-            own: Mutex::new(Bucket::full(rate_per_s, burst)),
+            own: gate.own(batch, rate_per_s, burst),
             turn: tokio::sync::Mutex::new(()),
         };
         // Durable before the first request: after a crash the bucket is known to have been in use.
         self.store.put_upstream(&gate.record()).await?;
         Ok(Arc::new(lane))
+    }
+
+    /// The batch is over: nothing of it need be remembered.
+    pub fn forget(&self, batch: BatchSeq) {
+        for gate in locked(&self.open).values() {
+            gate.state().own.remove(&batch);
+        }
     }
 
     fn gate(&self, upstream: &UpstreamId, host: &str, rate_per_s: f64, burst: u32) -> Arc<Gate> {
@@ -106,6 +113,10 @@ struct State {
     /// What each lane permits; the largest holds.
     lanes: BTreeMap<usize, (f64, u32)>,
     next_ticket: usize,
+    /// Each batch's own bucket. It outlives the lane, so that a pause and a resume do not fill it.
+    own: HashMap<BatchSeq, Arc<Mutex<Bucket>>>,
+    /// The upstream was in use by an earlier process.
+    was_in_use: bool,
     held: Option<Held>,
     push_backs: u32,
     /// Since when requests have had to wait for the rate.
@@ -118,6 +129,8 @@ struct Held {
     until: DateTime<Utc>,
     opens: Instant,
     since: DateTime<Utc>,
+    /// It is stored, so that a crash does not take back what somebody has seen.
+    is_stored: bool,
 }
 
 impl Gate {
@@ -138,7 +151,7 @@ impl Gate {
         };
         let held = known.as_ref().and_then(|record| record.held_until).and_then(|until| {
             let left = (until - now).to_std().ok()?;
-            Some(Held { until, opens: epoch + left, since: now })
+            Some(Held { until, opens: epoch + left, since: now, is_stored: true })
         });
         Self {
             id,
@@ -148,6 +161,8 @@ impl Gate {
                 bucket,
                 lanes: BTreeMap::new(),
                 next_ticket: 0,
+                own: HashMap::new(),
+                was_in_use: known.is_some(),
                 held,
                 push_backs: known.map_or(0, |record| record.push_backs),
                 limited_since: None,
@@ -170,6 +185,20 @@ impl Gate {
         state.lanes.insert(ticket, (rate_per_s, burst));
         state.refit();
         ticket
+    }
+
+    fn own(&self, batch: BatchSeq, rate_per_s: f64, burst: u32) -> Arc<Mutex<Bucket>> {
+        let now = self.epoch.elapsed();
+        let mut state = self.state();
+        let was_in_use = state.was_in_use;
+        let bucket = state.own.entry(batch).or_insert_with(|| {
+            let mut bucket = Bucket::full(rate_per_s, burst);
+            if was_in_use {
+                bucket.drain(now);
+            }
+            Arc::new(Mutex::new(bucket))
+        });
+        Arc::clone(bucket)
     }
 
     fn leave(&self, ticket: usize) {
@@ -214,7 +243,7 @@ impl Gate {
         if state.held.is_none_or(|held| held.opens < opens) {
             let since = state.held.filter(|held| held.until > now).map_or(now, |held| held.since);
             let until = now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-            state.held = Some(Held { until, opens, since });
+            state.held = Some(Held { until, opens, since, is_stored: false });
         }
         drop(state);
         self.changed.notify_waiters();
@@ -240,7 +269,7 @@ pub struct Lane {
     gate: Arc<Gate>,
     batch: BatchSeq,
     ticket: usize,
-    own: Mutex<Bucket>,
+    own: Arc<Mutex<Bucket>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -257,7 +286,7 @@ impl Lane {
 
     /// How the upstream holds the batch back now, if it does.
     pub fn pressure(&self) -> Option<Pressure> {
-        let held = self.gate.held();
+        let held = self.gate.held().filter(|held| held.is_stored);
         let state = self.gate.state();
         let (cause, permitted_per_s, since) = match (held, state.limited_since) {
             (Some(held), _) => (PressureCause::PushedBack, 0.0, held.since),
@@ -272,6 +301,15 @@ impl Lane {
             held_until: held.map(|held| held.until),
             since,
         })
+    }
+
+    async fn persist(&self) {
+        if let Err(error) = self.gate.store.put_upstream(&self.gate.record()).await {
+            tracing::warn!(batch_seq = self.batch.0, error = %error, "the gate's state could not be stored");
+        }
+        if let Some(held) = &mut self.gate.state().held {
+            held.is_stored = true;
+        }
     }
 
     /// Takes a permit from both buckets, or says how long to wait.
@@ -363,11 +401,13 @@ impl Permits for Lane {
         match verdict {
             Verdict::PushBack { retry_after } => {
                 self.gate.hold(retry_after);
-                if let Err(error) = self.gate.store.put_upstream(&self.gate.record()).await {
-                    tracing::warn!(batch_seq = self.batch.0, error = %error, "the gate's hold could not be stored");
+                self.persist().await;
+            }
+            Verdict::Alive => {
+                if std::mem::take(&mut self.gate.state().push_backs) > 0 {
+                    self.persist().await;
                 }
             }
-            Verdict::Alive => self.gate.state().push_backs = 0,
             Verdict::Failing => {}
         }
     }

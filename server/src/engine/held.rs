@@ -134,20 +134,20 @@ impl Held {
     /// Takes out the slices in which all that is left waits longer than `patience`, to be parked.
     pub(super) fn park(&mut self, now: DateTime<Utc>, patience: Duration) -> Vec<LeaseWrite> {
         let due = now + patience;
-        self.take(|slice| slice.is_idle() && slice.ready_at().is_none_or(|at| at > due), None)
+        self.take(|slice| slice.is_idle() && slice.ready_at().is_none_or(|at| at > due))
     }
 
-    /// Takes out every slice in which nothing is under way, to be given back until `ready_at`.
-    pub(super) fn give_back(&mut self, ready_at: Option<DateTime<Utc>>) -> Vec<LeaseWrite> {
-        self.take(|slice| slice.under_way == 0, ready_at)
+    /// Takes out every slice in which nothing is under way, to be given back.
+    pub(super) fn give_back(&mut self) -> Vec<LeaseWrite> {
+        self.take(|slice| slice.under_way == 0)
     }
 
-    fn take(&mut self, which: impl Fn(&Slice) -> bool, not_before: Option<DateTime<Utc>>) -> Vec<LeaseWrite> {
+    fn take(&mut self, which: impl Fn(&Slice) -> bool) -> Vec<LeaseWrite> {
         let mut writes = Vec::new();
         self.0.retain(|no, slice| {
             let taken = which(slice);
             if taken {
-                let ready_at = slice.ready_at().max(not_before);
+                let ready_at = slice.ready_at();
                 writes.push(LeaseWrite { slice: *no, epoch: slice.epoch, hold: Hold::Release { ready_at } });
             }
             !taken
@@ -244,20 +244,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_while_items_are_ready_is_ready_at_once_or_when_the_gate_opens() {
-        for (gate, expected) in [(None, None), (Some(at(30)), Some(at(30)))] {
-            let mut held = held(vec![item(0, None), item(1, Some(5))]);
-            assert_eq!(held.give_back(gate)[0].hold, Hold::Release { ready_at: expected });
-        }
+    fn what_is_given_back_while_items_are_ready_is_ready_at_once() {
+        let mut held = held(vec![item(0, None), item(1, Some(5))]);
+        assert_eq!(held.give_back()[0].hold, Hold::Release { ready_at: None });
     }
 
     #[test]
     fn a_slice_under_way_is_not_given_back() {
         let mut held = held(vec![item(0, None)]);
         let (no, item) = held.start_next(at(0)).unwrap();
-        assert_eq!(held.give_back(None), []);
+        assert_eq!(held.give_back(), []);
         held.put_first(no, item);
-        assert_eq!(held.give_back(None).len(), 1);
+        assert_eq!(held.give_back().len(), 1);
     }
 
     #[test]

@@ -132,9 +132,12 @@ impl Recorder {
             commit.leases = leases.iter().map(write).collect();
             match self.engine.store.commit(&commit).await {
                 Ok(committed) => return self.committed(&leases, under, commit.attempts, committed, until),
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() && !self.engine.abort.is_cancelled() => {
                     tracing::warn!(batch_id = %self.batch.id, error = %error, "a commit is repeated");
-                    tokio::time::sleep(wait).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.engine.abort.cancelled() => {}
+                    }
                     wait = (wait * 2).min(RETRY_MAX);
                 }
                 Err(error) => {

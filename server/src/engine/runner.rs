@@ -72,7 +72,8 @@ impl Runner {
     ) -> Self {
         let fetch = &batch.spec.fetch;
         let unanswered_max = fetch.workers as usize + 4 * fetch.commit_group_size as usize;
-        let (recorder, incoming) = mpsc::channel(unanswered_max + 1);
+        // An outcome each, and a flush for each at most.
+        let (recorder, incoming) = mpsc::channel(2 * unanswered_max);
         let (answers_to, answers) = mpsc::channel(unanswered_max + 1);
         let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
         engine.tasks.spawn(recorder_task.run());
@@ -130,7 +131,11 @@ impl Runner {
             tokio::select! {
                 Some(finished) = self.workers.join_next(), if !self.workers.is_empty() => match finished {
                     Ok(finished) => self.finished(finished).await,
-                    Err(error) => tracing::error!(batch_id = %self.batch, error = %error, "a worker was lost"),
+                    // Attempts catch their own panics, so this is a bug of ours; what was leased runs out by itself.
+                    Err(error) => {
+                        self.held = Held::default();
+                        self.fault = Some(Fault { reason: "BUG", message: format!("a worker was lost: {error}") });
+                    }
                 },
                 Some(answer) = self.answers.recv() => self.answered(answer),
                 changed = self.states.changed() => if changed.is_err() { return },
@@ -156,10 +161,11 @@ impl Runner {
         let now = clock::now();
         let mut wake = Instant::now() + POLL;
         self.renew(now).await;
-        if let Some((until, opens)) = self.lane.held_until() {
+        if let Some((_, opens)) = self.lane.held_until() {
             if opens.saturating_duration_since(Instant::now()) > PATIENCE {
-                let parked = self.held.give_back(Some(until));
-                self.write_leases(parked).await;
+                // Not until a time of day: it is the gate that holds them, and it goes by a clock that does not jump.
+                let given_back = self.held.give_back();
+                self.write_leases(given_back).await;
             }
             return wake.min(opens);
         }
@@ -205,7 +211,7 @@ impl Runner {
             }
             return Instant::now() + POLL;
         }
-        let given_back = self.held.give_back(None);
+        let given_back = self.held.give_back();
         self.write_leases(given_back).await;
         Instant::now() + POLL
     }
@@ -270,10 +276,12 @@ impl Runner {
             Outcome::Failed(failure) => (0, Some(failure)),
             Outcome::Released { .. } => (0, None),
         };
-        let status = match next {
-            Next::Succeeded => "success",
-            Next::Failed => "failed",
-            Next::Open { .. } => "retry",
+        let status = match (next, &attempt.outcome) {
+            (Next::Succeeded, _) => "success",
+            (Next::Failed, _) => "failed",
+            // Given back after a request: the gate was held, or the process is ending.
+            (Next::Open { .. }, Outcome::Released { .. }) => "released",
+            (Next::Open { .. }, _) => "retry",
         };
         tracing::info!(
             batch_id = %self.batch,

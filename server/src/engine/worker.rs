@@ -19,6 +19,9 @@ use crate::{
     fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
 };
 
+/// Larger bodies are decoded beside the runtime's threads, which have pauses and leases to see to.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
 /// What all attempts of a batch share.
 pub(super) struct Workshop {
     pub(super) spec: Arc<BatchSpec>,
@@ -78,7 +81,7 @@ impl Workshop {
     }
 
     async fn outcome(
-        &self,
+        self: &Arc<Self>,
         item: &OpenItem,
         meter: &Arc<Meter>,
         withdrawn: CancellationToken,
@@ -107,11 +110,22 @@ impl Workshop {
                 return (outcome, None);
             }
         };
-        let outcome = match self.connector.decode(&item.key, &response) {
-            Ok(records) => Outcome::Succeeded { reply: reply(&response), records },
-            Err(fault) => Outcome::Failed(classify::reply(&fault, &response, clock::now())),
+        if response.body.len() <= INLINE_BYTES_MAX {
+            return self.outcome_of(&item.key, &response);
+        }
+        let (workshop, key) = (Arc::clone(self), item.key.clone());
+        match tokio::task::spawn_blocking(move || workshop.outcome_of(&key, &response)).await {
+            Ok(outcome) => outcome,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn outcome_of(&self, key: &str, response: &Response) -> (Outcome, Option<KeptBody>) {
+        let outcome = match self.connector.decode(key, response) {
+            Ok(records) => Outcome::Succeeded { reply: reply(response), records },
+            Err(fault) => Outcome::Failed(classify::reply(&fault, response, clock::now())),
         };
-        let body = if self.keeps(&outcome, &response) { kept(&response) } else { None };
+        let body = if self.keeps(&outcome, response) { kept(response) } else { None };
         (outcome, body)
     }
 

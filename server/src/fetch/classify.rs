@@ -89,7 +89,8 @@ fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
-/// Retry-After (RFC 9110, 10.2.3), in seconds or as a date, at most 24 h. One that is in the past is zero.
+/// Retry-After (RFC 9110, 10.2.3), in seconds or as a date, at most 24 h. Zero, or a date that is past by this
+/// machine's clock, names no time: taken at its word it would have the same request sent again and again.
 fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
     let text = response.retry_after.as_deref()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -98,7 +99,7 @@ fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
         let date: DateTime<Utc> = httpdate::parse_http_date(text).ok()?.into();
         (date - now).to_std().unwrap_or_default()
     };
-    Some(wait.min(RETRY_AFTER_MAX))
+    Some(wait.min(RETRY_AFTER_MAX)).filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
@@ -172,7 +173,9 @@ mod tests {
         assert_eq!(push_back(429, None), Some(None));
         assert_eq!(push_back(429, Some("7")), Some(Some(7)));
         assert_eq!(push_back(429, Some("Sat, 21 Nov 2026 00:01:00 GMT")), Some(Some(60)));
-        assert_eq!(push_back(429, Some("Fri, 20 Nov 2026 00:01:00 GMT")), Some(Some(0)));
+        assert_eq!(push_back(429, Some("Fri, 20 Nov 2026 00:01:00 GMT")), Some(None));
+        assert_eq!(push_back(429, Some("0")), Some(None));
+        assert_eq!(push_back(503, Some("0")), None);
         assert_eq!(push_back(429, Some("99999999999999999999999")), Some(Some(86_400)));
         assert_eq!(push_back(429, Some("soon")), Some(None));
         assert_eq!(push_back(503, Some("7")), Some(Some(7)));

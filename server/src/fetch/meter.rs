@@ -29,6 +29,11 @@ impl Meter {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What was counted did not get as far as the upstream.
+    pub(super) fn unsent(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(super) fn received(&self, bytes: i64) {
         self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
     }

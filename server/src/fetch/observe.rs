@@ -1,4 +1,4 @@
-//! Counts what is sent and received.
+//! Counts what is sent and received. What is dropped on its way counts as sent: it may have arrived.
 
 use std::task::{Context, Poll};
 
@@ -38,8 +38,13 @@ where
         let reply = self.inner.call(call);
         async move {
             let reply = reply.await;
-            if let Ok(response) = &reply {
-                meter.received(response.bytes_received);
+            match &reply {
+                Ok(response) => meter.received(response.bytes_received),
+                // There was no connection to send it on.
+                Err(FetchError::Unsendable(_) | FetchError::Dns(_) | FetchError::Connect(_)) => {
+                    meter.unsent();
+                }
+                Err(_) => {}
             }
             reply
         }

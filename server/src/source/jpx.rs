@@ -1,9 +1,9 @@
 //! The exchange's list of listed issues: one item per code.
 //!
-//! The newest stored version is read whose list date is not after `as_of`. The file is fetched, and stored as a version,
+//! The newest version stored from the spec's address is read whose list date is not after `as_of`. The file is fetched, and stored as a version,
 //! only if `as_of` was current when the batch was made; so a past date never reads a list that did not exist then.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub mod parse;
 /// The list, narrowed.
 pub struct Listing {
     spec: JpxListing,
+    include: HashSet<String>,
+    exclude: HashSet<String>,
     as_of: AsOf,
     tools: Tools,
 }
@@ -37,7 +39,9 @@ struct Position {
 
 impl Listing {
     pub(super) fn new(spec: JpxListing, as_of: AsOf, tools: Tools) -> Self {
-        Self { spec, as_of, tools }
+        let include = spec.include_codes.iter().cloned().collect();
+        let exclude = spec.exclude_codes.iter().cloned().collect();
+        Self { spec, include, exclude, as_of, tools }
     }
 
     async fn version(&self) -> Result<ListVersion, SourceError> {
@@ -45,16 +49,18 @@ impl Listing {
             self.fetch().await?;
         }
         let date = self.as_of.date();
-        if let Some(version) = self.tools.store.list_as_of(date).await? {
+        if let Some(version) = self.tools.store.list_as_of(&self.spec.uri, date).await? {
             return Ok(version);
         }
-        Err(SourceError::Unreadable(match self.tools.store.earliest_list().await? {
+        Err(SourceError::Unreadable(match self.tools.store.earliest_list(&self.spec.uri).await? {
             Some(earliest) => format!(
-                "no list of {date} or before is stored; the earliest there is, is of {}",
+                "no list of {date} or before is stored from this address; the earliest is of {}",
                 earliest.list_date
             ),
             None => {
-                format!("no list of {date} or before is stored, and as_of is not current, so none is fetched")
+                format!(
+                    "no list of {date} or before is stored from this address, and as_of is not current, so none is fetched"
+                )
             }
         }))
     }
@@ -64,10 +70,9 @@ impl Listing {
         let file = if uri.starts_with("file:") {
             let path =
                 self.tools.roots.resolve(uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
-            tokio::fs::read(&path)
-                .await
-                .map_err(|error| SourceError::Unreadable(format!("{}: {error}", path.display())))?
-                .into()
+            let read = tokio::task::spawn_blocking(move || read_whole(&path)).await;
+            let read = read.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            read.map_err(|error| SourceError::Unreadable(format!("{uri}: {error}")))?.into()
         } else {
             let reply = self.tools.download.get(uri).await;
             reply.map_err(|failure| failed(uri, failure))?.body
@@ -85,17 +90,15 @@ impl Listing {
 
     fn takes(&self, issue: &ListedIssue) -> bool {
         let segments = &self.spec.segments;
-        let include = &self.spec.include_codes;
         (segments.is_empty() || issue.segment.is_some_and(|segment| segments.contains(&segment)))
-            && (include.is_empty() || include.contains(&issue.code))
-            && !self.spec.exclude_codes.contains(&issue.code)
+            && (self.include.is_empty() || self.include.contains(&issue.code))
+            && !self.exclude.contains(&issue.code)
     }
 
     /// The wanted codes that the list lacks: each becomes a failed item, so that the hole shows.
     async fn not_listed(&self, version: &ListVersion) -> Result<Vec<NewItem>, SourceError> {
         let mut missing: Vec<&String> = self.spec.include_codes.iter().collect();
-        let excluded: HashSet<&String> = self.spec.exclude_codes.iter().collect();
-        missing.retain(|code| !excluded.contains(code));
+        missing.retain(|code| !self.exclude.contains(*code));
         let mut row = 0;
         while !missing.is_empty() {
             let issues = self.tools.store.listed_issues(version, row, PAGE_ITEMS).await?;
@@ -152,6 +155,19 @@ fn item(issue: ListedIssue) -> NewItem {
         "scale": issue.scale,
     });
     NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
+}
+
+/// A regular file of a list's size.
+fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > parse::FILE_BYTES_MAX as u64 {
+        let problem = format!("it has {} bytes, more than {}", metadata.len(), parse::FILE_BYTES_MAX);
+        return Err(std::io::Error::other(problem));
+    }
+    std::fs::read(path)
 }
 
 fn failed(uri: &str, failure: Failure) -> SourceError {

@@ -98,6 +98,7 @@ macro_rules! conformance {
                 the_newest_version_not_after_the_date_is_taken,
                 the_later_file_of_a_day_is_the_correction,
                 a_version_is_stored_once,
+                another_address_is_another_list,
             }
             purge {
                 bodies_go_when_their_time_is_over_and_not_before,

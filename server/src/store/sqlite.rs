@@ -273,12 +273,12 @@ impl Store for SqliteStore {
         list::put(self, list, uri, now).await
     }
 
-    async fn list_as_of(&self, date: NaiveDate) -> Result<Option<ListVersion>, StoreError> {
-        list::as_of(&self.readers, date).await
+    async fn list_as_of(&self, uri: &str, date: NaiveDate) -> Result<Option<ListVersion>, StoreError> {
+        list::as_of(&self.readers, uri, date).await
     }
 
-    async fn earliest_list(&self) -> Result<Option<ListVersion>, StoreError> {
-        list::earliest(&self.readers).await
+    async fn earliest_list(&self, uri: &str) -> Result<Option<ListVersion>, StoreError> {
+        list::earliest(&self.readers, uri).await
     }
 
     async fn listed_issues(

@@ -120,10 +120,10 @@ mod tests {
     #[test]
     fn every_bad_item_is_named_by_its_place() {
         let keyed = |key: &str| v1::ItemSpec { key: key.into(), columns: None };
-        let many: String = (0..65).map(|n| format!("\"c{n}\":1,")).collect();
+        let many: Vec<String> = (0..65).map(|n| format!("\"c{n}\":1")).collect();
         let wide = v1::ItemSpec {
             key: "wide".into(),
-            columns: Some(columns_of(&format!("{{{}}}", many.trim_end_matches(',')))),
+            columns: Some(columns_of(&format!("{{{}}}", many.join(",")))),
         };
         let mut faults = Faults::default();
         parse(vec![keyed(""), keyed("ok"), keyed("a\u{7}"), wide], &mut faults);

@@ -5,13 +5,15 @@ use chrono::NaiveDate;
 use super::{fixture::list, harness::Harness};
 use crate::domain::listing::ListVersion;
 
+const URI: &str = "https://example.test/list.xls";
+
 async fn as_of(h: &Harness, date: &str) -> Option<ListVersion> {
-    h.list_as_of(date.parse::<NaiveDate>().unwrap()).await.unwrap()
+    h.list_as_of(URI, date.parse::<NaiveDate>().unwrap()).await.unwrap()
 }
 
 async fn put(h: &Harness, date: &str, content: &str) -> ListVersion {
     let file = list::file(date, content, &["1301", "130A"]);
-    h.put_list(&file, "https://example.test/list.xls", h.now).await.unwrap();
+    h.put_list(&file, URI, h.now).await.unwrap();
     file.version
 }
 
@@ -29,7 +31,7 @@ pub(super) async fn a_version_comes_back_in_the_files_order(mut h: Harness) {
 
 pub(super) async fn the_newest_version_not_after_the_date_is_taken(h: Harness) {
     assert_eq!(as_of(&h, "2026-02-28").await, None);
-    assert_eq!(h.earliest_list().await.unwrap(), None);
+    assert_eq!(h.earliest_list(URI).await.unwrap(), None);
     // Fetched out of order.
     let february = put(&h, "2026-02-28", "b").await;
     let january = put(&h, "2026-01-31", "a").await;
@@ -38,7 +40,7 @@ pub(super) async fn the_newest_version_not_after_the_date_is_taken(h: Harness) {
     assert_eq!(as_of(&h, "2026-02-27").await, Some(january.clone()));
     assert_eq!(as_of(&h, "2026-02-28").await, Some(february.clone()));
     assert_eq!(as_of(&h, "2030-01-01").await, Some(february));
-    assert_eq!(h.earliest_list().await.unwrap(), Some(january));
+    assert_eq!(h.earliest_list(URI).await.unwrap(), Some(january));
 }
 
 pub(super) async fn the_later_file_of_a_day_is_the_correction(mut h: Harness) {
@@ -56,4 +58,19 @@ pub(super) async fn a_version_is_stored_once(h: Harness) {
     let version = put(&h, "2026-02-28", "f").await;
     put(&h, "2026-02-28", "f").await;
     assert_eq!(h.listed_issues(&version, 0, 10).await.unwrap().len(), 2);
+}
+
+pub(super) async fn another_address_is_another_list(h: Harness) {
+    let ours = put(&h, "2026-01-31", "a").await;
+    let file = list::file("2026-02-28", "b", &["9999"]);
+    h.put_list(&file, "https://other.test/list.xls", h.now).await.unwrap();
+    assert_eq!(as_of(&h, "2030-01-01").await, Some(ours.clone()));
+    assert_eq!(h.earliest_list("https://nowhere.test/").await.unwrap(), None);
+
+    // The same file from both: one set of rows, known by both addresses.
+    let date = "2030-01-01".parse().unwrap();
+    h.put_list(&file, URI, h.now).await.unwrap();
+    assert_eq!(as_of(&h, "2030-01-01").await, Some(file.version.clone()));
+    assert_eq!(h.list_as_of("https://other.test/list.xls", date).await.unwrap(), Some(file.version.clone()));
+    assert_eq!(h.listed_issues(&file.version, 0, 10).await.unwrap().len(), 1);
 }

@@ -139,7 +139,7 @@ async fn write_leases(
                 fenced.insert(lease.slice);
             }
             Some(row) if row.get::<&str, _>("status") == "CANCELED" => {
-                canceled += row.get::<i64, _>("open_count")
+                canceled += row.get::<i64, _>("open_count");
             }
             Some(_) => {}
         }

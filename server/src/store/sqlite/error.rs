@@ -9,6 +9,8 @@ const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
+/// The locking protocol lost a race that another try wins.
+const PROTOCOL: i32 = 15;
 const TOOBIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const MISMATCH: i32 = 20;
@@ -33,10 +35,10 @@ pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
 pub(super) fn store(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
     match primary_code(&error) {
-        Some(BUSY | LOCKED) => StoreError::Unavailable(text),
+        Some(BUSY | LOCKED | PROTOCOL) => StoreError::Unavailable(text),
         Some(FULL) => StoreError::Full(text),
-        Some(READONLY | CANTOPEN) => StoreError::ReadOnly(text),
-        Some(IOERR | CORRUPT | NOTADB) => StoreError::Damaged(text),
+        Some(READONLY) => StoreError::ReadOnly(text),
+        Some(IOERR | CANTOPEN | CORRUPT | NOTADB) => StoreError::Damaged(text),
         Some(_) => StoreError::Fault(text),
         None => match error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => StoreError::Unavailable(text),

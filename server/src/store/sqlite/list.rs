@@ -18,7 +18,7 @@ pub(super) async fn put(
     let mut tx = store.begin().await?;
     let date = list.version.list_date.to_string();
     let sha256 = &list.version.sha256;
-    let inserted = sqlx::query(
+    sqlx::query(
         "INSERT OR IGNORE INTO list_versions (list_date, sha256, uri, fetched_at, issue_count) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(&date)
@@ -29,8 +29,17 @@ pub(super) async fn put(
     .execute(&mut *tx)
     .await
     .map_err(error::store)?;
-    if inserted.rows_affected() == 0 {
-        return Ok(());
+    // The same file may have come from another address, or from this one before.
+    let is_known: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM listed_issues WHERE list_date = $1 AND list_sha256 = $2)",
+    )
+    .bind(&date)
+    .bind(sha256)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(error::store)?;
+    if is_known {
+        return tx.commit().await.map_err(error::store);
     }
     let rows: Vec<(i64, &ListedIssue)> = (0..).zip(&list.issues).collect();
     for rows in rows.chunks(200) {
@@ -58,12 +67,17 @@ pub(super) async fn put(
     tx.commit().await.map_err(error::store)
 }
 
-pub(super) async fn as_of(pool: &SqlitePool, date: NaiveDate) -> Result<Option<ListVersion>, StoreError> {
+pub(super) async fn as_of(
+    pool: &SqlitePool,
+    uri: &str,
+    date: NaiveDate,
+) -> Result<Option<ListVersion>, StoreError> {
     // Of two files for one day the one fetched last is the correction.
     let row = sqlx::query(
-        "SELECT list_date, sha256 FROM list_versions WHERE list_date <= $1
+        "SELECT list_date, sha256 FROM list_versions WHERE uri = $1 AND list_date <= $2
          ORDER BY list_date DESC, fetched_at DESC, sha256 LIMIT 1",
     )
+    .bind(uri)
     .bind(date.to_string())
     .fetch_optional(pool)
     .await
@@ -71,10 +85,11 @@ pub(super) async fn as_of(pool: &SqlitePool, date: NaiveDate) -> Result<Option<L
     row.as_ref().map(version).transpose()
 }
 
-pub(super) async fn earliest(pool: &SqlitePool) -> Result<Option<ListVersion>, StoreError> {
+pub(super) async fn earliest(pool: &SqlitePool, uri: &str) -> Result<Option<ListVersion>, StoreError> {
     let row = sqlx::query(
-        "SELECT list_date, sha256 FROM list_versions ORDER BY list_date, fetched_at, sha256 LIMIT 1",
+        "SELECT list_date, sha256 FROM list_versions WHERE uri = $1 ORDER BY list_date, fetched_at, sha256 LIMIT 1",
     )
+    .bind(uri)
     .fetch_optional(pool)
     .await
     .map_err(error::store)?;

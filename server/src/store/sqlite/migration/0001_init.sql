@@ -167,12 +167,12 @@ CREATE TABLE upstreams (
 ) WITHOUT ROWID;
 
 CREATE TABLE list_versions (
+  uri               TEXT    NOT NULL,
   list_date         TEXT    NOT NULL,
   sha256            TEXT    NOT NULL,
-  uri               TEXT    NOT NULL,
   fetched_at        INTEGER NOT NULL,
   issue_count       INTEGER NOT NULL,
-  PRIMARY KEY (list_date, sha256)
+  PRIMARY KEY (uri, list_date, sha256)
 ) WITHOUT ROWID;
 
 CREATE TABLE listed_issues (
