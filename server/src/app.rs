@@ -45,23 +45,11 @@ impl Failure {
     fn usage(error: impl ToString) -> Self {
         Self { message: error.to_string(), status: exit::USAGE }
     }
-
-    /// A call was refused, or the server is unreachable.
-    fn call(error: impl ToString) -> Self {
-        Self { message: error.to_string(), status: exit::CALL }
-    }
-
-    /// A start that was refused: a spec that is wrong is wrong usage.
-    fn refused(error: haul_client::Error) -> Self {
-        let wrong =
-            matches!(error.reason(), Some("INVALID_FIELD" | "TOO_MANY_INLINE_ITEMS" | "TARGET_FORBIDDEN"));
-        if wrong { Self::usage(error) } else { Self::call(error) }
-    }
 }
 
 impl From<haul_client::Error> for Failure {
     fn from(error: haul_client::Error) -> Self {
-        Self::call(error)
+        Self { message: error.to_string(), status: exit::of_error(&error) }
     }
 }
 

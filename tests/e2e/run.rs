@@ -153,7 +153,7 @@ async fn a_spec_with_an_unknown_field_is_wrong_usage_and_names_the_right_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spec_that_the_server_refuses_ends_with_one_and_every_field_at_fault() {
+async fn a_spec_that_the_server_refuses_ends_with_two_and_every_field_at_fault() {
     let folder = tempfile::tempdir().unwrap();
     let spec = written(
         folder.path(),
@@ -164,7 +164,7 @@ async fn a_spec_that_the_server_refuses_ends_with_one_and_every_field_at_fault()
         }),
     );
     let said = run(&folder.path().join("data"), &spec, &[]).await;
-    assert_eq!(said.status, 1, "{}", said.err);
+    assert_eq!(said.status, 2, "{}", said.err);
     assert!(said.err.contains("workers") && said.err.contains("interval"), "{}", said.err);
 }
 

@@ -2,8 +2,11 @@
 //! configuration, 3 some items failed, 4 the batch failed or was stopped.
 
 use haul_proto::v1::{Batch, batch::State};
+use tonic::Code;
 
-/// A call was refused, or the server could not be reached.
+use crate::Error;
+
+/// A call was refused, or the server could not be reached. A request that is wrong in itself is [`USAGE`].
 pub const CALL: u8 = 1;
 /// The command line, the configuration or the spec file is wrong.
 pub const USAGE: u8 = 2;
@@ -13,6 +16,17 @@ pub const ITEMS_FAILED: u8 = 3;
 pub const BATCH_ENDED_EARLY: u8 = 4;
 /// Ctrl-C; 128 and the signal's number, as shells have it.
 pub const INTERRUPTED: u8 = 130;
+
+/// The exit status that tells why a call came to nothing.
+pub fn of_error(error: &Error) -> u8 {
+    match error {
+        Error::InvalidServer { .. } => USAGE,
+        Error::Refused(refusal) if refusal.code == Code::InvalidArgument => USAGE,
+        Error::Refused(_) | Error::Unreachable { .. } | Error::NoAnswer { .. } | Error::Malformed { .. } => {
+            CALL
+        }
+    }
+}
 
 /// The exit status that tells how a batch ended. A state that this client does not know is no success.
 pub fn code(batch: &Batch) -> u8 {

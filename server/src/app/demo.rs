@@ -180,8 +180,7 @@ impl Demo {
         let begun = Instant::now();
         let request =
             v1::StartBatchRequest { spec: Some(self.spec(sim)), ..v1::StartBatchRequest::default() };
-        let name =
-            client.start_batch(request).await.map_err(Failure::refused)?.batch.unwrap_or_default().name;
+        let name = client.start_batch(request).await?.batch.unwrap_or_default().name;
         let batch = tokio::select! {
             batch = follow(&client, &name, ProgressMode::Auto) => batch?,
             signal = shutdown::requested() => {

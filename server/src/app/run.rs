@@ -80,8 +80,7 @@ impl Run {
             spec: Some(spec),
             ..StartBatchRequest::default()
         };
-        let name =
-            client.start_batch(request).await.map_err(Failure::refused)?.batch.unwrap_or_default().name;
+        let name = client.start_batch(request).await?.batch.unwrap_or_default().name;
         let batch = tokio::select! {
             batch = follow(&client, &name, ProgressMode::Auto) => batch?,
             signal = shutdown::requested() => {

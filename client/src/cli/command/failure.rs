@@ -28,8 +28,9 @@ impl Failure {
         match self {
             // Whoever reads our output has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Call(Error::InvalidServer { .. }) | Self::Spec(_) => exit::USAGE,
-            Self::Call(_) | Self::Output(_) => exit::CALL,
+            Self::Call(error) => exit::of_error(error),
+            Self::Spec(_) => exit::USAGE,
+            Self::Output(_) => exit::CALL,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }
     }
