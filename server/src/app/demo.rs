@@ -19,11 +19,7 @@ use haul_proto::v1;
 use haul_sim::{RetryAfter, Sim, SimConfig};
 use serde_json::json;
 
-use super::{
-    Failure,
-    folder::{self, Holder},
-    node::{Node, NodeError},
-};
+use super::{Failure, folder, node::Node};
 use crate::{
     config::{Config, temporary_folder},
     shutdown, telemetry,
@@ -111,10 +107,7 @@ impl Demo {
                 format!("{} is there already: the demo begins with a fresh folder", database.display());
             return Err(Failure::usage(message));
         }
-        let folder = match folder::take(database.clone()).map_err(Failure::usage)? {
-            Holder::Us(folder) => folder,
-            Holder::Other(address) => return Err(NodeError::Held { database, address }.into()),
-        };
+        let folder = folder::take_alone(database.clone())?;
         let sim = haul_sim::start(self.simulator(&data_dir)).await.map_err(Failure::usage)?;
         let node = Node::start(&config, folder).await?;
         let result = self.fetch(&sim, &node, &data_dir, &database).await;

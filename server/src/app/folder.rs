@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::node::NodeError;
+
 /// A store's file, held by this process until it is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -66,6 +68,14 @@ pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
         }
         Err(TryLockError::WouldBlock) => Ok(Holder::Other(address(&mut lock).map_err(failed)?)),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Takes the store, or says who has it.
+pub(super) fn take_alone(database: PathBuf) -> Result<Folder, NodeError> {
+    match take(database.clone())? {
+        Holder::Us(folder) => Ok(folder),
+        Holder::Other(address) => Err(NodeError::Held { database, address }),
     }
 }
 

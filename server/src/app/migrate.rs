@@ -4,11 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use super::{
-    Failure,
-    folder::{self, Holder},
-    node::NodeError,
-};
+use super::{Failure, folder, node::NodeError};
 use crate::{
     config::{Config, Flags, ServeFlags},
     store::{
@@ -33,10 +29,7 @@ impl Migrate {
         let config = Config::read(quiet, &self.flags, &ServeFlags::default()).map_err(Failure::usage)?;
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
         let database = config.database().map_err(Failure::usage)?;
-        let _folder = match folder::take(database.clone()).map_err(Failure::usage)? {
-            Holder::Us(folder) => folder,
-            Holder::Other(address) => return Err(NodeError::Held { database, address }.into()),
-        };
+        let _folder = folder::take_alone(database.clone())?;
         let store = SqliteStore::open(&database, Limits::default())
             .await
             .map_err(|source| NodeError::Store { database: database.clone(), source })?;

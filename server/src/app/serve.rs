@@ -2,11 +2,7 @@
 
 use clap::Args;
 
-use super::{
-    Failure,
-    folder::{self, Holder},
-    node::{Node, NodeError},
-};
+use super::{Failure, folder, node::Node};
 use crate::{
     config::{Config, Flags, ServeFlags},
     shutdown, telemetry,
@@ -36,10 +32,7 @@ impl Serve {
         let config = Config::read(Config::default(), &self.flags, &self.serve).map_err(Failure::usage)?;
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
         let database = config.database().map_err(Failure::usage)?;
-        let folder = match folder::take(database.clone()).map_err(Failure::usage)? {
-            Holder::Us(folder) => folder,
-            Holder::Other(address) => return Err(NodeError::Held { database, address }.into()),
-        };
+        let folder = folder::take_alone(database.clone())?;
         let node = Node::start(&config, folder).await?;
         let signal = shutdown::requested().await;
         tracing::info!(signal, "ending");

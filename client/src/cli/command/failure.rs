@@ -116,7 +116,7 @@ mod tests {
             metadata: HashMap::new(),
             retry_after: None,
         })));
-        assert_eq!(failure.status(), 1);
+        assert_eq!(failure.status(), 2);
         assert_eq!(
             said(&failure),
             "haul: 2 fields are wrong\n  spec.fetch.workers: must be at least 1\n  batch_id: is too short\n"
