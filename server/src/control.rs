@@ -42,6 +42,8 @@ pub struct Start {
     pub items: Option<Vec<NewItem>>,
     /// Idempotency key: id and hash of the request.
     pub request: Option<(String, [u8; 32])>,
+    /// When it was asked for: the batch's time of creation, and its logical date where the spec has none.
+    pub now: DateTime<Utc>,
 }
 
 /// What came of a start.
@@ -96,7 +98,7 @@ impl Control {
 
     /// Makes a batch and lets it run. Durable before it answers.
     pub async fn start(&self, start: Start) -> Result<Started, CreateError> {
-        let now = clock::now();
+        let now = start.now;
         let new = NewBatch {
             id: start.id.unwrap_or_else(BatchId::generate),
             spec: start.spec,

@@ -200,8 +200,9 @@ fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) 
             None
         }
     };
-    match spec::parse(spec, defaults, clock::now()) {
-        Ok((spec, items)) if faults.is_empty() => Ok(Start { id, spec, items, request }),
+    let now = clock::now();
+    match spec::parse(spec, defaults, now) {
+        Ok((spec, items)) if faults.is_empty() => Ok(Start { id, spec, items, request, now }),
         Ok(_) => Err(ApiError::Invalid(faults)),
         Err(ApiError::Invalid(more)) => {
             faults.extend(more);

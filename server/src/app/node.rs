@@ -160,6 +160,9 @@ impl Node {
             .add_service(health_service)
             .add_service(v1)
             .add_service(v1alpha);
+        // Nothing may fail after this: from here on requests are sent. Before the first call is answered, since what an
+        // earlier process left half done is settled here, and nobody should see it as it was.
+        let resumed = engine.start().await?;
         let server = TaskTracker::new();
         let closed = closing.clone().cancelled_owned();
         server.spawn(async move {
@@ -171,8 +174,6 @@ impl Node {
         });
         server.close();
 
-        // Last of all: from here on requests are sent.
-        let resumed = engine.start().await?;
         tracing::info!(address = %address, store = %folder.database.display(), resumed, "listening");
         Ok(Self { address, store, engine, health, draining, closing, server, _folder: folder })
     }

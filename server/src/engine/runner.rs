@@ -272,17 +272,21 @@ impl Runner {
 
     fn log(&self, worker: u32, recording: &Recording) {
         let Recording { item, attempt, next, .. } = recording;
-        let (records_count, failure) = match &attempt.outcome {
-            Outcome::Succeeded { records, .. } => (records.len(), None),
-            Outcome::Failed(failure) => (0, Some(failure)),
-            Outcome::Released { .. } => (0, None),
+        let records_count = match &attempt.outcome {
+            Outcome::Succeeded { records, .. } => records.len(),
+            Outcome::Failed(_) | Outcome::Released { .. } => 0,
         };
-        let status = match (next, &attempt.outcome) {
-            (Next::Succeeded, _) => "success",
-            (Next::Failed, _) => "failed",
-            // Given back after a request: the gate was held, or the process is ending.
-            (Next::Open { .. }, Outcome::Released { .. }) => "released",
-            (Next::Open { .. }, _) => "retry",
+        let status = match next {
+            Next::Succeeded => "success",
+            Next::Failed => "failed",
+            Next::Open { .. } => "retry",
+        };
+        let error = match &attempt.outcome {
+            Outcome::Succeeded { .. } => None,
+            Outcome::Failed(failure) => Some(format!("{}: {}", failure.reason, failure.message)),
+            Outcome::Released { .. } => Some(
+                "RELEASED: given back after a request; the gate is held, or the process is ending".to_owned(),
+            ),
         };
         tracing::info!(
             batch_id = %self.batch,
@@ -293,7 +297,7 @@ impl Runner {
             duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
             records_count,
             retry_count = item.attempts,
-            error = failure.map(|failure| format!("{}: {}", failure.reason, failure.message)),
+            error,
         );
     }
 
