@@ -39,19 +39,21 @@ Examples:
   hauld demo --faults 0.05 --seed 7 -o json > result.json")]
 pub(super) struct Demo {
     /// Issues to fetch, the first of the list [default: all, about 4,400]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     items: Option<u32>,
     /// Requests per second
-    #[arg(long, value_name = "R", default_value_t = 200.0)]
+    #[arg(long, value_name = "R", default_value_t = 200.0, allow_negative_numbers = true, value_parser = rate)]
     rate: f64,
     /// Requests at once after idleness
-    #[arg(long, value_name = "B", default_value_t = 50)]
+    #[arg(long, value_name = "B", default_value_t = 50, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(1..=100_000))]
     burst: i32,
     /// Attempts in flight at once
-    #[arg(long, value_name = "W", default_value_t = 32)]
+    #[arg(long, value_name = "W", default_value_t = 32, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(1..=10_000))]
     workers: i32,
     /// Share of requests that fail in passing; a fifth of it is the share of codes that fail for good
-    #[arg(long, value_name = "P", default_value_t = 0.01, value_parser = share)]
+    #[arg(long, value_name = "P", default_value_t = 0.01, allow_negative_numbers = true, value_parser = share)]
     faults: f64,
     /// Seed of prices and faults: the same seed, the same story
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -72,6 +74,13 @@ pub(super) struct Demo {
 enum Shape {
     Table,
     Json,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=1_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number of requests per second from 0.001 to 1000000".to_owned()),
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
