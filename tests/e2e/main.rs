@@ -11,6 +11,8 @@ mod crash;
 mod discovery;
 mod fault;
 mod listing;
+mod luck;
+mod oddity;
 mod process;
 mod rate;
 mod read;

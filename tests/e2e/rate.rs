@@ -3,7 +3,7 @@
 use haul_proto::v1::batch::State;
 
 use crate::world::{
-    Server, Upstream,
+    Server, Upstream, eventually,
     spec::{batch, codes, inline, paced},
     upstream::Arrival,
 };
@@ -57,6 +57,35 @@ async fn a_slower_batch_keeps_its_own_limit_beside_a_faster_one() {
     let own: Vec<Arrival> =
         charts.into_iter().filter(|chart| codes[..10].contains(&chart.key().to_owned())).collect();
     assert_never_faster(&own, 4.0, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_and_a_resume_earn_a_slower_batch_no_second_burst() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let codes = codes(1_200);
+    let slow = batch(inline(codes[..200].to_vec()), &upstream.url(), paced(2.0, 10));
+    let quick = batch(inline(codes[200..].to_vec()), &upstream.url(), paced(60.0, 30));
+    let (quick, slow) = (server.start_batch(quick).await, server.start_batch(slow).await);
+    let client = server.client().await;
+    let own = || {
+        let mut charts = upstream.charts();
+        charts.retain(|chart| codes[..200].contains(&chart.key().to_owned()));
+        charts
+    };
+    let sends_more = async |more: usize| {
+        let before = own().len();
+        eventually("it sends", || async { (own().len() >= before + more).then_some(()) }).await;
+    };
+    sends_more(11).await;
+    for _ in 0..5 {
+        client.pause(&slow, "").await.unwrap();
+        server.batch_in(&slow, State::Paused).await;
+        client.resume(&slow, "").await.unwrap();
+        sends_more(3).await;
+    }
+    let beside = client.get_batch(&quick).await.unwrap();
+    assert_eq!(beside.state(), State::Running, "the faster one was there all along");
+    assert_never_faster(&own(), 2.0, 10.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a fresh data folder.
     pub(crate) async fn start<const N: usize>(args: [&str; N]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), args).await
+    }
+
+    /// Starts one in a folder that the test has made.
+    pub(crate) async fn start_in<const N: usize>(folder: TempDir, args: [&str; N]) -> Self {
         let args: Vec<String> = args.map(str::to_owned).into();
         let (process, address) = launch(folder.path(), "127.0.0.1:0", &args).await;
         Self { folder, args, process, address }
@@ -98,6 +102,14 @@ impl Server {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
             .collect()
+    }
+
+    /// Waits until it has logged a message.
+    pub(crate) async fn logged(&self, message: &str) {
+        eventually(&format!("the server logs {message:?}"), || async {
+            self.log().iter().any(|line| line.to_string().contains(message)).then_some(())
+        })
+        .await;
     }
 
     /// Runs `haul` against it.

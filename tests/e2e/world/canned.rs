@@ -1,0 +1,77 @@
+//! An upstream that gives everybody the same answer, or none.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// Answers as long as it is not dropped.
+pub(crate) struct Canned {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Canned {
+    /// Takes requests and says nothing.
+    pub(crate) async fn silent() -> Self {
+        Self::start(None).await
+    }
+
+    /// Answers with a status line and headers, such as `429 Too Many Requests\r\nretry-after: 0`.
+    pub(crate) async fn saying(head: &str) -> Self {
+        let reply = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        Self::start(Some(reply)).await
+    }
+
+    async fn start(reply: Option<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let task = JoinSet::from_iter([serve(listener, reply, Arc::clone(&requests))]);
+        Self { address, requests, _task: task }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How many came.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(listener: TcpListener, reply: Option<String>, requests: Arc<AtomicUsize>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (connection, _) = listener.accept().await.unwrap();
+        connections.spawn(answer(connection, reply.clone(), Arc::clone(&requests)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(mut connection: TcpStream, reply: Option<String>, requests: Arc<AtomicUsize>) {
+    let mut request = [0; 4_096];
+    if !matches!(connection.read(&mut request).await, Ok(1..)) {
+        return;
+    }
+    requests.fetch_add(1, Ordering::SeqCst);
+    match reply {
+        Some(reply) => {
+            let _ = connection.write_all(reply.as_bytes()).await;
+        }
+        // Open until the other side has had enough.
+        None => while matches!(connection.read(&mut request).await, Ok(1..)) {},
+    }
+}
