@@ -67,6 +67,8 @@ impl Default for Limits {
 /// How long a statement waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+/// Prepared statements that a connection keeps: one for each number of rows that a bulk insert may have, and the others.
+const STATEMENTS_CACHED: usize = 256;
 /// Page cache of each connection, in KiB; negative is SQLite's way to say KiB.
 const CACHE_KIB: &str = "-16384";
 
@@ -89,6 +91,7 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(STATEMENTS_CACHED)
             .pragma("cache_size", CACHE_KIB);
         // Idle connections are kept: the file belongs to this process as long as it runs.
         let pool =
