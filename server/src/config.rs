@@ -166,10 +166,10 @@ impl Config {
         let mut layers = Figment::from(Serialized::defaults(defaults));
         let path = flags.config.clone().or_else(|| std::env::var_os("HAUL_CONFIG").map(PathBuf::from));
         if let Some(path) = path {
-            // Read here, so that a missing file is an error.
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::File { path: path.clone(), source })?;
-            drop(text);
+            // Asked here, since a missing file is to be an error that says so.
+            if let Err(source) = std::fs::File::open(&path) {
+                return Err(ConfigError::File { path, source });
+            }
             layers = layers.merge(Toml::file_exact(path));
         }
         let config: Self = layers

@@ -131,9 +131,7 @@ impl Control {
         let work = async move {
             let changed = control.store.command(&id, &command, clock::now()).await?;
             tracing::info!(batch_id = %id, action = ?command.input(), status = changed.batch.state.as_str());
-            for batch in changed.admitted {
-                control.engine.take_up(batch);
-            }
+            control.engine.take_up_all(changed.admitted);
             Ok(Commanded { snapshot: control.taken_up(changed.batch).await? })
         };
         self.engine.carry_out(work).await

@@ -91,9 +91,7 @@ impl Engine {
     pub async fn start(self: &Arc<Self>) -> Result<usize, StoreError> {
         let batches = self.store.recover(clock::now()).await?;
         let count = batches.len();
-        for batch in batches {
-            self.take_up(batch);
-        }
+        self.take_up_all(batches);
         self.tasks.spawn(upkeep::run(Arc::clone(self)));
         Ok(count)
     }
@@ -107,6 +105,13 @@ impl Engine {
             }
         }
         self.hub.publish(batch, &[]);
+    }
+
+    /// Takes up what a transaction let in.
+    pub fn take_up_all(self: &Arc<Self>, admitted: Vec<Batch>) {
+        for batch in admitted {
+            self.take_up(batch);
+        }
     }
 
     /// Carries out what must not end half-way, such as a commit and what follows from it, though nobody waits for it
@@ -132,9 +137,7 @@ impl Engine {
 
     /// What a commit let in is taken up, what it settled is published.
     fn publish(self: &Arc<Self>, committed: Committed, settled: &[i64]) {
-        for batch in committed.admitted {
-            self.take_up(batch);
-        }
+        self.take_up_all(committed.admitted);
         self.hub.publish(committed.batch, settled);
     }
 
@@ -151,9 +154,7 @@ impl Engine {
         let failed = self.store.fail_system(batch, fault.reason, &fault.message, clock::now()).await;
         match failed {
             Ok(changed) => {
-                for batch in changed.admitted {
-                    self.take_up(batch);
-                }
+                self.take_up_all(changed.admitted);
                 self.hub.publish(changed.batch, &[]);
                 true
             }

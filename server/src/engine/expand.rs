@@ -177,9 +177,7 @@ impl Expansion<'_> {
             page.lease_until = now + page_lease(self.batch);
             match self.engine.store.expand(&page, now).await {
                 Ok(expanded) => {
-                    for batch in expanded.admitted {
-                        self.engine.take_up(batch);
-                    }
+                    self.engine.take_up_all(expanded.admitted);
                     self.engine.hub.publish(expanded.batch, &[]);
                     return expanded.over;
                 }

@@ -18,7 +18,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             () = tokio::time::sleep(ROUND) => {}
         }
         match engine.store.settle(clock::now()).await {
-            Ok(batches) => batches.into_iter().for_each(|batch| engine.take_up(batch)),
+            Ok(batches) => engine.take_up_all(batches),
             Err(error) => tracing::warn!(error = %error, "draining batches could not be looked at"),
         }
         rounds_to_purge -= 1;
