@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock, connector,
     domain::{
-        batch::{Batch, State},
+        batch::{Batch, PauseCause, State},
         id::{BatchId, BatchSeq, NodeId},
         upstream::UpstreamId,
     },
@@ -39,7 +39,7 @@ mod runner;
 mod upkeep;
 mod worker;
 
-use gate::{Gates, Lane};
+use gate::{Gates, Lane, Terms};
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -150,16 +150,22 @@ impl Engine {
     }
 
     /// Records that the batch cannot go on, if that can be written.
-    async fn fail_system(self: &Arc<Self>, batch: BatchSeq, fault: &Fault) -> bool {
-        let failed = self.store.fail_system(batch, fault.reason, &fault.message, clock::now()).await;
-        match failed {
+    async fn pause_by(self: &Arc<Self>, batch: BatchSeq, fault: &Fault) -> bool {
+        let (store, reason, message, now) = (&self.store, fault.reason, &fault.message, clock::now());
+        let paused = match fault.cause {
+            PauseCause::UpstreamOutage => store.declare_outage(batch, reason, message, now).await,
+            PauseCause::User | PauseCause::SystemFailure => {
+                store.fail_system(batch, reason, message, now).await
+            }
+        };
+        match paused {
             Ok(changed) => {
                 self.take_up_all(changed.admitted);
                 self.hub.publish(changed.batch, &[]);
                 true
             }
             Err(error) => {
-                tracing::error!(batch_seq = batch.0, error = %error, "the system failure could not be recorded yet");
+                tracing::error!(batch_seq = batch.0, error = %error, "the pause could not be recorded yet");
                 false
             }
         }
@@ -173,6 +179,7 @@ impl Engine {
 /// Why a batch cannot go on through no fault of its items.
 #[derive(Debug)]
 struct Fault {
+    cause: PauseCause,
     /// The stable word that the pause carries.
     reason: &'static str,
     message: String,
@@ -180,7 +187,12 @@ struct Fault {
 
 impl Fault {
     fn of(error: &StoreError) -> Self {
-        Self { reason: error.pause_reason(), message: error.to_string() }
+        let cause = PauseCause::SystemFailure;
+        Self { cause, reason: error.pause_reason(), message: error.to_string() }
+    }
+
+    fn bug(message: String) -> Self {
+        Self { cause: PauseCause::SystemFailure, reason: "BUG", message }
     }
 }
 
@@ -218,7 +230,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
             Err(error) => {
                 tracing::error!(batch_id = %batch.id, error = %error, "the batch could not be taken up");
                 if !error.is_transient() {
-                    engine.fail_system(seq, &Fault::of(&error)).await;
+                    engine.pause_by(seq, &Fault::of(&error)).await;
                 }
                 engine.pause_for(Duration::from_secs(1)).await;
             }
@@ -244,14 +256,13 @@ async fn lane(
 ) -> Result<Arc<Lane>, StoreError> {
     let origin = connector.origin();
     let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
-    let fetch = &batch.spec.fetch;
-    engine.gates.join(&upstream, &origin.host, batch.seq, fetch.rate_per_s, fetch.burst).await
+    engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await
 }
 
 fn pace_of(lane: &Lane) -> Pace {
     let gate_wait = lane
-        .held_until()
-        .map_or(Duration::ZERO, |(_, opens)| opens.saturating_duration_since(tokio::time::Instant::now()));
+        .opens()
+        .map_or(Duration::ZERO, |opens| opens.saturating_duration_since(tokio::time::Instant::now()));
     Pace {
         permitted_per_s: lane.permitted_per_s(),
         gate_wait,

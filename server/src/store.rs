@@ -54,6 +54,20 @@ pub trait Store: Send + Sync + 'static {
         message: &str,
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError>;
+    /// Records that the upstream which its open items need is down.
+    async fn declare_outage(
+        &self,
+        batch: BatchSeq,
+        reason: &str,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, StoreError>;
+    /// Lets a batch go on that an outage paused, and nothing else since.
+    async fn end_outage(&self, batch: BatchSeq, now: DateTime<Utc>) -> Result<Changed, StoreError>;
+    /// Batches that an outage has paused, oldest first.
+    async fn outages(&self) -> Result<Vec<Batch>, StoreError>;
+    /// The key of an open item of a batch that no lease holds, if there is one.
+    async fn open_key(&self, batch: BatchSeq) -> Result<Option<String>, StoreError>;
     /// Voids every lease, settles what was draining and answers with the batches that have work to do. For the start of
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;

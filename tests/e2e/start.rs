@@ -1,7 +1,7 @@
 //! What `StartBatch` takes and what it refuses.
 
 use haul_proto::v1::{
-    AsOf, BatchSpec, FailureClass, FetchPolicy, StartBatchRequest, YahooChart,
+    AsOf, BatchSpec, FailureClass, FetchPolicy, OutagePolicy, StartBatchRequest, YahooChart,
     as_of::Moment,
     batch::State,
     batch_spec::{Connector, Source},
@@ -56,7 +56,12 @@ async fn the_answer_echoes_every_default() {
             commit_group_interval: Some(millis(250)),
             user_agent,
             keep_bodies: seconds(7 * 86_400),
+            probe_items: Some(3),
         }
+    );
+    assert_eq!(
+        echoed.outage.unwrap(),
+        OutagePolicy { hold: seconds(300), auto_resume: Some(true), probe_interval: seconds(60) }
     );
     let Some(Connector::YahooChart(chart)) = echoed.connector else { panic!("the connector is echoed") };
     assert_eq!((chart.interval.as_str(), chart.symbol_suffix.as_deref()), ("1d", Some(".T")));

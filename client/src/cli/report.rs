@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use haul_proto::v1::{Batch, FailureGroup, Progress, Report};
+use haul_proto::v1::{Batch, FailureGroup, Progress, Report, batch::PauseCause};
 
 use crate::cli::{
     label, number,
@@ -36,7 +36,38 @@ pub fn render(batch: &Batch, report: &Report, out: &mut impl Write) -> io::Resul
         writeln!(out, "\nFailed items")?;
         failures(&report.failures, out)?;
     }
+    if let Some(advice) = advice(batch) {
+        writeln!(out, "\n{advice}")?;
+    }
     Ok(())
+}
+
+/// What somebody may do about a batch that does not go on.
+fn advice(batch: &Batch) -> Option<String> {
+    let id = label::batch_id(&batch.name);
+    let resume = format!("haul resume {id}");
+    let auto_resume = batch.spec.as_ref().and_then(|spec| spec.outage).and_then(|outage| outage.auto_resume);
+    let goes_on = if auto_resume == Some(false) {
+        format!("It does not go on by itself: {resume}")
+    } else {
+        format!("haul asks again now and then, and goes on by itself once it is answered. At once: {resume}")
+    };
+    match batch.pause_cause() {
+        PauseCause::Unspecified => None,
+        PauseCause::UpstreamOutage if batch.pause_reason == "RATE_LIMITED" => Some(format!(
+            "The upstream refuses requests from here; no item was charged for it. {goes_on}\n\
+             If that comes back: lower fetch.requestsPerSecond and fetch.burst, name yourself in fetch.userAgent\n\
+             (examples/tokyo-real.yaml has settings that last), and see what hauld doctor meets."
+        )),
+        PauseCause::UpstreamOutage => Some(format!(
+            "The upstream does not answer; no item was charged for it. {goes_on}\n\
+             hauld doctor says whether it can be reached from here."
+        )),
+        PauseCause::User => Some(format!("To go on: {resume}")),
+        PauseCause::SystemFailure => Some(format!(
+            "Nothing is lost. Put right what the reason names, see that hauld doctor agrees, then: {resume}"
+        )),
+    }
 }
 
 fn items(progress: &Progress) -> String {
@@ -126,7 +157,7 @@ fn failures(groups: &[FailureGroup], out: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use haul_proto::v1::{FailureClass, batch::State};
+    use haul_proto::v1::{BatchSpec, FailureClass, OutagePolicy, batch::State};
 
     use super::*;
 
@@ -196,6 +227,31 @@ Failed items
       1  PERMANENT  CODE_NOT_LISTED       -  9999
 "
         );
+    }
+
+    #[test]
+    fn a_batch_that_does_not_go_on_says_what_to_do() {
+        let paused = |cause: PauseCause, reason: &str, auto_resume| {
+            let outage = OutagePolicy { auto_resume, ..OutagePolicy::default() };
+            advice(&Batch {
+                name: "batches/nightly".to_owned(),
+                pause_cause: cause.into(),
+                pause_reason: reason.to_owned(),
+                spec: Some(BatchSpec { outage: Some(outage), ..BatchSpec::default() }),
+                ..Batch::default()
+            })
+        };
+        let refused = paused(PauseCause::UpstreamOutage, "RATE_LIMITED", Some(true)).unwrap();
+        for word in
+            ["refuses", "goes on by itself", "haul resume nightly", "requestsPerSecond", "hauld doctor"]
+        {
+            assert!(refused.contains(word), "{word}: {refused}");
+        }
+        let down = paused(PauseCause::UpstreamOutage, "UPSTREAM_UNREACHABLE", Some(false)).unwrap();
+        assert!(down.contains("does not answer") && down.contains("does not go on by itself"), "{down}");
+        assert_eq!(paused(PauseCause::User, "USER_PAUSE", None).unwrap(), "To go on: haul resume nightly");
+        assert!(paused(PauseCause::SystemFailure, "DISK_FULL", None).unwrap().contains("Put right"));
+        assert_eq!(paused(PauseCause::Unspecified, "", None), None);
     }
 
     #[test]

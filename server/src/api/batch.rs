@@ -16,6 +16,7 @@ use crate::{
 pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
     let batch = &snapshot.batch;
     let cause = |cause| match cause {
+        PauseCause::UpstreamOutage => v1::batch::PauseCause::UpstreamOutage,
         PauseCause::User => v1::batch::PauseCause::User,
         PauseCause::SystemFailure => v1::batch::PauseCause::SystemFailure,
     };
@@ -102,13 +103,20 @@ fn pressure(pressure: &Pressure) -> v1::HostPressure {
     let cause = match pressure.cause {
         PressureCause::RateLimited => v1::host_pressure::Cause::RateLimited,
         PressureCause::PushedBack => v1::host_pressure::Cause::PushedBack,
+        PressureCause::Outage => v1::host_pressure::Cause::Outage,
+    };
+    let opens = pressure.held_until.map(time::timestamp);
+    let (held_until, next_probe_time) = match pressure.cause {
+        PressureCause::Outage => (None, opens),
+        PressureCause::RateLimited | PressureCause::PushedBack => (opens, None),
     };
     v1::HostPressure {
         upstream: pressure.upstream.name(),
         host: pressure.host.clone(),
         cause: cause.into(),
         permitted_requests_per_second: pressure.permitted_per_s,
-        held_until: pressure.held_until.map(time::timestamp),
+        held_until,
         since: Some(time::timestamp(pressure.since)),
+        next_probe_time,
     }
 }

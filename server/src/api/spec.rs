@@ -19,8 +19,8 @@ use crate::{
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
         listing::Segment,
         spec::{
-            AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Source,
-            Window, YahooChart,
+            AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing,
+            OutagePolicy, Source, Window, YahooChart,
         },
         window::{self, DAYS_MAX, Range},
     },
@@ -139,6 +139,7 @@ pub(super) fn parse(
     let source = source(spec.source, item_count, defaults, &as_of, now, &mut faults)?;
     let connector = connector(spec.connector, &mut faults);
     let fetch = fetch::parse(spec.fetch.unwrap_or_default(), &defaults.user_agent, &mut faults);
+    let outage = fetch::outage(spec.outage.unwrap_or_default(), &mut faults);
     match (source, connector) {
         (Some(source), Some(connector)) if faults.0.is_empty() => {
             let spec = BatchSpec {
@@ -149,6 +150,7 @@ pub(super) fn parse(
                 source,
                 connector,
                 fetch,
+                outage,
             };
             Ok((spec, items))
         }

@@ -3,9 +3,9 @@
 //! ```text
 //!           admitted          pause             drained
 //!  QUEUED ───────────▶ RUNNING ─────▶ PAUSING ─────────▶ PAUSED
-//!    ▲                  │  ▲            │ resume            │
+//!    ▲                  │  ▲            │ resume, outage over
 //!    │                  │  └────────────┘                   │
-//!    └──────────────────┼─────────────── resume ────────────┘
+//!    └──────────────────┼─────── resume, outage over ───────┘
 //!                       │ exhausted (PAUSING too)
 //!                       ▼
 //!                   COMPLETED          stop, from any of these:  STOPPING ──drained──▶ STOPPED
@@ -85,6 +85,8 @@ impl State {
 /// Why a batch is paused, in rising rank: while a pause lasts the cause only rises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PauseCause {
+    /// Its upstream is down. Ends by itself, after a successful probe.
+    UpstreamOutage,
     /// Pause was called.
     User,
     /// A failure of class SYSTEM.
@@ -92,9 +94,12 @@ pub enum PauseCause {
 }
 
 impl PauseCause {
+    const ALL: [Self; 3] = [Self::UpstreamOutage, Self::User, Self::SystemFailure];
+
     /// The word that the store and people use.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::UpstreamOutage => "UPSTREAM_OUTAGE",
             Self::User => "USER",
             Self::SystemFailure => "SYSTEM_FAILURE",
         }
@@ -102,7 +107,7 @@ impl PauseCause {
 
     /// The cause of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::SystemFailure].into_iter().find(|cause| cause.as_str() == word)
+        Self::ALL.into_iter().find(|cause| cause.as_str() == word)
     }
 }
 
@@ -163,6 +168,10 @@ pub enum Input {
     SystemFailure,
     /// The source cannot be read, for good. An event.
     SourceUnreadable,
+    /// The upstream that its open items need is down. An event.
+    OutageDeclared,
+    /// It answers again. An event, for a batch that an outage paused.
+    OutageOver,
 }
 
 /// Whether some lease on the batch is live.
@@ -215,9 +224,10 @@ pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
     match (state, input) {
         (Queued, Input::Admitted) | (Pausing, Input::Resume) => Enter(Running),
         (Queued, Input::Pause) => Enter(Paused),
-        (Running, Input::Pause | Input::SystemFailure) => Enter(pausing),
+        (Running, Input::Pause | Input::SystemFailure | Input::OutageDeclared) => Enter(pausing),
         (Pausing, Input::Drained) => Enter(Paused),
-        (Paused, Input::Resume) => Enter(Queued),
+        (Pausing, Input::OutageOver) => Enter(Running),
+        (Paused, Input::Resume | Input::OutageOver) => Enter(Queued),
 
         (Running | Pausing, Input::Exhausted) => End(EndReason::AllItemsFinal),
         (Queued | Running | Pausing | Paused, Input::Stop) => End(EndReason::UserStop),
@@ -228,6 +238,9 @@ pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
 
         (Stopping, Input::Drained) => Finish,
         (Stopping, Input::Stop | Input::SystemFailure | Input::SourceUnreadable) => Stay,
+        (Pausing | Stopping, Input::OutageDeclared) | (Queued | Running | Stopping, Input::OutageOver) => {
+            Stay
+        }
         (Running, Input::Drained) | (Queued | Running, Input::Resume) | (Stopped, Input::Stop) => Stay,
 
         (Stopping, Input::Pause | Input::Resume) => Refuse(Refusal::Stopping),
@@ -237,7 +250,8 @@ pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
 
         (Running | Pausing | Paused | Stopping, Input::Admitted)
         | (Queued | Paused, Input::Drained | Input::Exhausted)
-        | (Queued, Input::SystemFailure)
+        | (Queued, Input::SystemFailure | Input::OutageDeclared)
+        | (Paused, Input::OutageDeclared)
         | (Stopping, Input::Exhausted)
         | (
             Completed | Failed | Stopped,
@@ -245,7 +259,9 @@ pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
             | Input::Drained
             | Input::Exhausted
             | Input::SystemFailure
-            | Input::SourceUnreadable,
+            | Input::SourceUnreadable
+            | Input::OutageDeclared
+            | Input::OutageOver,
         ) => Illegal,
     }
 }
@@ -375,15 +391,15 @@ mod tests {
         let done = D::End(EndReason::AllItemsFinal);
         #[rustfmt::skip]
         let table = [
-            //                 admitted              pause                  resume                 stop      drained                 exhausted  system                 unreadable
-            (State::Queued,    [enter(State::Running), enter(State::Paused),  D::Stay,               end,      D::Illegal,             D::Illegal, D::Illegal,            unreadable]),
-            (State::Running,   [D::Illegal,            enter(State::Pausing), D::Stay,               end,      D::Stay,                done,       enter(State::Pausing), unreadable]),
-            (State::Pausing,   [D::Illegal,            user,                  enter(State::Running), end,      enter(State::Paused),   done,       system,                unreadable]),
-            (State::Paused,    [D::Illegal,            user,                  enter(State::Queued),  end,      D::Illegal,             D::Illegal, system,                unreadable]),
-            (State::Stopping,  [D::Illegal,            stopping,              stopping,              D::Stay,  D::Finish,              D::Illegal, D::Stay,               D::Stay]),
-            (State::Completed, [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal]),
-            (State::Failed,    [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal]),
-            (State::Stopped,   [D::Illegal,            terminal,              terminal,              D::Stay,  D::Illegal,             D::Illegal, D::Illegal,            D::Illegal]),
+            //                 admitted              pause                  resume                 stop      drained                 exhausted  system                 unreadable  outage declared         outage over
+            (State::Queued,    [enter(State::Running), enter(State::Paused),  D::Stay,               end,      D::Illegal,             D::Illegal, D::Illegal,            unreadable, D::Illegal,             D::Stay]),
+            (State::Running,   [D::Illegal,            enter(State::Pausing), D::Stay,               end,      D::Stay,                done,       enter(State::Pausing), unreadable, enter(State::Pausing),  D::Stay]),
+            (State::Pausing,   [D::Illegal,            user,                  enter(State::Running), end,      enter(State::Paused),   done,       system,                unreadable, D::Stay,                enter(State::Running)]),
+            (State::Paused,    [D::Illegal,            user,                  enter(State::Queued),  end,      D::Illegal,             D::Illegal, system,                unreadable, D::Illegal,             enter(State::Queued)]),
+            (State::Stopping,  [D::Illegal,            stopping,              stopping,              D::Stay,  D::Finish,              D::Illegal, D::Stay,               D::Stay,    D::Stay,                D::Stay]),
+            (State::Completed, [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal, D::Illegal,             D::Illegal]),
+            (State::Failed,    [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal, D::Illegal,             D::Illegal]),
+            (State::Stopped,   [D::Illegal,            terminal,              terminal,              D::Stay,  D::Illegal,             D::Illegal, D::Illegal,            D::Illegal, D::Illegal,             D::Illegal]),
         ];
         let inputs = [
             Input::Admitted,
@@ -394,6 +410,8 @@ mod tests {
             Input::Exhausted,
             Input::SystemFailure,
             Input::SourceUnreadable,
+            Input::OutageDeclared,
+            Input::OutageOver,
         ];
         assert_eq!(table.len(), State::ALL.len());
         for (state, row) in table {
@@ -405,20 +423,25 @@ mod tests {
 
     #[test]
     fn without_a_lease_pausing_is_passed_over() {
-        for input in [Input::Pause, Input::SystemFailure] {
+        for input in [Input::Pause, Input::SystemFailure, Input::OutageDeclared] {
             assert_eq!(decide(State::Running, input, Leases::None), Decision::Enter(State::Paused));
         }
     }
 
     #[test]
-    fn a_system_failure_outranks_a_user() {
-        assert!(PauseCause::SystemFailure > PauseCause::User);
+    fn a_system_failure_outranks_a_user_and_a_user_an_outage() {
+        assert!(
+            PauseCause::SystemFailure > PauseCause::User && PauseCause::User > PauseCause::UpstreamOutage
+        );
     }
 
     #[test]
     fn words_read_back() {
         for state in State::ALL {
             assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        for cause in PauseCause::ALL {
+            assert_eq!(PauseCause::parse(cause.as_str()), Some(cause));
         }
         for reason in EndReason::ALL {
             assert_eq!(EndReason::parse(reason.as_str()), Some(reason));

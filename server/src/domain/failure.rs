@@ -63,6 +63,11 @@ impl Failure {
         }
     }
 
+    /// The stable word of an outage in which this is what a batch's first items met.
+    pub fn outage_reason(&self) -> &'static str {
+        if self.push_back { "RATE_LIMITED" } else { "UPSTREAM_UNREACHABLE" }
+    }
+
     /// The same with the reply's status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {

@@ -192,7 +192,24 @@ pub enum Next {
     },
 }
 
+impl Outcome {
+    /// The upstream had something to say to this item: it was reached, and does not just ask for less.
+    pub fn is_reply(&self) -> bool {
+        match self {
+            Self::Succeeded { .. } => true,
+            Self::Failed(failure) => {
+                failure.class == FailureClass::Permanent
+                    || (failure.http_status.is_some() && !failure.push_back)
+            }
+            Self::Released { .. } => false,
+        }
+    }
+}
+
 impl Next {
+    /// Open as it was.
+    pub const UNTOUCHED: Self = Self::Open { charged: false, not_before: None, system: false };
+
     /// The item is done with.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)

@@ -25,6 +25,9 @@ pub struct BatchSpec {
     pub connector: Connector,
     /// How they are fetched.
     pub fetch: FetchPolicy,
+    /// What is done when the upstream is down.
+    #[serde(default)]
+    pub outage: OutagePolicy,
 }
 
 /// The logical date that a batch is for. Every window derives from it and from nothing else.
@@ -182,9 +185,38 @@ pub struct FetchPolicy {
     /// How long bodies are kept after the batch's end; zero: not at all.
     #[serde(rename = "keep_bodies_ms", with = "millis")]
     pub keep_bodies: Duration,
+    /// Items that run until one of them has had an answer of its own.
+    #[serde(default = "probe_items")]
+    pub probe_items: u32,
+}
+
+fn probe_items() -> u32 {
+    FetchPolicy::PROBE_ITEMS
+}
+
+/// What is done when the upstream is down: its breaker is not closed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutagePolicy {
+    /// How long the batch stays RUNNING meanwhile.
+    #[serde(rename = "hold_ms", with = "millis")]
+    pub hold: Duration,
+    /// It goes on by itself after a successful probe.
+    pub auto_resume: bool,
+    /// Longest time between probes.
+    #[serde(rename = "probe_interval_ms", with = "millis")]
+    pub probe_interval: Duration,
+}
+
+impl Default for OutagePolicy {
+    fn default() -> Self {
+        Self { hold: Duration::from_secs(300), auto_resume: true, probe_interval: Duration::from_secs(60) }
+    }
 }
 
 impl FetchPolicy {
+    /// Default of `probe_items`.
+    pub const PROBE_ITEMS: u32 = 3;
+
     /// Its part that decides on retries.
     pub fn retry(&self) -> RetryPolicy {
         RetryPolicy {

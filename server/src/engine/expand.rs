@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::{Engine, Fault, LEASE};
+use super::{Engine, Fault, LEASE, gate::Terms};
 use crate::{
     clock,
     connector::Origin,
@@ -18,7 +18,7 @@ use crate::{
         spec::FetchPolicy,
         upstream::UpstreamId,
     },
-    fetch::{Call, FetchError, Meter, classify},
+    fetch::{Call, FetchError, Meter, Permits, Verdict, classify},
     progress::Entry,
     source::{self, Download, Page, SourceError, Tools},
     store::{PageRead, SourceLease, SourcePage, StoreError},
@@ -186,8 +186,7 @@ impl Expansion<'_> {
                     if self.engine.draining.is_cancelled() {
                         return true;
                     }
-                    if !error.is_transient()
-                        && self.engine.fail_system(self.batch.seq, &Fault::of(&error)).await
+                    if !error.is_transient() && self.engine.pause_by(self.batch.seq, &Fault::of(&error)).await
                     {
                         // The page is read again after the repair.
                         page.read = PageRead::Release;
@@ -246,7 +245,7 @@ impl Download for Downloader {
         let lane = self
             .engine
             .gates
-            .join(&upstream, &origin.host, self.batch.seq, fetch.rate_per_s, fetch.burst)
+            .join(&upstream, &origin.host, self.batch.seq, Terms::of(&self.batch.spec))
             .await
             .map_err(|error: StoreError| {
                 Failure::new(FailureClass::Temporary, "STORE", &error.to_string())
@@ -256,7 +255,7 @@ impl Download for Downloader {
             user_agent: fetch.user_agent.as_str().into(),
             timeout: fetch.attempt_timeout,
             body_bytes_max: BODY_BYTES_MAX,
-            permits: lane,
+            permits: Arc::clone(&lane) as _,
             withdrawn: self.entry.sending().child_token(),
             meter: Arc::clone(&self.meter),
         };
@@ -270,6 +269,9 @@ impl Download for Downloader {
             }
         };
         let now: DateTime<Utc> = clock::now();
+        if reply.is_ok() && classify::verdict(&reply, now) == Some(Verdict::Alive) {
+            lane.observe(Verdict::Alive).await;
+        }
         match reply {
             Ok(response) if (200..300).contains(&response.status) => Ok(response),
             Ok(response) => Err(classify::reply(&request::Fault::Status, &response, now)),

@@ -2,7 +2,8 @@
 //!
 //! Each batch that works on an upstream has a [`Lane`]. A request waits first for its turn in its lane, then for its
 //! lane's turn at the gate, so that batches share by turns; the permit is taken in the moment in which both buckets
-//! have one, or not at all. While the gate is held nobody waits: the request is given back, uncharged.
+//! have one, or not at all. While the gate is held nobody waits: the request is given back, uncharged. A gate is held
+//! because the upstream asked for less, or because its breaker tripped; then one request passes now and again, to see.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,7 +19,8 @@ use crate::{
     clock,
     domain::{
         id::BatchSeq,
-        upstream::{Pressure, PressureCause, UpstreamId, UpstreamRecord},
+        spec::BatchSpec,
+        upstream::{Breaker, Pressure, PressureCause, Signal, Tripped, UpstreamId, UpstreamRecord},
     },
     fetch::{Denied, Permits, Verdict},
     store::{Store, StoreError},
@@ -33,6 +35,34 @@ use bucket::Bucket;
 /// Hold after a push-back that names no time; doubled up to the maximum while no success lies between.
 const HOLD: Duration = Duration::from_secs(60);
 const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
+/// Whoever is turned away while a probe is on its way asks again after this.
+const PROBE_POLL: Duration = Duration::from_secs(1);
+
+/// What a batch permits, and expects of its upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Requests per second.
+    pub rate_per_s: f64,
+    /// Requests at once after idleness.
+    pub burst: u32,
+    /// One request takes no longer.
+    pub attempt_timeout: Duration,
+    /// Longest wait between probes of an upstream that is down.
+    pub probe_interval: Duration,
+}
+
+impl Terms {
+    /// Those of a spec.
+    pub fn of(spec: &BatchSpec) -> Self {
+        let fetch = &spec.fetch;
+        Self {
+            rate_per_s: fetch.rate_per_s,
+            burst: fetch.burst,
+            attempt_timeout: fetch.attempt_timeout,
+            probe_interval: spec.outage.probe_interval,
+        }
+    }
+}
 
 /// All gates of this node.
 pub struct Gates {
@@ -55,16 +85,16 @@ impl Gates {
         upstream: &UpstreamId,
         host: &str,
         batch: BatchSeq,
-        rate_per_s: f64,
-        burst: u32,
+        terms: Terms,
     ) -> Result<Arc<Lane>, StoreError> {
-        let gate = self.gate(upstream, host, rate_per_s, burst);
-        let ticket = gate.enter(rate_per_s, burst);
+        let gate = self.gate(upstream, host, terms);
+        let ticket = gate.enter(terms);
         let lane = Lane {
             gate: Arc::clone(&gate),
             batch,
             ticket,
-            own: gate.own(batch, rate_per_s, burst),
+            terms,
+            own: gate.own(batch, terms),
             turn: tokio::sync::Mutex::new(()),
         };
         // Durable before the first request: after a crash the bucket is known to have been in use.
@@ -72,27 +102,21 @@ impl Gates {
         Ok(Arc::new(lane))
     }
 
+    /// The gate of an upstream, made if nobody has used it yet.
+    pub fn gate(&self, upstream: &UpstreamId, host: &str, terms: Terms) -> Arc<Gate> {
+        let mut gates = locked(&self.open);
+        let gate = gates.entry(upstream.clone()).or_insert_with(|| {
+            let known = locked(&self.known).remove(upstream);
+            Arc::new(Gate::new(upstream.clone(), host.to_owned(), terms, known, Arc::clone(&self.store)))
+        });
+        Arc::clone(gate)
+    }
+
     /// The batch is over: nothing of it need be remembered.
     pub fn forget(&self, batch: BatchSeq) {
         for gate in locked(&self.open).values() {
             gate.state().own.remove(&batch);
         }
-    }
-
-    fn gate(&self, upstream: &UpstreamId, host: &str, rate_per_s: f64, burst: u32) -> Arc<Gate> {
-        let mut gates = locked(&self.open);
-        let gate = gates.entry(upstream.clone()).or_insert_with(|| {
-            let known = locked(&self.known).remove(upstream);
-            Arc::new(Gate::new(
-                upstream.clone(),
-                host.to_owned(),
-                rate_per_s,
-                burst,
-                known,
-                Arc::clone(&self.store),
-            ))
-        });
-        Arc::clone(gate)
     }
 }
 
@@ -111,7 +135,7 @@ pub struct Gate {
 struct State {
     bucket: Bucket,
     /// What each lane permits; the largest holds.
-    lanes: BTreeMap<usize, (f64, u32)>,
+    lanes: BTreeMap<usize, Terms>,
     next_ticket: usize,
     /// Each batch's own bucket. It outlives the lane, so that a pause and a resume do not fill it.
     own: HashMap<BatchSeq, Arc<Mutex<Bucket>>>,
@@ -119,6 +143,9 @@ struct State {
     was_in_use: bool,
     held: Option<Held>,
     push_backs: u32,
+    breaker: Breaker,
+    /// When an answer came last.
+    answered: Option<Instant>,
     /// Since when requests have had to wait for the rate.
     limited_since: Option<DateTime<Utc>>,
     waiting: usize,
@@ -137,8 +164,7 @@ impl Gate {
     fn new(
         id: UpstreamId,
         host: String,
-        rate_per_s: f64,
-        burst: u32,
+        terms: Terms,
         known: Option<UpstreamRecord>,
         store: Arc<dyn Store>,
     ) -> Self {
@@ -146,12 +172,17 @@ impl Gate {
         let now = clock::now();
         // An upstream that was in use may just have had its burst: the bucket of a new process begins empty.
         let bucket = match &known {
-            Some(_) => Bucket::empty(rate_per_s, burst),
-            None => Bucket::full(rate_per_s, burst),
+            Some(_) => Bucket::empty(terms.rate_per_s, terms.burst),
+            None => Bucket::full(terms.rate_per_s, terms.burst),
         };
         let held = known.as_ref().and_then(|record| record.held_until).and_then(|until| {
             let left = (until - now).to_std().ok()?;
             Some(Held { until, opens: epoch + left, since: now, is_stored: true })
+        });
+        // A probe that was due, or on its way, is due now. How long it has been down counts from now on.
+        let breaker = known.as_ref().and_then(|record| record.tripped).map_or(Breaker::CLOSED, |tripped| {
+            let probe_at = (tripped.probe_at - now).to_std().unwrap_or_default();
+            Breaker::Tripped { since: Duration::ZERO, probe_at, wait: tripped.wait }
         });
         Self {
             id,
@@ -165,6 +196,8 @@ impl Gate {
                 was_in_use: known.is_some(),
                 held,
                 push_backs: known.map_or(0, |record| record.push_backs),
+                breaker,
+                answered: None,
                 limited_since: None,
                 waiting: 0,
             }),
@@ -178,21 +211,21 @@ impl Gate {
         locked(&self.state)
     }
 
-    fn enter(&self, rate_per_s: f64, burst: u32) -> usize {
+    fn enter(&self, terms: Terms) -> usize {
         let mut state = self.state();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.lanes.insert(ticket, (rate_per_s, burst));
+        state.lanes.insert(ticket, terms);
         state.refit();
         ticket
     }
 
-    fn own(&self, batch: BatchSeq, rate_per_s: f64, burst: u32) -> Arc<Mutex<Bucket>> {
+    fn own(&self, batch: BatchSeq, terms: Terms) -> Arc<Mutex<Bucket>> {
         let now = self.epoch.elapsed();
         let mut state = self.state();
         let was_in_use = state.was_in_use;
         let bucket = state.own.entry(batch).or_insert_with(|| {
-            let mut bucket = Bucket::full(rate_per_s, burst);
+            let mut bucket = Bucket::full(terms.rate_per_s, terms.burst);
             if was_in_use {
                 bucket.drain(now);
             }
@@ -208,7 +241,14 @@ impl Gate {
     }
 
     fn record(&self) -> UpstreamRecord {
+        let (now, elapsed) = (clock::now(), self.epoch.elapsed());
         let state = self.state();
+        let tripped = match state.breaker {
+            Breaker::Closed { .. } => None,
+            Breaker::Tripped { since, probe_at, wait } => Some((since, probe_at, wait)),
+            // Whoever comes after a crash does not know what became of it.
+            Breaker::Probing { since, wait, .. } => Some((since, elapsed, wait)),
+        };
         UpstreamRecord {
             id: self.id.clone(),
             host: self.host.clone(),
@@ -216,12 +256,62 @@ impl Gate {
             burst: state.bucket.burst(),
             held_until: state.held.map(|held| held.until),
             push_backs: state.push_backs,
+            tripped: tripped.map(|(since, probe_at, wait)| Tripped {
+                since: now - span(elapsed.saturating_sub(since)),
+                probe_at: now + span(probe_at.saturating_sub(elapsed)),
+                wait,
+            }),
         }
     }
 
-    /// Until when it is held, if it is.
-    fn held(&self) -> Option<Held> {
-        self.state().held.filter(|held| held.opens > Instant::now())
+    /// What keeps requests from being sent now, if anything does.
+    fn shut(&self) -> Option<Shut> {
+        self.state().shut(self.epoch)
+    }
+
+    /// Since when its breaker is not closed.
+    pub fn tripped_since(&self) -> Option<Instant> {
+        self.state().breaker.tripped_since().map(|since| self.epoch + since)
+    }
+
+    /// A probe may be sent now.
+    pub fn probe_is_due(&self) -> bool {
+        let state = self.state();
+        state.breaker.tripped_since().is_some() && state.shut(self.epoch).is_none()
+    }
+
+    /// Batches that work on it now.
+    pub fn is_in_use(&self) -> bool {
+        !self.state().lanes.is_empty()
+    }
+
+    /// Tells the breaker. Answers whether what must be durable has changed.
+    fn signal(&self, signal: Signal) -> bool {
+        let now = self.epoch.elapsed();
+        let mut state = self.state();
+        let interval = state.lanes.values().map(|terms| terms.probe_interval).min().unwrap_or(Duration::MAX);
+        let before = state.breaker;
+        state.breaker = before.next(signal, now, interval);
+        let (was, is) = (before.tripped_since(), state.breaker.tripped_since());
+        if is.is_none() && was.is_some() {
+            // Whoever has just come back does not get the burst at once.
+            state.bucket.drain(now);
+        }
+        let shut_until = state.breaker.shut_until();
+        drop(state);
+        if was != is || before.shut_until() != shut_until {
+            self.changed.notify_waiters();
+        }
+        match (was, is) {
+            (None, Some(_)) => {
+                tracing::warn!(upstream = self.id.as_str(), "breaker tripped: the upstream is down")
+            }
+            (Some(_), None) => {
+                tracing::info!(upstream = self.id.as_str(), "breaker closed: the upstream answers")
+            }
+            _ => {}
+        }
+        before.shut_until() != shut_until
     }
 
     /// Holds it for all, unless it is held for longer already.
@@ -229,21 +319,18 @@ impl Gate {
         let now = clock::now();
         let mut state = self.state();
         let held = state.held.is_some_and(|held| held.opens > Instant::now());
+        // One of several that were under way together says what the first one said.
+        state.push_backs += u32::from(!held);
+        let in_a_row = state.push_backs;
         let wait = match asked {
             Some(wait) => wait,
-            // One of several that were under way together: it says what the first one said.
             None if held => return,
-            None => {
-                let doubled = HOLD.saturating_mul(1 << state.push_backs.min(16));
-                state.push_backs += 1;
-                doubled.min(HOLD_MAX)
-            }
+            None => HOLD.saturating_mul(1 << (in_a_row - 1).min(16)).min(HOLD_MAX),
         };
         let opens = Instant::now() + wait;
         if state.held.is_none_or(|held| held.opens < opens) {
             let since = state.held.filter(|held| held.until > now).map_or(now, |held| held.since);
-            let until = now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-            state.held = Some(Held { until, opens, since, is_stored: false });
+            state.held = Some(Held { until: now + span(wait), opens, since, is_stored: false });
         }
         drop(state);
         self.changed.notify_waiters();
@@ -252,14 +339,56 @@ impl Gate {
             hold_ms = wait.as_millis() as u64,
             "gate held: asked to send less"
         );
+        if !held {
+            self.signal(Signal::PushBack { in_a_row });
+        }
     }
 }
 
+/// What keeps requests from being sent.
+#[derive(Clone, Copy)]
+struct Shut {
+    opens: Instant,
+    /// The same by the wall clock.
+    until: DateTime<Utc>,
+    /// What it is shown as, once it is stored.
+    cause: PressureCause,
+    since: DateTime<Utc>,
+    is_stored: bool,
+}
+
 impl State {
+    /// The cause that lasts longest.
+    fn shut(&self, epoch: Instant) -> Option<Shut> {
+        let now = Instant::now();
+        let held = self.held.map(|held| Shut {
+            opens: held.opens,
+            until: held.until,
+            cause: PressureCause::PushedBack,
+            since: held.since,
+            is_stored: held.is_stored,
+        });
+        let broken = self.breaker.shut_until().map(|until| {
+            let until = epoch + until;
+            let opens = match self.breaker {
+                // It may be answered at any moment.
+                Breaker::Probing { .. } => until.min(now + PROBE_POLL),
+                Breaker::Closed { .. } | Breaker::Tripped { .. } => until,
+            };
+            let since = self.breaker.tripped_since().map_or(now, |since| epoch + since);
+            let wall = clock::now();
+            let since = wall - span(now.saturating_duration_since(since));
+            let until = wall + span(opens.saturating_duration_since(now));
+            Shut { opens, until, cause: PressureCause::Outage, since, is_stored: true }
+        });
+        [held, broken].into_iter().flatten().filter(|shut| shut.opens > now).max_by_key(|shut| shut.opens)
+    }
+
     /// The largest rate of the lanes is the upstream's.
     fn refit(&mut self) {
-        if let Some((rate_per_s, burst)) = self.lanes.values().copied().max_by(|a, b| a.0.total_cmp(&b.0)) {
-            self.bucket.set(rate_per_s, burst);
+        let largest = self.lanes.values().max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
+        if let Some(terms) = largest {
+            self.bucket.set(terms.rate_per_s, terms.burst);
         }
     }
 }
@@ -269,14 +398,42 @@ pub struct Lane {
     gate: Arc<Gate>,
     batch: BatchSeq,
     ticket: usize,
+    terms: Terms,
     own: Arc<Mutex<Bucket>>,
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Lane {
-    /// Until when the gate is held, if it is.
-    pub fn held_until(&self) -> Option<(DateTime<Utc>, Instant)> {
-        self.gate.held().map(|held| (held.until, held.opens))
+    /// When the gate opens, if it is held.
+    pub fn opens(&self) -> Option<Instant> {
+        self.gate.shut().map(|shut| shut.opens)
+    }
+
+    /// Since when the upstream is down, if it is.
+    pub fn tripped_since(&self) -> Option<Instant> {
+        self.gate.tripped_since()
+    }
+
+    /// The host's name.
+    pub fn host(&self) -> &str {
+        &self.gate.host
+    }
+
+    /// It has asked for less, and nothing else since.
+    pub fn is_pushed_back(&self) -> bool {
+        self.gate.state().push_backs > 0
+    }
+
+    /// The upstream has answered somebody since then.
+    pub fn answered_since(&self, since: Instant) -> bool {
+        self.gate.state().answered.is_some_and(|at| at >= since)
+    }
+
+    /// The batch's first items were all refused, or met nobody.
+    pub async fn refused(&self) {
+        if self.gate.signal(Signal::Refused) {
+            self.persist().await;
+        }
     }
 
     /// Requests permitted per second while the gate is open.
@@ -286,10 +443,10 @@ impl Lane {
 
     /// How the upstream holds the batch back now, if it does.
     pub fn pressure(&self) -> Option<Pressure> {
-        let held = self.gate.held().filter(|held| held.is_stored);
+        let shut = self.gate.shut().filter(|shut| shut.is_stored);
         let state = self.gate.state();
-        let (cause, permitted_per_s, since) = match (held, state.limited_since) {
-            (Some(held), _) => (PressureCause::PushedBack, 0.0, held.since),
+        let (cause, permitted_per_s, since) = match (shut, state.limited_since) {
+            (Some(shut), _) => (shut.cause, 0.0, shut.since),
             (None, Some(since)) => (PressureCause::RateLimited, state.bucket.rate_per_s(), since),
             (None, None) => return None,
         };
@@ -298,7 +455,7 @@ impl Lane {
             host: self.gate.host.clone(),
             cause,
             permitted_per_s,
-            held_until: held.map(|held| held.until),
+            held_until: shut.map(|shut| shut.until),
             since,
         })
     }
@@ -317,12 +474,11 @@ impl Lane {
         let gate = &*self.gate;
         let now = gate.epoch.elapsed();
         let mut state = gate.state();
-        if let Some(held) = state.held {
-            if held.opens > Instant::now() {
-                return Err(Refused::Held(Denied { until: held.until }));
-            }
+        if let Some(shut) = state.shut(gate.epoch) {
+            return Err(Refused::Held(Denied { until: shut.until }));
+        }
+        if state.held.take().is_some() {
             // Whoever just asked for less does not get the burst at once.
-            state.held = None;
             state.bucket.drain(now);
         }
         let mut own = locked(&self.own);
@@ -330,6 +486,9 @@ impl Lane {
         if wait.is_zero() {
             state.bucket.take(now);
             own.take(now);
+            // With the breaker not closed this is the probe. Its quick try and its way through the server take time too.
+            let until = now + 2 * self.terms.attempt_timeout + PROBE_POLL;
+            state.breaker = state.breaker.next(Signal::Probe { until }, now, self.terms.probe_interval);
             if state.waiting == 1 {
                 state.limited_since = None;
             }
@@ -376,8 +535,8 @@ impl Permits for Lane {
             if wait.is_zero() {
                 break;
             }
-            if let Some(held) = self.gate.held() {
-                return Err(Denied { until: held.until });
+            if let Some(shut) = self.gate.shut() {
+                return Err(Denied { until: shut.until });
             }
             tokio::time::sleep(wait).await;
         }
@@ -398,17 +557,23 @@ impl Permits for Lane {
     }
 
     async fn observe(&self, verdict: Verdict) {
-        match verdict {
+        let is_durable = match verdict {
             Verdict::PushBack { retry_after } => {
                 self.gate.hold(retry_after);
-                self.persist().await;
+                true
             }
             Verdict::Alive => {
-                if std::mem::take(&mut self.gate.state().push_backs) > 0 {
-                    self.persist().await;
-                }
+                let push_backs = {
+                    let mut state = self.gate.state();
+                    state.answered = Some(Instant::now());
+                    std::mem::take(&mut state.push_backs)
+                };
+                self.gate.signal(Signal::Answer) || push_backs > 0
             }
-            Verdict::Failing => {}
+            Verdict::Failing => self.gate.signal(Signal::Failure),
+        };
+        if is_durable {
+            self.persist().await;
         }
     }
 }
@@ -417,6 +582,10 @@ impl Drop for Lane {
     fn drop(&mut self) {
         self.gate.leave(self.ticket);
     }
+}
+
+fn span(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

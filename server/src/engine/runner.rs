@@ -24,7 +24,8 @@ use crate::{
     clock,
     connector::Connector,
     domain::{
-        batch::{Batch, State},
+        batch::{Batch, PauseCause, State},
+        failure::FailureClass,
         id::{BatchId, BatchSeq},
         item::{Next, OpenItem, Outcome, RetryPolicy, settle},
     },
@@ -60,6 +61,22 @@ pub(super) struct Runner {
     total_seen: i64,
     /// Nothing is started until this is recorded.
     fault: Option<Fault>,
+    /// Set until an item has had an answer of its own.
+    probe: Option<StartProbe>,
+    /// How long an upstream may be down before the batch pauses.
+    outage_hold: Duration,
+    /// When this task began to work: the outage's clock starts anew with it.
+    began: Instant,
+}
+
+/// The first items of a batch. If none of them gets an answer, the rest is not sent after them.
+struct StartProbe {
+    /// How many.
+    items: usize,
+    /// Attempts under way, or over without an answer.
+    started: usize,
+    /// Attempts that are over without an answer, not recorded yet.
+    unanswered: Vec<Finished>,
 }
 
 impl Runner {
@@ -103,6 +120,13 @@ impl Runner {
             claim_at: Instant::now(),
             total_seen: 0,
             fault: None,
+            probe: (!has_answers(batch)).then(|| StartProbe {
+                items: fetch.probe_items as usize,
+                started: 0,
+                unanswered: Vec::new(),
+            }),
+            outage_hold: batch.spec.outage.hold,
+            began: Instant::now(),
             engine,
         }
     }
@@ -134,7 +158,7 @@ impl Runner {
                     // Attempts catch their own panics, so this is a bug of ours; what was leased runs out by itself.
                     Err(error) => {
                         self.held = Held::default();
-                        self.fault = Some(Fault { reason: "BUG", message: format!("a worker was lost: {error}") });
+                        self.fault = Some(Fault::bug(format!("a worker was lost: {error}")));
                     }
                 },
                 Some(answer) = self.answers.recv() => self.answered(answer),
@@ -161,7 +185,12 @@ impl Runner {
         let now = clock::now();
         let mut wake = Instant::now() + POLL;
         self.renew(now).await;
-        if let Some((_, opens)) = self.lane.held_until() {
+        self.judge_probe(false).await;
+        self.judge_outage();
+        if self.fault.is_some() {
+            return Instant::now();
+        }
+        if let Some(opens) = self.lane.opens() {
             if opens.saturating_duration_since(Instant::now()) > PATIENCE {
                 // Not until a time of day: it is the gate that holds them, and it goes by a clock that does not jump.
                 let given_back = self.held.give_back();
@@ -175,12 +204,18 @@ impl Runner {
             self.write_leases(parked).await;
             self.claim_at = Instant::now();
         }
-        while !self.free_workers.is_empty() && self.unanswered + self.workers.len() < self.unanswered_max {
+        while !self.free_workers.is_empty()
+            && self.unanswered + self.workers.len() < self.unanswered_max
+            && self.probe.as_ref().is_none_or(|probe| probe.started < probe.items)
+        {
             if let Some((lease, item)) = self.held.start_next(now) {
                 self.start(lease, item);
             } else if self.claim_at > Instant::now() || !self.claim(now).await {
                 break;
             }
+        }
+        if self.workers.is_empty() && self.states.borrow().expanded {
+            self.judge_probe(true).await;
         }
         if self.claim_at > Instant::now() {
             wake = wake.min(self.claim_at);
@@ -196,12 +231,13 @@ impl Runner {
         self.withdrawn.cancel();
         let now = clock::now();
         self.renew(now).await;
+        self.end_probe().await;
         if !self.workers.is_empty() || self.unanswered > 0 {
             return Instant::now() + POLL;
         }
         if let Some(fault) = self.fault.take()
             && matches!(state, State::Running | State::Pausing)
-            && !self.engine.fail_system(self.seq, &fault).await
+            && !self.engine.pause_by(self.seq, &fault).await
         {
             if self.engine.draining.is_cancelled() {
                 // The leases run out by themselves.
@@ -220,6 +256,9 @@ impl Runner {
     fn start(&mut self, lease: Lease, item: OpenItem) {
         let Some(worker) = self.free_workers.pop() else { return };
         self.entry.begin(item.index, &item.key, item.not_before.is_some());
+        if let Some(probe) = &mut self.probe {
+            probe.started += 1;
+        }
         let job =
             Job { lease, item, worker, withdrawn: self.withdrawn.clone(), abort: self.engine.abort.clone() };
         self.workers.spawn(Arc::clone(&self.workshop).attempt(job));
@@ -246,20 +285,39 @@ impl Runner {
     }
 
     async fn finished(&mut self, finished: Finished) {
-        let Finished { lease, item, worker, attempt } = finished;
-        self.free_workers.push(worker);
+        self.free_workers.push(finished.worker);
         self.entry.end();
-        if !self.held.holds(lease) {
-            // It was lost meanwhile: whoever has the slice does the item again.
-            self.entry.drop_items(&[item.index]);
+        let unsent = finished.attempt.requests == 0;
+        let outcome = &finished.attempt.outcome;
+        if !self.held.holds(finished.lease) || (unsent && matches!(outcome, Outcome::Released { .. })) {
+            self.entry.drop_items(&[finished.item.index]);
+            // Of a lease that was lost nothing comes back: whoever has the slice does the item again.
+            self.held.put_first(finished.lease, finished.item);
+            if let Some(probe) = &mut self.probe {
+                probe.started -= 1;
+            }
             return;
         }
-        if attempt.requests == 0 && matches!(attempt.outcome, Outcome::Released { .. }) {
-            self.entry.drop_items(&[item.index]);
-            self.held.put_first(lease, item);
-            return;
+        match &mut self.probe {
+            Some(_) if !unsent && outcome.is_reply() => self.end_probe().await,
+            Some(probe) if unsent => probe.started -= 1,
+            Some(probe) => return probe.unanswered.push(finished),
+            None => {}
         }
-        let next = settle(&attempt.outcome, item.attempts, &self.retry, attempt.ended_at, rand::random());
+        self.record(finished).await;
+    }
+
+    /// Hands an attempt to the recorder.
+    async fn record(&mut self, finished: Finished) {
+        let Finished { lease, item, worker, attempt } = finished;
+        // Whoever meets an upstream that is down learns nothing of the item.
+        let is_down = self.lane.tripped_since().is_some();
+        let next = match &attempt.outcome {
+            Outcome::Failed(failure) if is_down && failure.class == FailureClass::Temporary => {
+                Next::UNTOUCHED
+            }
+            outcome => settle(outcome, item.attempts, &self.retry, attempt.ended_at, rand::random()),
+        };
         let recording = Recording { slice: lease.slice, item, attempt, next };
         self.log(worker, &recording);
         self.unanswered += 1;
@@ -267,6 +325,55 @@ impl Runner {
         let _ = self.recorder.send(Message::Record(lease, Box::new(recording))).await;
         if self.workers.is_empty() {
             let _ = self.recorder.try_send(Message::Flush);
+        }
+    }
+
+    /// An item had an answer, or the batch does not run any more: what was held back is recorded, and no item is held
+    /// back any more.
+    async fn end_probe(&mut self) {
+        for finished in self.probe.take().map(|probe| probe.unanswered).unwrap_or_default() {
+            self.record(finished).await;
+        }
+    }
+
+    /// Looks whether the first items are all over without an answer. Then the list is not burnt: they go back
+    /// uncharged, the breaker trips, and the batch pauses. `exhausted`: there are no more items to ask with.
+    async fn judge_probe(&mut self, exhausted: bool) {
+        let Some(probe) = &self.probe else { return };
+        let is_over = exhausted || probe.unanswered.len() >= probe.items || self.lane.opens().is_some();
+        if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over {
+            return;
+        }
+        let failure = probe.unanswered.iter().rev().find_map(|finished| match &finished.attempt.outcome {
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
+        });
+        if let Some(failure) = failure
+            && !self.lane.answered_since(self.began)
+        {
+            self.fault = Some(Fault {
+                cause: PauseCause::UpstreamOutage,
+                reason: failure.outage_reason(),
+                message: format!(
+                    "no item has had an answer from {}, so the others were not sent: {}",
+                    self.lane.host(),
+                    failure.message
+                ),
+            });
+            self.lane.refused().await;
+        }
+        self.end_probe().await;
+    }
+
+    /// Looks whether the upstream has been down for so long that the batch pauses.
+    fn judge_outage(&mut self) {
+        let Some(since) = self.lane.tripped_since() else { return };
+        if self.fault.is_none() && since.max(self.began).elapsed() >= self.outage_hold {
+            self.fault = Some(Fault {
+                cause: PauseCause::UpstreamOutage,
+                reason: if self.lane.is_pushed_back() { "RATE_LIMITED" } else { "UPSTREAM_UNREACHABLE" },
+                message: format!("{} has not answered for {} s", self.lane.host(), since.elapsed().as_secs()),
+            });
         }
     }
 
@@ -382,6 +489,12 @@ impl Runner {
             self.fault = Some(Fault::of(error));
         }
     }
+}
+
+/// Whether an item of it has had an answer: a success, or a failure for good.
+fn has_answers(batch: &Batch) -> bool {
+    let counts = &batch.counts;
+    counts.succeeded > 0 || counts.failed_attempts_by_class[FailureClass::Permanent as usize] > 0
 }
 
 fn from_now(at: DateTime<Utc>, now: DateTime<Utc>) -> Instant {

@@ -1,9 +1,18 @@
-//! Upkeep: deletes what has expired, a little at a time, and ends what drains without anybody seeing to it.
+//! Upkeep: deletes what has expired, a little at a time, ends what drains without anybody seeing to it, and asks
+//! upstreams that are down whether they answer again.
 
 use std::{sync::Arc, time::Duration};
 
-use super::Engine;
-use crate::clock;
+use super::{
+    Engine,
+    gate::{Lane, Terms},
+};
+use crate::{
+    clock,
+    connector::{self, Connector},
+    domain::{batch::Batch, upstream::UpstreamId},
+    fetch::{Call, Permits, Verdict, classify},
+};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
@@ -21,6 +30,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
             Ok(batches) => engine.take_up_all(batches),
             Err(error) => tracing::warn!(error = %error, "draining batches could not be looked at"),
         }
+        match engine.store.outages().await {
+            Ok(batches) => look_after_outages(&engine, &batches).await,
+            Err(error) => tracing::warn!(error = %error, "outages could not be looked at"),
+        }
         rounds_to_purge -= 1;
         if rounds_to_purge == 0 {
             rounds_to_purge = match engine.store.purge(clock::now()).await {
@@ -33,4 +46,72 @@ pub(super) async fn run(engine: Arc<Engine>) {
             };
         }
     }
+}
+
+/// Lets the batches go on whose upstream answers again, and sends the probes that are due. One upstream gets one probe at
+/// a time: its breaker sees to that.
+async fn look_after_outages(engine: &Arc<Engine>, batches: &[Batch]) {
+    for batch in batches.iter().filter(|batch| batch.spec.outage.auto_resume) {
+        let connector = connector::build(&batch.spec);
+        let origin = connector.origin();
+        let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+        let gate = engine.gates.gate(&upstream, &origin.host, Terms::of(&batch.spec));
+        if gate.tripped_since().is_none() {
+            match engine.store.end_outage(batch.seq, clock::now()).await {
+                Ok(changed) => {
+                    tracing::info!(batch_id = %batch.id, action = "outage_over", status = changed.batch.state.as_str());
+                    engine.take_up_all(changed.admitted);
+                    engine.take_up(changed.batch);
+                }
+                Err(error) => {
+                    tracing::warn!(batch_id = %batch.id, error = %error, "the end of an outage could not be recorded");
+                }
+            }
+        } else if gate.probe_is_due() && !gate.is_in_use() {
+            // Where a batch runs, its own items are the probes.
+            match engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await {
+                Ok(lane) => {
+                    drop(engine.tasks.spawn(probe(Arc::clone(engine), batch.clone(), connector, lane)))
+                }
+                Err(error) => tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent"),
+            }
+        }
+    }
+}
+
+/// One request of an open item, that no item is charged or credited with.
+async fn probe(engine: Arc<Engine>, batch: Batch, connector: Box<dyn Connector>, lane: Arc<Lane>) {
+    let key = match engine.store.open_key(batch.seq).await {
+        Ok(Some(key)) => key,
+        Ok(None) => return,
+        Err(error) => {
+            return tracing::warn!(batch_id = %batch.id, error = %error, "no item to probe with could be read");
+        }
+    };
+    let fetch = &batch.spec.fetch;
+    // A key that makes no request proves nothing; the batch finds out by itself.
+    let Ok(request) = connector.request(&key) else { return lane.observe(Verdict::Alive).await };
+    let call = Call {
+        request,
+        user_agent: fetch.user_agent.as_str().into(),
+        timeout: fetch.attempt_timeout,
+        body_bytes_max: fetch.body_bytes_max,
+        permits: Arc::clone(&lane) as _,
+        withdrawn: engine.draining.child_token(),
+        meter: Arc::default(),
+    };
+    let (verdict, said) = match engine.fetcher.fetch(call).await {
+        Ok(response) => {
+            let failure = connector.decode(&key, &response).err();
+            let failure = failure.map(|fault| classify::reply(&fault, &response, clock::now()));
+            let said = failure.as_ref().map_or("an answer".to_owned(), |failure| failure.message.clone());
+            (classify::content(failure.as_ref()), said)
+        }
+        // The stack has told already.
+        Err(error) => (None, error.to_string()),
+    };
+    if let Some(verdict) = verdict {
+        lane.observe(verdict).await;
+    }
+    tracing::info!(batch_id = %batch.id, item_key = key, action = "probe", said);
 }

@@ -110,14 +110,23 @@ impl Workshop {
                 return (outcome, None);
             }
         };
-        if response.body.len() <= INLINE_BYTES_MAX {
-            return self.outcome_of(&item.key, &response);
+        let decoded = if response.body.len() <= INLINE_BYTES_MAX {
+            self.outcome_of(&item.key, &response)
+        } else {
+            let (workshop, key) = (Arc::clone(self), item.key.clone());
+            match tokio::task::spawn_blocking(move || workshop.outcome_of(&key, &response)).await {
+                Ok(decoded) => decoded,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        };
+        let failure = match &decoded.0 {
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
+        };
+        if let Some(verdict) = classify::content(failure) {
+            self.permits.observe(verdict).await;
         }
-        let (workshop, key) = (Arc::clone(self), item.key.clone());
-        match tokio::task::spawn_blocking(move || workshop.outcome_of(&key, &response)).await {
-            Ok(outcome) => outcome,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        decoded
     }
 
     fn outcome_of(&self, key: &str, response: &Response) -> (Outcome, Option<KeptBody>) {

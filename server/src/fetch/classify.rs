@@ -66,12 +66,25 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
     failure
 }
 
-/// What a request's end says about the upstream.
-pub fn verdict(reply: &Result<Response, FetchError>, now: DateTime<Utc>) -> Verdict {
+/// What a request's end says about the upstream; nothing where no request was made.
+pub fn verdict(reply: &Result<Response, FetchError>, now: DateTime<Utc>) -> Option<Verdict> {
     match reply {
-        Ok(response) => status_verdict(response, now),
-        Err(FetchError::BodyTooLarge(_)) => Verdict::Alive,
-        Err(_) => Verdict::Failing,
+        Ok(response) => Some(status_verdict(response, now)),
+        Err(FetchError::BodyTooLarge(_)) => Some(Verdict::Alive),
+        Err(FetchError::Held { .. } | FetchError::Withdrawn | FetchError::Unsendable(_)) => None,
+        Err(_) => Some(Verdict::Failing),
+    }
+}
+
+/// What a reply's content says about the upstream: it was a success, or this failure.
+pub fn content(failure: Option<&Failure>) -> Option<Verdict> {
+    match failure {
+        Some(failure) if failure.class == FailureClass::Temporary => {
+            // The stack has told already what a status says.
+            let by_status = failure.http_status.is_none_or(is_temporary);
+            (!by_status).then_some(Verdict::Failing)
+        }
+        Some(_) | None => Some(Verdict::Alive),
     }
 }
 
@@ -167,8 +180,8 @@ mod tests {
     fn a_429_and_a_503_that_names_a_time_are_push_backs() {
         let now = "2026-11-21T00:00:00Z".parse().unwrap();
         let push_back = |status, header| match verdict(&Ok(response(status, header)), now) {
-            Verdict::PushBack { retry_after } => Some(retry_after.map(|wait| wait.as_secs())),
-            Verdict::Alive | Verdict::Failing => None,
+            Some(Verdict::PushBack { retry_after }) => Some(retry_after.map(|wait| wait.as_secs())),
+            Some(Verdict::Alive | Verdict::Failing) | None => None,
         };
         assert_eq!(push_back(429, None), Some(None));
         assert_eq!(push_back(429, Some("7")), Some(Some(7)));
@@ -189,6 +202,19 @@ mod tests {
         assert_eq!(transport(&FetchError::Held { until: DateTime::UNIX_EPOCH }), None);
         let timeout = transport(&FetchError::Timeout(Duration::from_secs(30))).unwrap();
         assert_eq!((timeout.class, timeout.reason.as_str()), (FailureClass::Temporary, "ATTEMPT_TIMEOUT"));
+    }
+
+    #[test]
+    fn a_reply_proves_life_by_what_is_in_it() {
+        use FailureClass::{Permanent, Temporary};
+        let failed = |class, status| content(Some(&Failure::new(class, "X", "x").with_status(status)));
+        assert_eq!(failed(Permanent, 404), Some(Verdict::Alive));
+        // "Will be right back", said with 200.
+        assert_eq!(failed(Temporary, 200), Some(Verdict::Failing));
+        // Told by the stack already.
+        assert_eq!(failed(Temporary, 503), None);
+        assert_eq!(content(None), Some(Verdict::Alive));
+        assert_eq!(verdict(&Err(FetchError::Unsendable("x".into())), DateTime::UNIX_EPOCH), None);
     }
 
     proptest! {

@@ -15,7 +15,8 @@ use crate::domain::request::Response;
 pub trait Permits: Send + Sync {
     /// Waits until a request may be sent, and takes the permit. Dropped before it is ready, it has taken nothing.
     async fn acquire(&self) -> Result<(), Denied>;
-    /// What the request that a permit was taken for says about the upstream.
+    /// What the request that a permit was taken for says about the upstream. The stack tells what a status or a broken
+    /// connection says; that an upstream lives is told by the caller, who knows what is in the reply.
     async fn observe(&self, verdict: Verdict);
 }
 
@@ -75,7 +76,11 @@ where
                 permit = permits.acquire() => permit.map_err(|denied| FetchError::Held { until: denied.until })?,
             }
             let reply = inner.oneshot(call).await;
-            permits.observe(classify::verdict(&reply, crate::clock::now())).await;
+            match classify::verdict(&reply, crate::clock::now()) {
+                Some(Verdict::Alive) if reply.is_ok() => {}
+                Some(verdict) => permits.observe(verdict).await,
+                None => {}
+            }
             reply
         }
         .boxed()

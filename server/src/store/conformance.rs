@@ -146,6 +146,8 @@ macro_rules! conformance {
                 draining_with_a_stop_behind_it,
                 a_repeat_changes_nothing,
                 a_cause_only_rises,
+                an_outage_ends_by_itself_unless_somebody_has_paused_meanwhile,
+                an_outage_survives_a_restart_and_knows_what_to_ask_with,
                 reason_and_message_are_shown_while_they_hold,
                 an_expired_lease_counts_as_drained,
                 a_command_settles_what_has_drained,

@@ -214,6 +214,43 @@ impl Store for SqliteStore {
         self.change(batch, Input::SystemFailure, transition::Why { reason, message }, now).await
     }
 
+    async fn declare_outage(
+        &self,
+        batch: BatchSeq,
+        reason: &str,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, StoreError> {
+        self.change(batch, Input::OutageDeclared, transition::Why { reason, message }, now).await
+    }
+
+    async fn end_outage(&self, batch: BatchSeq, now: DateTime<Utc>) -> Result<Changed, StoreError> {
+        self.change(batch, Input::OutageOver, transition::Why::default(), now).await
+    }
+
+    async fn outages(&self) -> Result<Vec<Batch>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM batch_executions WHERE status = 'PAUSED' AND pause_cause = 'UPSTREAM_OUTAGE' ORDER BY seq",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(error::store)?;
+        rows.iter().map(|row| self.decode(row)).collect()
+    }
+
+    async fn open_key(&self, batch: BatchSeq) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT d.item_key FROM batch_slices s JOIN batch_execution_details d
+               ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
+             WHERE s.batch_seq = $1 AND s.status = 'READY' AND d.status = 'PENDING'
+             ORDER BY s.slice_no, d.item_index LIMIT 1",
+        )
+        .bind(batch.0)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(error::store)
+    }
+
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
         upkeep::recover(self, now).await
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use haul_sim::{Sim, SimConfig};
+use haul_sim::{Refuse, Sim, SimConfig};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -57,6 +57,11 @@ impl Upstream {
     /// `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> String {
         self.sim.base_url()
+    }
+
+    /// Refuses from now on, or no more.
+    pub(crate) fn refuse(&self, refuse: Option<Refuse>) {
+        self.sim.refuse(refuse);
     }
 
     /// Where the exchange's list is.

@@ -71,10 +71,16 @@ pub(super) fn current(batch: &Batch) -> Option<String> {
     (!keys.is_empty()).then(|| format!("now: {}", keys.join(" ")))
 }
 
-/// The upstream that asked for less, if one did: `waiting: example.com held until 12:03:30 (429)`.
+/// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`.
 pub(super) fn waiting(batch: &Batch, now: DateTime<FixedOffset>) -> Option<String> {
     let progress = progress(batch);
-    let pressure = progress.host_pressure.iter().find(|pressure| pressure.cause() == Cause::PushedBack)?;
+    let is_held = |cause| matches!(cause, Cause::PushedBack | Cause::Outage);
+    let pressure = progress.host_pressure.iter().find(|pressure| is_held(pressure.cause()))?;
+    if pressure.cause() == Cause::Outage {
+        let next =
+            time::clock_time(pressure.next_probe_time.as_ref(), now).unwrap_or_else(|| "soon".to_owned());
+        return Some(format!("waiting: {} does not answer, asked again at {next}", pressure.host));
+    }
     let held = match time::clock_time(pressure.held_until.as_ref(), now) {
         Some(until) => format!("held until {until}"),
         None => format!("slowed down to {} requests/s", number::rate(pressure.permitted_requests_per_second)),
@@ -166,6 +172,20 @@ mod tests {
         assert_eq!(pace(&batch, now()), "1m 23s elapsed, 12,000 items/min, 24,000 records/min, ETA 12:05:10");
         assert_eq!(current(&batch).unwrap(), "now: 1301 1332");
         assert_eq!(waiting(&batch, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
+    }
+
+    #[test]
+    fn an_upstream_that_is_down_is_named() {
+        let mut batch = running();
+        let pressure = HostPressure {
+            host: "example.com".to_owned(),
+            cause: Cause::Outage.into(),
+            next_probe_time: Some(in_seconds(5)),
+            ..HostPressure::default()
+        };
+        batch.progress.as_mut().unwrap().host_pressure = vec![pressure];
+        let said = waiting(&batch, now()).unwrap();
+        assert_eq!(said, "waiting: example.com does not answer, asked again at 12:03:09");
     }
 
     #[test]

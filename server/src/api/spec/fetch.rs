@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use haul_proto::v1;
 
-use super::{Faults, FetchPolicy};
+use super::{Faults, FetchPolicy, OutagePolicy};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -84,6 +84,26 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
             7 * DAY,
             Duration::ZERO..=TEN_YEARS,
         ),
+        probe_items: faults.number(
+            "spec.fetch.probe_items",
+            given.probe_items,
+            FetchPolicy::PROBE_ITEMS as i32,
+            1..=10_000,
+        ) as u32,
+    }
+}
+
+pub(super) fn outage(given: v1::OutagePolicy, faults: &mut Faults) -> OutagePolicy {
+    let default = OutagePolicy::default();
+    OutagePolicy {
+        hold: faults.duration("spec.outage.hold", given.hold.as_ref(), default.hold, Duration::ZERO..=DAY),
+        auto_resume: given.auto_resume.unwrap_or(default.auto_resume),
+        probe_interval: faults.duration(
+            "spec.outage.probe_interval",
+            given.probe_interval.as_ref(),
+            default.probe_interval,
+            Duration::from_secs(1)..=HOUR,
+        ),
     }
 }
 
@@ -128,8 +148,21 @@ mod tests {
             commit_group_interval: negative,
             keep_bodies: negative,
             user_agent: "a\nb".into(),
+            probe_items: Some(0),
         });
-        assert_eq!(faults.len(), 13, "{faults:?}");
+        assert_eq!(faults.len(), 14, "{faults:?}");
+    }
+
+    #[test]
+    fn an_empty_outage_policy_is_the_contracts_and_its_bounds_are_named() {
+        let mut faults = Faults::default();
+        assert_eq!(outage(v1::OutagePolicy::default(), &mut faults), OutagePolicy::default());
+        assert!(faults.0.is_empty());
+        let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let given = v1::OutagePolicy { hold: negative, probe_interval: negative, auto_resume: Some(false) };
+        assert!(!outage(given, &mut faults).auto_resume);
+        let fields: Vec<_> = faults.0.into_iter().map(|violation| violation.field).collect();
+        assert_eq!(fields, ["spec.outage.hold", "spec.outage.probe_interval"]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use haul_proto::v1;
 
 use super::{
-    AsOf, Batch, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, Segment, Source,
-    Window, YahooChart, time,
+    AsOf, Batch, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, OutagePolicy,
+    Segment, Source, Window, YahooChart, time,
 };
 
 /// Version of the zone data that this build has (IANA tz database).
@@ -21,6 +21,7 @@ pub(in crate::api) fn render(batch: &Batch, view: v1::BatchView) -> v1::BatchSpe
         source: Some(source(batch, full)),
         connector: Some(connector(&spec.connector, full)),
         fetch: Some(fetch(&spec.fetch)),
+        outage: Some(outage(&spec.outage)),
     }
 }
 
@@ -128,5 +129,14 @@ fn fetch(fetch: &FetchPolicy) -> v1::FetchPolicy {
         commit_group_interval: Some(time::duration(fetch.commit_group_interval)),
         user_agent: fetch.user_agent.clone(),
         keep_bodies: Some(time::duration(fetch.keep_bodies)),
+        probe_items: Some(fetch.probe_items as i32),
+    }
+}
+
+fn outage(outage: &OutagePolicy) -> v1::OutagePolicy {
+    v1::OutagePolicy {
+        hold: Some(time::duration(outage.hold)),
+        auto_resume: Some(outage.auto_resume),
+        probe_interval: Some(time::duration(outage.probe_interval)),
     }
 }

@@ -28,8 +28,27 @@ impl World {
 
     async fn lane(&self, batch: i64, rate_per_s: f64, burst: u32) -> Arc<Lane> {
         let upstream = UpstreamId::of("https", "api.example", 443);
-        self.gates.join(&upstream, "api.example", BatchSeq(batch), rate_per_s, burst).await.unwrap()
+        self.gates.join(&upstream, "api.example", BatchSeq(batch), terms(rate_per_s, burst)).await.unwrap()
     }
+}
+
+fn terms(rate_per_s: f64, burst: u32) -> Terms {
+    let second = Duration::from_secs(1);
+    Terms { rate_per_s, burst, attempt_timeout: 30 * second, probe_interval: 60 * second }
+}
+
+/// Until when the lane's gate is held, by both clocks.
+fn held(lane: &Lane) -> Option<(DateTime<Utc>, Instant)> {
+    lane.gate.shut().map(|shut| (shut.until, shut.opens))
+}
+
+/// Moves time to where the gate opens.
+async fn opened(lane: &Lane) {
+    tokio::time::pause();
+    while let Some(opens) = lane.opens() {
+        tokio::time::sleep_until(opens + Duration::from_millis(1)).await;
+    }
+    tokio::time::resume();
 }
 
 /// Permits that come within `span`.
@@ -84,16 +103,16 @@ async fn a_push_back_turns_everybody_away_until_its_time() {
     a.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(30)) }).await;
     let denied = waiting.join_all().await;
     assert!(denied[0].is_err(), "who waited was turned away");
-    let (until, opens) = b.held_until().unwrap();
+    let (until, opens) = held(&b).unwrap();
     assert_eq!(a.acquire().await, Err(Denied { until }));
     assert_eq!(b.pressure().unwrap().cause, PressureCause::PushedBack);
 
     // A shorter one does not shorten it.
     b.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(1)) }).await;
-    assert_eq!(b.held_until(), Some((until, opens)));
+    assert_eq!(held(&b), Some((until, opens)));
     tokio::time::pause();
     tokio::time::sleep_until(opens).await;
-    assert_eq!(b.held_until(), None);
+    assert_eq!(held(&b), None);
     assert_eq!(b.acquire().await, Ok(()));
 }
 
@@ -106,7 +125,7 @@ async fn push_backs_that_name_no_time_hold_longer_each_time_until_a_success() {
         lane.observe(Verdict::PushBack { retry_after: None }).await;
         // The second of two that were under way together changes nothing.
         lane.observe(Verdict::PushBack { retry_after: None }).await;
-        let (_, opens) = lane.held_until().unwrap();
+        let (_, opens) = held(&lane).unwrap();
         holds.push((opens - Instant::now()).as_secs_f64().round() as u64);
         tokio::time::pause();
         tokio::time::sleep_until(opens).await;
@@ -115,7 +134,7 @@ async fn push_backs_that_name_no_time_hold_longer_each_time_until_a_success() {
     assert_eq!(holds, [60, 120, 240, 480, 900, 900]);
     lane.observe(Verdict::Alive).await;
     lane.observe(Verdict::PushBack { retry_after: None }).await;
-    assert_eq!((lane.held_until().unwrap().1 - Instant::now()).as_secs_f64().round() as u64, 60);
+    assert_eq!((held(&lane).unwrap().1 - Instant::now()).as_secs_f64().round() as u64, 60);
 }
 
 #[tokio::test]
@@ -148,9 +167,85 @@ async fn a_restart_begins_with_an_empty_bucket_and_keeps_a_hold() {
     tokio::time::resume();
 
     lane.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(3_600)) }).await;
-    let until = lane.held_until().unwrap().0;
+    let until = held(&lane).unwrap().0;
     drop(lane);
     let world = world.restarted().await;
     let lane = world.lane(1, 1.0, 20).await;
     assert_eq!(lane.acquire().await, Err(Denied { until }));
+}
+
+#[tokio::test]
+async fn a_tripped_breaker_lets_one_request_through_to_see_and_an_answer_opens_it() {
+    let world = World::new().await;
+    let (a, b) = (world.lane(1, 1_000.0, 100).await, world.lane(2, 1_000.0, 100).await);
+    for _ in 0..10 {
+        assert!(b.tripped_since().is_none());
+        a.acquire().await.unwrap();
+        a.observe(Verdict::Failing).await;
+    }
+    assert!(b.tripped_since().is_some(), "one upstream, one breaker");
+    assert!(b.acquire().await.is_err());
+    let pressure = b.pressure().unwrap();
+    assert_eq!((pressure.cause, pressure.permitted_per_s), (PressureCause::Outage, 0.0));
+
+    opened(&b).await;
+    b.acquire().await.expect("the probe");
+    assert!(a.acquire().await.is_err(), "one at a time");
+    b.observe(Verdict::Failing).await;
+    assert!(a.acquire().await.is_err());
+    let wait = (held(&a).unwrap().1 - Instant::now()).as_secs_f64().round();
+    assert!((wait - 10.0).abs() < f64::EPSILON, "{wait}");
+
+    opened(&a).await;
+    a.acquire().await.expect("the next probe");
+    a.observe(Verdict::Alive).await;
+    assert!(b.tripped_since().is_none());
+    b.acquire().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_probe_that_nobody_hears_of_again_is_given_up() {
+    let world = World::new().await;
+    let lane = world.lane(1, 1_000.0, 100).await;
+    lane.refused().await;
+    opened(&lane).await;
+    lane.acquire().await.expect("the probe, which is then dropped");
+    let before = Instant::now();
+    opened(&lane).await;
+    let waited = before.elapsed().as_secs();
+    assert!((60..=64).contains(&waited), "twice an attempt and a moment: {waited} s");
+    lane.acquire().await.expect("another probe");
+}
+
+#[tokio::test]
+async fn a_tripped_breaker_outlives_the_process() {
+    let world = World::new().await;
+    let lane = world.lane(1, 1_000.0, 100).await;
+    lane.refused().await;
+    let until = held(&lane).unwrap().0;
+    drop(lane);
+    let world = world.restarted().await;
+    let lane = world.lane(1, 1_000.0, 100).await;
+    let again = held(&lane).expect("still tripped").0;
+    assert!((again - until).abs() < TimeDelta::seconds(1), "{until} {again}");
+    opened(&lane).await;
+    lane.acquire().await.unwrap();
+    lane.observe(Verdict::Alive).await;
+    drop(lane);
+    let world = world.restarted().await;
+    assert!(world.lane(1, 1_000.0, 100).await.tripped_since().is_none());
+}
+
+#[tokio::test]
+async fn five_push_backs_in_a_row_trip_the_breaker_however_short_they_are() {
+    let world = World::new().await;
+    let lane = world.lane(1, 1_000.0, 100).await;
+    for _ in 0..5 {
+        assert!(lane.tripped_since().is_none());
+        lane.observe(Verdict::PushBack { retry_after: Some(Duration::from_secs(1)) }).await;
+        if lane.tripped_since().is_none() {
+            opened(&lane).await;
+        }
+    }
+    assert!(lane.tripped_since().is_some() && lane.is_pushed_back());
 }

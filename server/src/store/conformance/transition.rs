@@ -190,6 +190,51 @@ pub(super) async fn a_cause_only_rises(mut h: Harness) {
     }
 }
 
+pub(super) async fn an_outage_ends_by_itself_unless_somebody_has_paused_meanwhile(mut h: Harness) {
+    let declare = async |h: &Harness, batch: &Batch| {
+        h.declare_outage(batch.seq, "RATE_LIMITED", "HTTP 429", h.now).await.unwrap().batch
+    };
+    for leased in [true, false] {
+        let name = format!("batch-{leased}");
+        let (batch, slice) = reach(&mut h, &name, Running, leased).await;
+        let out = declare(&h, &batch).await;
+        let pause = out.pause.clone().unwrap();
+        assert_eq!(out.state, if leased { Pausing } else { Paused });
+        assert_eq!((pause.cause, pause.reason.as_str()), (PauseCause::UpstreamOutage, "RATE_LIMITED"));
+        assert_eq!(pause.message, "HTTP 429");
+        assert_eq!(h.outages().await.unwrap().iter().any(|paused| paused.id == batch.id), !leased);
+        let over = h.end_outage(batch.seq, h.now).await.unwrap().batch;
+        assert_eq!((over.state, over.pause), (Running, None));
+        assert_eq!(h.end_outage(batch.seq, h.now).await.unwrap().batch.state, Running, "a repeat is nothing");
+
+        let out = declare(&h, &batch).await;
+        let by_user = h.pause(&batch).await;
+        assert_eq!((by_user.state, by_user.pause.as_ref().unwrap().cause), (out.state, PauseCause::User));
+        assert_eq!(h.end_outage(batch.seq, h.now).await.unwrap().batch, by_user);
+        if let Some(slice) = slice {
+            let drained = h.record(&batch, Group::new().release(&slice)).await.batch;
+            assert_eq!((drained.state, drained.pause.unwrap().cause), (Paused, PauseCause::User));
+        }
+        assert!(h.outages().await.unwrap().is_empty(), "it is the user's now");
+        assert_eq!(h.resume(&batch).await.state, Running);
+        h.stop_if_live(&batch).await;
+    }
+}
+
+pub(super) async fn an_outage_survives_a_restart_and_knows_what_to_ask_with(mut h: Harness) {
+    let batch = h.start(inline("batch-a", &["a", "b", "c"])).await;
+    let slice = h.claim(&batch).await;
+    assert_eq!(h.open_key(batch.seq).await.unwrap(), None, "all of it is leased");
+    h.record(&batch, Group::new().release(&slice).add(&slice, 0, outcome::success())).await;
+    let paused = h.declare_outage(batch.seq, "UPSTREAM_UNREACHABLE", "", h.now).await.unwrap().batch;
+    h.reopen().await;
+    assert!(h.recover(h.now).await.unwrap().is_empty(), "nothing works on it");
+    assert_eq!(h.outages().await.unwrap(), [paused]);
+    assert_eq!(h.open_key(batch.seq).await.unwrap().as_deref(), Some("b"));
+    h.stop(&batch).await;
+    assert_eq!(h.open_key(batch.seq).await.unwrap(), None);
+}
+
 pub(super) async fn reason_and_message_are_shown_while_they_hold(mut h: Harness) {
     let batch = h.start(inline("batch-a", &["a"])).await;
     let slice = h.claim(&batch).await;

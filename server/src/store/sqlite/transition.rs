@@ -65,13 +65,18 @@ pub(super) async fn apply(
     why: Why<'_>,
     now: DateTime<Utc>,
 ) -> Result<Decision, sqlx::Error> {
-    let row = sqlx::query("SELECT status, pause_cause, pause_reason, pause_message, end_reason FROM batch_executions WHERE seq = $1")
+    let row = sqlx::query("SELECT status, pause_cause, end_reason FROM batch_executions WHERE seq = $1")
         .bind(seq.0)
         .fetch_one(&mut *conn)
         .await?;
     let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
+    let cause = row.get::<Option<&str>, _>("pause_cause").and_then(PauseCause::parse);
     let leases = leases(conn, seq, now).await?;
-    let decision = decide(state, input, leases);
+    let decision = match input {
+        // Somebody or something else has its say by now.
+        Input::OutageOver if cause != Some(PauseCause::UpstreamOutage) => Decision::Stay,
+        _ => decide(state, input, leases),
+    };
     if decision == Decision::Enter(State::Paused) {
         void_leases(conn, seq).await?;
     }
@@ -81,6 +86,7 @@ pub(super) async fn apply(
         Decision::Enter(next @ (State::Pausing | State::Paused)) if state != State::Pausing => {
             let cause = match input {
                 Input::SystemFailure => PauseCause::SystemFailure,
+                Input::OutageDeclared => PauseCause::UpstreamOutage,
                 _ => PauseCause::User,
             };
             step.enter(conn, next, Some((cause, why.reason, &message)), None).await?;
@@ -100,10 +106,9 @@ pub(super) async fn apply(
             cancel_open(conn, seq, now).await?;
             step.enter(conn, reason.end(), None, None).await?;
         }
-        Decision::RaiseCause(cause) => {
-            let current = row.get::<Option<&str>, _>("pause_cause").and_then(PauseCause::parse);
-            if current < Some(cause) {
-                raise_cause(conn, seq, cause, why.reason, &message).await?;
+        Decision::RaiseCause(higher) => {
+            if cause < Some(higher) {
+                raise_cause(conn, seq, higher, why.reason, &message).await?;
             }
         }
         Decision::Stay | Decision::Refuse(_) => {}

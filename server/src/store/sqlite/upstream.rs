@@ -1,10 +1,12 @@
 //! What is durable of upstreams.
 
-use sqlx::{Row, SqlitePool};
+use std::time::Duration;
+
+use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{error, instant, ms};
 use crate::{
-    domain::upstream::{UpstreamId, UpstreamRecord},
+    domain::upstream::{Tripped, UpstreamId, UpstreamRecord},
     store::StoreError,
 };
 
@@ -22,16 +24,27 @@ pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<UpstreamRecord>, StoreE
             burst: row.get("burst"),
             held_until: row.get::<Option<i64>, _>("held_until_at").map(instant),
             push_backs: row.get("push_backs"),
+            tripped: tripped(row),
         })
         .collect())
 }
 
+fn tripped(row: &SqliteRow) -> Option<Tripped> {
+    Some(Tripped {
+        since: instant(row.get::<Option<i64>, _>("tripped_at")?),
+        probe_at: instant(row.get::<Option<i64>, _>("probe_at")?),
+        wait: Duration::from_millis(row.get::<i64, _>("probe_wait_ms").try_into().unwrap_or(0)),
+    })
+}
+
 pub(super) async fn put(pool: &SqlitePool, upstream: &UpstreamRecord) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO upstreams (upstream, host, rate_per_s, burst, held_until_at, push_backs)
-         VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO upstreams
+           (upstream, host, rate_per_s, burst, held_until_at, push_backs, tripped_at, probe_at, probe_wait_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (upstream) DO UPDATE SET host = excluded.host, rate_per_s = excluded.rate_per_s,
-           burst = excluded.burst, held_until_at = excluded.held_until_at, push_backs = excluded.push_backs",
+           burst = excluded.burst, held_until_at = excluded.held_until_at, push_backs = excluded.push_backs,
+           tripped_at = excluded.tripped_at, probe_at = excluded.probe_at, probe_wait_ms = excluded.probe_wait_ms",
     )
     .bind(upstream.id.as_str())
     .bind(&upstream.host)
@@ -39,6 +52,9 @@ pub(super) async fn put(pool: &SqlitePool, upstream: &UpstreamRecord) -> Result<
     .bind(i64::from(upstream.burst))
     .bind(upstream.held_until.map(ms))
     .bind(i64::from(upstream.push_backs))
+    .bind(upstream.tripped.map(|tripped| ms(tripped.since)))
+    .bind(upstream.tripped.map(|tripped| ms(tripped.probe_at)))
+    .bind(upstream.tripped.map_or(0, |tripped| tripped.wait.as_millis() as i64))
     .execute(pool)
     .await
     .map_err(error::store)?;

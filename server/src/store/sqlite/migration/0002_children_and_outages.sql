@@ -97,8 +97,7 @@ CREATE INDEX batch_executions_live ON batch_executions (status, seq)
 CREATE INDEX batch_executions_bodies ON batch_executions (bodies_expire_at) WHERE bodies_expire_at IS NOT NULL;
 CREATE INDEX batch_executions_children ON batch_executions (parent_seq, seq) WHERE parent_seq IS NOT NULL;
 
--- The breaker. probe_at: when the next probe is due; null while it is closed. probe_wait_ms: the last wait.
-ALTER TABLE upstreams ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+-- The breaker, where it is not closed. probe_at: when the next probe is due. probe_wait_ms: the last wait.
 ALTER TABLE upstreams ADD COLUMN tripped_at INTEGER;
 ALTER TABLE upstreams ADD COLUMN probe_at INTEGER;
 ALTER TABLE upstreams ADD COLUMN probe_wait_ms INTEGER NOT NULL DEFAULT 0;

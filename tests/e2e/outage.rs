@@ -1,0 +1,164 @@
+//! An upstream that refuses everybody, or is not there: the list is not burnt, and the batch goes on once it answers.
+
+use std::time::Duration;
+
+use haul_proto::v1::{
+    BatchSpec, OutagePolicy,
+    batch::{PauseCause, State},
+    batch_spec::Source,
+    host_pressure::Cause,
+    item,
+};
+use haul_sim::{OutageKind, Refuse, RetryAfter, SimConfig};
+use prost_types::Duration as Span;
+
+use crate::world::{
+    Server, Upstream,
+    database::Database,
+    spec::{batch, fast, listing, prices},
+    watching::assert_adds_up,
+};
+
+const SECOND: Option<Span> = Some(Span { seconds: 1, nanos: 0 });
+
+/// 429 to everything, for a second each.
+fn refuse_all() -> SimConfig {
+    let refuse = Refuse::All { retry_after: RetryAfter::Seconds(1) };
+    SimConfig { refuse: Some(refuse), ..SimConfig::default() }
+}
+
+fn asked_again_each_second(spec: BatchSpec) -> BatchSpec {
+    let outage = OutagePolicy { probe_interval: SECOND, ..OutagePolicy::default() };
+    BatchSpec { outage: Some(outage), ..spec }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_refused_at_once_does_not_burn_its_list() {
+    let (server, upstream) = tokio::join!(
+        Server::start([]),
+        Upstream::start(SimConfig {
+            refuse: Some(Refuse::All { retry_after: RetryAfter::None }),
+            ..SimConfig::default()
+        })
+    );
+    let source = Source::JpxListing(listing(&upstream));
+    let name = server.start_batch(batch(source, &upstream.url(), fast())).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_cause(), PauseCause::UpstreamOutage);
+    assert_eq!(paused.pause_reason, "RATE_LIMITED");
+    assert!(paused.pause_message.contains("127.0.0.1") && paused.pause_message.contains("429"), "{paused:?}");
+    assert_adds_up(&paused);
+    assert!((1..=3).contains(&upstream.charts().len()), "{}", upstream.charts().len());
+    // Held for a minute, so nothing more is sent in this time.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(upstream.charts().len() <= 3);
+    let progress = paused.progress.unwrap();
+    assert_eq!((progress.failed_items, progress.retried_attempts), (0, 0));
+    for item in server.items(&name).await {
+        assert_eq!((item.state(), item.attempt_count), (item::State::Pending, 0));
+    }
+    let report = server.haul(&["report", &name]).await;
+    assert!(
+        report.out.contains("refuses requests from here") && report.out.contains("haul resume"),
+        "{}",
+        report.out
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_batch_goes_on_by_itself_once_it_is_answered() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::start(refuse_all()));
+    let name = server.start_batch(asked_again_each_second(prices(200, &upstream, fast()))).await;
+    server.batch_in(&name, State::Paused).await;
+    let asked = upstream.charts().len();
+    server.batch_when(&name, "asked again", |_| upstream.charts().len() > asked + 1).await;
+    let still = server.batch_in(&name, State::Paused).await;
+    assert_eq!(still.progress.unwrap().processed_items, 0);
+    upstream.refuse(None);
+    let ended = server.batch_ended(&name).await;
+    assert_eq!((ended.state(), ended.progress.as_ref().unwrap().succeeded_items), (State::Completed, 200));
+    assert_adds_up(&ended);
+    assert!(server.items(&name).await.iter().all(|item| item.attempt_count == 1), "nobody was charged");
+    Database::of(&server).await.assert_exactly_once(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_or_a_policy_keeps_an_outage_from_ending_by_itself() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::start(refuse_all()));
+    let paused_by_user = server.start_batch(asked_again_each_second(prices(20, &upstream, fast()))).await;
+    server.batch_in(&paused_by_user, State::Paused).await;
+    server.client().await.pause(&paused_by_user, "mine now").await.unwrap();
+    let mut spec = asked_again_each_second(prices(20, &upstream, fast()));
+    spec.outage.as_mut().unwrap().auto_resume = Some(false);
+    let by_policy = server.start_batch(spec).await;
+    // The breaker has tripped already, so it waits for its hold; a refused start of its own comes after a probe.
+    let by_policy_state =
+        server.batch_when(&by_policy, "paused", |batch| batch.state() == State::Paused).await;
+    assert_eq!(by_policy_state.pause_cause(), PauseCause::UpstreamOutage);
+    upstream.refuse(None);
+    let ended = server.start_batch(asked_again_each_second(prices(5, &upstream, fast()))).await;
+    assert_eq!(server.batch_ended(&ended).await.state(), State::Completed, "its items are the probe");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (name, cause) in [(&paused_by_user, PauseCause::User), (&by_policy, PauseCause::UpstreamOutage)] {
+        let still = server.batch_in(name, State::Paused).await;
+        assert_eq!(still.pause_cause(), cause);
+        server.client().await.resume(name, "").await.unwrap();
+        assert_eq!(server.batch_ended(name).await.progress.unwrap().succeeded_items, 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_not_there_pauses_the_batch_and_outlives_the_server() {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let mut server = Server::start([]).await;
+    let spec = {
+        let upstream = Upstream::at(address).await;
+        asked_again_each_second(prices(50, &upstream, fast()))
+    };
+    let name = server.start_batch(spec).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_reason, "UPSTREAM_UNREACHABLE", "{}", paused.pause_message);
+    assert_eq!(paused.progress.unwrap().failed_items, 0);
+    server.kill().await;
+    server.start_again().await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_cause(), PauseCause::UpstreamOutage);
+    let _upstream = Upstream::at(address).await;
+    let ended = server.batch_ended(&name).await;
+    assert_eq!(ended.progress.unwrap().succeeded_items, 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_goes_down_midway_charges_little_and_is_waited_for() {
+    const ITEMS: usize = 400;
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(20));
+    let mut spec = asked_again_each_second(prices(ITEMS, &upstream, fast()));
+    spec.outage.as_mut().unwrap().hold = Some(Span { seconds: 2, nanos: 0 });
+    let name = server.start_batch(spec).await;
+    server.batch_processed(&name, 40).await;
+    upstream.refuse(Some(Refuse::Down(OutageKind::HtmlPage)));
+    let waiting = server
+        .batch_when(&name, "held by its breaker", |batch| {
+            batch.state() != State::Running
+                || batch.progress.as_ref().is_some_and(|progress| {
+                    progress.host_pressure.iter().any(|pressure| pressure.cause() == Cause::Outage)
+                })
+        })
+        .await;
+    if waiting.state() == State::Running {
+        let pressure = &waiting.progress.as_ref().unwrap().host_pressure[0];
+        assert!(pressure.held_until.is_none(), "{pressure:?}");
+    }
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_cause(), PauseCause::UpstreamOutage);
+    assert_eq!(paused.pause_reason, "UPSTREAM_UNREACHABLE");
+    upstream.refuse(None);
+    let ended = server.batch_ended(&name).await;
+    let progress = ended.progress.as_ref().unwrap();
+    assert_eq!((ended.state(), progress.succeeded_items), (State::Completed, ITEMS as i64));
+    assert!(progress.retried_attempts <= 30, "charged before the trip: {}", progress.retried_attempts);
+    Database::of(&server).await.assert_exactly_once(ITEMS as i64).await;
+}
