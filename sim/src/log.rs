@@ -43,7 +43,16 @@ pub(crate) struct Line<'a> {
 pub(crate) enum Endpoint {
     Chart,
     List,
+    Cookie,
+    Crumb,
     Other,
+}
+
+impl Endpoint {
+    /// Whether it lies behind the edge that refuses: the quote host does, the list's does not.
+    pub(crate) fn is_behind_edge(self) -> bool {
+        matches!(self, Self::Chart | Self::Crumb)
+    }
 }
 
 /// Where lines go, if anywhere.

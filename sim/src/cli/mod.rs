@@ -1,7 +1,6 @@
 //! The command line.
 
 mod list;
-mod parse;
 mod serve;
 
 use std::io::Write;
