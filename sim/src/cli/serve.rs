@@ -69,8 +69,8 @@ pub(super) struct Serve {
     /// The chart endpoint is down from START after the start for LENGTH; KIND is 503, html or reset (repeatable)
     #[arg(long = "outage", value_name = "START+LENGTH:KIND", value_parser = form::outage)]
     outages: Vec<Outage>,
-    /// The edge refuses until POST /_sim/refuse?how=none: all, after:N/WINDOW/HOLD (more than N in WINDOW: 429 for HOLD),
-    /// either with ,RETRY_AFTER behind it; or down:KIND
+    /// How the edge refuses until POST /_sim/refuse?how=none lifts it: all; after:N/WINDOW/HOLD, which is 429 for HOLD
+    /// to who sends more than N in WINDOW; down:KIND
     #[arg(long, value_name = "HOW", value_parser = form::refuse)]
     refuse: Option<Refuse>,
     /// Answer 429 to the agents that HTTP libraries send by themselves, and to requests without one
