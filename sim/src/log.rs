@@ -49,9 +49,9 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it lies behind the edge that refuses: the quote host does, the list's does not.
+    /// Whether it lies behind the edge that refuses: all of the quote host does; list and cookie are of other hosts.
     pub(crate) fn is_behind_edge(self) -> bool {
-        matches!(self, Self::Chart | Self::Crumb)
+        !matches!(self, Self::List | Self::Cookie)
     }
 }
 
