@@ -9,6 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, TypeVar
@@ -109,7 +111,7 @@ class Lab:
         process = self.spawn(
             "haul-sim", "serve", "--port-file", port_file, "--log", log, *flags, log=folder / "simulator.txt"
         )
-        return Simulator(f"http://127.0.0.1:{_port(process, port_file)}", log)
+        return Simulator(f"http://127.0.0.1:{_port(process, port_file)}", log, process)
 
     def server(self, name: str) -> Server:
         """A server that is not started yet, with a data folder of its own."""
@@ -122,6 +124,7 @@ class Simulator:
 
     url: str
     log_file: Path
+    _process: subprocess.Popen[bytes]
 
     @property
     def list_url(self) -> str:
@@ -132,9 +135,23 @@ class Simulator:
         """What reached it so far."""
         return RequestLog.read(self.log_file)
 
+    def refuse(self, how: str) -> None:
+        """From now on its edge refuses like this; "none" lifts it."""
+        query = urllib.parse.urlencode({"how": how})
+        request = urllib.request.Request(f"{self.url}/_sim/refuse?{query}", method="POST")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10):
+            pass
+
+    def kill(self) -> None:
+        """Its port is free again."""
+        kill(self._process)
+
 
 class Server:
     """`hauld serve` on one data folder, started and killed at will."""
+
+    # Another build may take its place.
+    program = "hauld"
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self._lab = lab
@@ -153,7 +170,7 @@ class Server:
         """Starts a process and does not wait for it."""
         self._port_file.unlink(missing_ok=True)
         self._process = self._lab.spawn(
-            "hauld", "serve", "--data-dir", self.data_dir, "--listen", "127.0.0.1:0",
+            self.program, "serve", "--data-dir", self.data_dir, "--listen", "127.0.0.1:0",
             "--port-file", self._port_file, "--log-format", "json", *flags, log=self.folder / "server.jsonl",
         )
 

@@ -17,6 +17,9 @@ class Request:
 
     seq: int
     at_s: float
+    method: str
+    path: str
+    query: str
     endpoint: str
     key: str | None
     status: int
@@ -69,6 +72,9 @@ def _request(line: str) -> Request:
     return Request(
         seq=raw["seq"],
         at_s=raw["at_us"] / 1e6,
+        method=raw["method"],
+        path=raw["path"],
+        query=raw["query"],
         endpoint=raw["endpoint"],
         key=raw.get("key"),
         status=raw["status"],

@@ -41,7 +41,7 @@ pub(crate) fn chart(plan: &Plan, fate: &Fate, market: &Market, symbol: &str) -> 
         Verdict::Permanent(Permanent::NotFound) => refused(&Refusal::NoSuchSymbol),
         Verdict::Permanent(Permanent::Unprocessable) => refused(&Refusal::Unprocessable),
         Verdict::Fault(Fault::RateLimited) => too_many(fate, HTML),
-        Verdict::Fault(Fault::Http429) => {
+        Verdict::Fault(Fault::Http429 | Fault::Refused | Fault::Agent) => {
             // Both forms are seen; which one comes is the symbol's.
             let as_text = Hash::new(0).with_text(symbol).below(2) == 0;
             too_many(fate, if as_text { PLAIN } else { HTML })
@@ -52,19 +52,33 @@ pub(crate) fn chart(plan: &Plan, fate: &Fate, market: &Market, symbol: &str) -> 
             error_body("Internal Server Error", "Unexpected error, please try again later"),
         ),
         Verdict::Fault(Fault::Http502) => whole(status(502), HTML, BAD_GATEWAY),
-        Verdict::Fault(Fault::Http503) | Verdict::Outage(OutageKind::Status503) => {
+        Verdict::Fault(Fault::Http503) => {
             whole(status(503), HTML, "<html><body><h1>503 Service Unavailable</h1></body></html>")
         }
         Verdict::Fault(Fault::Garbage) => whole(StatusCode::OK, "application/json", GARBAGE),
-        Verdict::Fault(Fault::HtmlPage) | Verdict::Outage(OutageKind::HtmlPage) => {
-            whole(StatusCode::OK, HTML, EXCUSE)
-        }
+        Verdict::Fault(Fault::HtmlPage) => whole(StatusCode::OK, HTML, EXCUSE),
         Verdict::Fault(Fault::Truncated) => truncated(status(plan.status()), plan.body(market)),
         Verdict::Fault(Fault::Stall) => return Outcome::Stall,
-        Verdict::Fault(Fault::Reset | Fault::Outage) | Verdict::Outage(OutageKind::Reset) => {
-            return Outcome::Close;
-        }
+        Verdict::Fault(Fault::Reset | Fault::Outage) => return Outcome::Close,
+        Verdict::Outage(kind) => return outage(kind),
     })
+}
+
+/// The outcome of a request for anything else: the edge is all that may stand before it.
+pub(crate) fn page(response: Response<SimBody>, fate: &Fate) -> Outcome {
+    match fate.verdict {
+        Verdict::Outage(kind) => outage(kind),
+        Verdict::Fault(_) => Outcome::Answer(too_many(fate, PLAIN)),
+        Verdict::Answer | Verdict::Permanent(_) => Outcome::Answer(response),
+    }
+}
+
+fn outage(kind: OutageKind) -> Outcome {
+    match kind {
+        OutageKind::Status503 => Outcome::Answer(whole(StatusCode::SERVICE_UNAVAILABLE, HTML, EXCUSE)),
+        OutageKind::HtmlPage => Outcome::Answer(whole(StatusCode::OK, HTML, EXCUSE)),
+        OutageKind::Reset => Outcome::Close,
+    }
 }
 
 /// An answer with a whole body, whose length is sent.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::SimError;
+use crate::list::ListDate;
 
 /// How the simulator listens, what it serves and how it misbehaves. The default listens on a free port of the
 /// loopback address and never fails.
@@ -32,6 +33,12 @@ pub struct SimConfig {
     pub stall: Duration,
     /// When the chart endpoint is down altogether. Where two overlap the first in the list holds.
     pub outages: Vec<Outage>,
+    /// How the chart endpoint refuses from the start on, until told otherwise ([`crate::Sim::refuse`]).
+    pub refuse: Option<Refuse>,
+    /// Whether agents that HTTP libraries send by themselves, and requests without one, are answered 429.
+    pub refuse_libraries: bool,
+    /// The day that the list says it is of; `None` leaves the carried one.
+    pub list_date: Option<ListDate>,
     /// Request log, JSON lines, appended.
     pub log: Option<PathBuf>,
 }
@@ -50,6 +57,9 @@ impl Default for SimConfig {
             latency_jitter: Duration::ZERO,
             stall: Duration::from_mins(1),
             outages: Vec::new(),
+            refuse: None,
+            refuse_libraries: false,
+            list_date: None,
             log: None,
         }
     }
@@ -91,12 +101,36 @@ pub struct Outage {
 /// What clients see of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutageKind {
-    /// 503 without a `Retry-After`.
+    /// 503 without a `Retry-After`, with a page saying "Will be right back".
     Status503,
-    /// 200 with a page saying "Will be right back".
+    /// 200 with that page.
     HtmlPage,
     /// The connection is closed without an answer.
     Reset,
+}
+
+/// How the edge in front of the chart endpoint refuses, whatever is asked for. It knows no end but being lifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuse {
+    /// 429 to everything.
+    All {
+        /// What each 429 says.
+        retry_after: RetryAfter,
+    },
+    /// Once an address has sent more than `requests` within `window`, 429 to all it sends in the time of `hold`, however
+    /// slowly; then it begins anew.
+    After {
+        /// Requests that pass within any window.
+        requests: u32,
+        /// Its length.
+        window: Duration,
+        /// How long the address stays refused.
+        hold: Duration,
+        /// What each 429 says.
+        retry_after: RetryAfter,
+    },
+    /// Down.
+    Down(OutageKind),
 }
 
 impl SimConfig {

@@ -4,11 +4,12 @@
 //! is the truth about the order, and its times are those the limiter counted with.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Outage, OutageKind, RetryAfter, SimConfig};
+use crate::config::{Outage, OutageKind, Refuse, RetryAfter, SimConfig};
+use crate::edge::{self, Edge, Refused};
 use crate::error::SimError;
 use crate::fault::{Dealer, Fault, Permanent};
 use crate::hash::Hash;
@@ -61,6 +62,7 @@ pub(crate) struct Gate {
     latency: Duration,
     latency_jitter: Duration,
     outages: Vec<Outage>,
+    refuse_libraries: bool,
     state: Mutex<State>,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct Gate {
 struct State {
     seq: u64,
     turns_429: u64,
+    edge: Edge,
     limiter: Option<Limiter>,
     dealer: Dealer,
     log: Log,
@@ -78,6 +81,7 @@ impl Gate {
         let state = State {
             seq: 0,
             turns_429: 0,
+            edge: Edge::new(config.refuse),
             limiter: config.limit.map(Limiter::new),
             dealer: Dealer::new(config.seed, config.faults),
             log: Log::open(config.log.as_deref())?,
@@ -90,21 +94,27 @@ impl Gate {
             latency: config.latency,
             latency_jitter: config.latency_jitter,
             outages: config.outages.clone(),
+            refuse_libraries: config.refuse_libraries,
             state: Mutex::new(state),
         })
     }
 
+    /// From the next request on the edge refuses like this, or lets everything through.
+    pub(crate) fn refuse(&self, refuse: Option<Refuse>) {
+        self.lock().edge = Edge::new(refuse);
+    }
+
     /// Judges a request and logs it.
     pub(crate) fn admit(&self, arrival: &Arrival<'_>) -> Fate {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let at_us = self.clock.now_us();
         state.seq += 1;
         let seq = state.seq;
-        let verdict = self.judge(&mut state, arrival, at_us);
+        let (verdict, retry_after) = self.judge(&mut state, arrival, at_us);
         let status = status(verdict, arrival.status);
         let retry_after = if status == 429 {
             state.turns_429 += 1;
-            self.retry_after.header(state.turns_429 - 1, at_us)
+            retry_after.header(state.turns_429 - 1, at_us)
         } else {
             None
         };
@@ -129,8 +139,23 @@ impl Gate {
         Fate { verdict, delay: self.delay(seq), retry_after }
     }
 
+    /// What becomes of it, and what it says if that is a 429.
+    fn judge(&self, state: &mut State, arrival: &Arrival<'_>, at_us: u64) -> (Verdict, RetryAfter) {
+        if arrival.endpoint.is_behind_edge() {
+            match state.edge.refuses(arrival.peer, at_us) {
+                Some(Refused::TooMany(retry_after)) => return (Verdict::Fault(Fault::Refused), retry_after),
+                Some(Refused::Down(kind)) => return (Verdict::Outage(kind), RetryAfter::None),
+                None => {}
+            }
+            if self.refuse_libraries && edge::is_library(arrival.user_agent) {
+                return (Verdict::Fault(Fault::Agent), RetryAfter::None);
+            }
+        }
+        (self.judge_chart(state, arrival, at_us), self.retry_after)
+    }
+
     /// The limit stands before everything, as it does at the provider's edge; it and the faults are for charts only.
-    fn judge(&self, state: &mut State, arrival: &Arrival<'_>, at_us: u64) -> Verdict {
+    fn judge_chart(&self, state: &mut State, arrival: &Arrival<'_>, at_us: u64) -> Verdict {
         let Some(key) = arrival.key else { return Verdict::Answer };
         if state.limiter.as_mut().is_some_and(|limiter| !limiter.admits(arrival.peer, at_us)) {
             return Verdict::Fault(Fault::RateLimited);
@@ -142,6 +167,10 @@ impl Gate {
             return Verdict::Permanent(permanent);
         }
         state.dealer.deal(key).map_or(Verdict::Answer, Verdict::Fault)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outage(&self, at_us: u64) -> Option<OutageKind> {
@@ -164,7 +193,7 @@ fn status(verdict: Verdict, planned: u16) -> u16 {
     match verdict {
         Verdict::Answer | Verdict::Fault(Fault::Truncated) => planned,
         Verdict::Permanent(permanent) => permanent.status(),
-        Verdict::Fault(Fault::RateLimited | Fault::Http429) => 429,
+        Verdict::Fault(Fault::RateLimited | Fault::Refused | Fault::Agent | Fault::Http429) => 429,
         Verdict::Fault(Fault::Http500) => 500,
         Verdict::Fault(Fault::Http502) => 502,
         Verdict::Fault(Fault::Http503) | Verdict::Outage(OutageKind::Status503) => 503,

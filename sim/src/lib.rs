@@ -27,7 +27,7 @@
 //!
 //! ```text
 //! accept loop ─ connection ─ service ─ chart::plan (what the answer would be)
-//!                                   └─ gate::admit (its fate: limit, outage, fault; one lock, one log line)
+//!                                   └─ gate::admit (its fate: edge, limit, outage, fault; one lock, one log line)
 //!                                   └─ answer      (the body, or the broken connection)
 //! ```
 
@@ -37,8 +37,10 @@ mod calendar;
 mod chart;
 mod clock;
 mod config;
+mod edge;
 mod error;
 mod fault;
+pub mod form;
 mod gate;
 mod hash;
 mod limiter;
@@ -48,9 +50,10 @@ mod market;
 mod retry_after;
 mod server;
 mod service;
+mod session;
 mod xls;
 
-pub use config::{Outage, OutageKind, RateLimit, RetryAfter, SimConfig};
+pub use config::{Outage, OutageKind, RateLimit, Refuse, RetryAfter, SimConfig};
 pub use error::SimError;
 pub use list::{ListDate, list_xls};
 pub use server::{Sim, start};

@@ -43,7 +43,16 @@ pub(crate) struct Line<'a> {
 pub(crate) enum Endpoint {
     Chart,
     List,
+    Cookie,
+    Crumb,
     Other,
+}
+
+impl Endpoint {
+    /// Whether it lies behind the edge that refuses: all of the quote host does; list and cookie are of other hosts.
+    pub(crate) fn is_behind_edge(self) -> bool {
+        !matches!(self, Self::List | Self::Cookie)
+    }
 }
 
 /// Where lines go, if anywhere.

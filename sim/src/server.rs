@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::SimConfig;
+use crate::config::{Refuse, SimConfig};
 use crate::error::SimError;
 use crate::gate::Gate;
 use crate::list;
@@ -37,6 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Sim {
     addr: SocketAddr,
+    service: Arc<Service>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -46,23 +47,22 @@ pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
     config.check()?;
     let clock = Clock::start();
     let mut rows = list::generate(list::CARRIED_SEED, list::ISSUES);
-    let list_xls = match config.items {
-        Some(items) if items < rows.len() => {
-            rows.truncate(items);
-            list::to_xls(list::CARRIED_DATE, &rows)?.into()
-        }
-        _ => Bytes::from_static(list::CARRIED_XLS),
+    let is_cut = config.items.is_some_and(|items| items < rows.len());
+    rows.truncate(config.items.unwrap_or(usize::MAX));
+    let list_xls = match config.list_date {
+        None if !is_cut => Bytes::from_static(list::CARRIED_XLS),
+        date => list::to_xls(date.unwrap_or(list::CARRIED_DATE), &rows)?.into(),
     };
     let gate = Gate::new(&config, clock)?;
     let bind = |source| SimError::Bind { addr: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
     let market = Market::new(config.seed, &rows);
-    let service = Arc::new(Service { clock, market, list_xls, gate, stall: config.stall });
+    let service = Arc::new(Service { seed: config.seed, clock, market, list_xls, gate, stall: config.stall });
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    tasks.spawn(accept(listener, service, stop.clone(), tasks.clone()));
-    Ok(Sim { addr, stop, tasks })
+    tasks.spawn(accept(listener, Arc::clone(&service), stop.clone(), tasks.clone()));
+    Ok(Sim { addr, service, stop, tasks })
 }
 
 impl Sim {
@@ -79,6 +79,11 @@ impl Sim {
     /// Where the list of issues is.
     pub fn list_url(&self) -> String {
         format!("{}{LIST_PATH}", self.base_url())
+    }
+
+    /// From the next request on the edge refuses like this; `None` lifts what it did.
+    pub fn refuse(&self, refuse: Option<Refuse>) {
+        self.service.gate.refuse(refuse);
     }
 
     /// Stops listening and closes every connection within a second; the log is complete when it returns.

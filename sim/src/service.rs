@@ -12,17 +12,24 @@ use crate::answer::{self, Outcome};
 use crate::body::{Closed, SimBody};
 use crate::chart;
 use crate::clock::Clock;
+use crate::form;
 use crate::gate::{Arrival, Gate};
 use crate::log::Endpoint;
 use crate::market::Market;
+use crate::session::{self, COOKIE_PATH, CRUMB_PATH};
 
 /// Where the exchange has its file.
 pub(crate) const LIST_PATH: &str = "/markets/statistics-equities/misc/tvdivq0000001vg2-att/data_j.xls";
+/// Where the edge is told how to refuse.
+const REFUSE_PATH: &str = "/_sim/refuse";
 const CHART_PATHS: [&str; 2] = ["/v8/finance/chart/", "/v7/finance/chart/"];
+
+const PLAIN: &str = "text/plain";
 
 /// Everything that requests share.
 #[derive(Debug)]
 pub(crate) struct Service {
+    pub(crate) seed: u64,
     pub(crate) clock: Clock,
     pub(crate) market: Market,
     pub(crate) list_xls: Bytes,
@@ -42,17 +49,42 @@ impl Service {
             return self.serve_chart(peer, &request, &symbol).await;
         }
         if path == "/healthz" {
-            return Ok(answer::whole(StatusCode::OK, "text/plain", "ok"));
+            return Ok(answer::whole(StatusCode::OK, PLAIN, "ok"));
         }
-        let is_list = path == LIST_PATH && (method == Method::GET || method == Method::HEAD);
-        let (endpoint, status) = if is_list { (Endpoint::List, 200) } else { (Endpoint::Other, 404) };
+        if path == REFUSE_PATH && method == Method::POST {
+            return Ok(self.set_refusal(request.uri().query().unwrap_or_default()));
+        }
+        let (endpoint, response) = match (method.as_str(), path) {
+            ("GET" | "HEAD", LIST_PATH) => {
+                let list = self.list_xls.clone();
+                (Endpoint::List, answer::whole(StatusCode::OK, "application/vnd.ms-excel", list))
+            }
+            ("GET", COOKIE_PATH) => (Endpoint::Cookie, session::cookie()),
+            ("GET", CRUMB_PATH) => (Endpoint::Crumb, session::crumb(self.seed, request.headers())),
+            _ => (Endpoint::Other, answer::whole(StatusCode::NOT_FOUND, PLAIN, "no such page\n")),
+        };
+        let status = response.status().as_u16();
         let fate = self.gate.admit(&Arrival { endpoint, status, ..arrival(peer, &request) });
         pause(fate.delay).await;
-        Ok(if is_list {
-            answer::whole(StatusCode::OK, "application/vnd.ms-excel", self.list_xls.clone())
-        } else {
-            answer::whole(StatusCode::NOT_FOUND, "text/plain", "no such page\n")
-        })
+        self.carry_out(answer::page(response, &fate)).await
+    }
+
+    /// `how` is a form of [`form::refuse`], or `none`.
+    fn set_refusal(&self, query: &str) -> Response<SimBody> {
+        let how = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "how");
+        let how = how.map(|(_, value)| value.into_owned()).unwrap_or_default();
+        let refuse = if how == "none" { Ok(None) } else { form::refuse(&how).map(Some) };
+        match refuse {
+            Ok(refuse) => {
+                self.gate.refuse(refuse);
+                answer::whole(StatusCode::OK, PLAIN, format!("{how}\n"))
+            }
+            Err(way_out) => answer::whole(
+                StatusCode::BAD_REQUEST,
+                PLAIN,
+                format!("how {how:?}: {way_out}, or none to lift it\n"),
+            ),
+        }
     }
 
     async fn serve_chart<B>(
@@ -73,7 +105,11 @@ impl Service {
             ..arrival(peer, request)
         });
         pause(fate.delay).await;
-        match answer::chart(&plan, &fate, &self.market, symbol) {
+        self.carry_out(answer::chart(&plan, &fate, &self.market, symbol)).await
+    }
+
+    async fn carry_out(&self, outcome: Outcome) -> Result<Response<SimBody>, Closed> {
+        match outcome {
             Outcome::Answer(response) => Ok(response),
             Outcome::Close => Err(Closed),
             Outcome::Stall => {

@@ -1,7 +1,6 @@
 //! The command line.
 
 mod list;
-mod parse;
 mod serve;
 
 use std::io::Write;
@@ -24,7 +23,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     List(list::List),
 }
 

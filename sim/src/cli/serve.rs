@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use clap::Args;
-use haul_sim::{Outage, RateLimit, RetryAfter, Sim, SimConfig, SimError};
+use haul_sim::{Outage, RateLimit, Refuse, RetryAfter, Sim, SimConfig, SimError, form};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Unusable, parse};
+use super::Unusable;
 
 /// Serve the simulated upstreams until SIGTERM or SIGINT.
 ///
@@ -26,6 +27,9 @@ Examples:
   A short list, two in a hundred codes dead, five seconds of outage after ten:
     haul-sim serve --items 100 --permanent 0.02 --outage 10s+5s:503
 
+  An edge that blocks an address for 15 minutes after 40 requests in 40 minutes:
+    haul-sim serve --refuse after:40/40m/15m
+
   For a script, which reads the port from a file:
     haul-sim serve --port-file sim.port")]
 pub(super) struct Serve {
@@ -39,32 +43,42 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     items: Option<u32>,
     /// Share of chart requests that fail in passing, at most twice for each symbol
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse::share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = form::share, allow_negative_numbers = true)]
     faults: f64,
     /// Share of codes that always fail
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse::share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = form::share, allow_negative_numbers = true)]
     permanent: f64,
     /// Chart requests a second for each client address; above it the answer is 429 [default: no limit]
-    #[arg(long, value_name = "PER_S", value_parser = parse::rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "PER_S", value_parser = form::rate, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Requests that may come at once
     #[arg(long, value_name = "N", default_value_t = 1, requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
     burst: u32,
     /// Retry-After of every 429: seconds, date:SECONDS, alternate:SECONDS (both by turns), or none
-    #[arg(long, value_name = "FORM", default_value = "1", value_parser = parse::retry_after)]
+    #[arg(long, value_name = "FORM", default_value = "1", value_parser = form::retry_after)]
     retry_after: RetryAfter,
     /// Wait before each answer
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = form::duration)]
     latency: Duration,
     /// Random wait on top of it, from nothing to this
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = form::duration)]
     jitter: Duration,
     /// How long a stalled request hangs before its connection is closed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = form::duration)]
     stall: Duration,
     /// The chart endpoint is down from START after the start for LENGTH; KIND is 503, html or reset (repeatable)
-    #[arg(long = "outage", value_name = "START+LENGTH:KIND", value_parser = parse::outage)]
+    #[arg(long = "outage", value_name = "START+LENGTH:KIND", value_parser = form::outage)]
     outages: Vec<Outage>,
+    /// How the edge refuses until POST /_sim/refuse?how=none lifts it: all; after:N/WINDOW/HOLD, which is 429 for HOLD
+    /// to who sends more than N in WINDOW; down:KIND
+    #[arg(long, value_name = "HOW", value_parser = form::refuse)]
+    refuse: Option<Refuse>,
+    /// Answer 429 to the agents that HTTP libraries send by themselves, and to requests without one
+    #[arg(long)]
+    refuse_libraries: bool,
+    /// The day that the list says it is of [default: 2026-10-31]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    list_date: Option<NaiveDate>,
     /// Append a JSON line for each request
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -107,6 +121,9 @@ impl Serve {
             latency_jitter: self.jitter,
             stall: self.stall,
             outages: self.outages,
+            refuse: self.refuse,
+            refuse_libraries: self.refuse_libraries,
+            list_date: self.list_date.map(Into::into),
             log: self.log,
         }
     }

@@ -17,6 +17,10 @@ use serde::Serialize;
 pub(crate) enum Fault {
     /// Over the limit of its address: 429.
     RateLimited,
+    /// Refused by the edge: 429.
+    Refused,
+    /// An agent the edge does not like: 429.
+    Agent,
     /// 429 for no reason.
     #[serde(rename = "http_429")]
     Http429,

@@ -15,7 +15,17 @@ async fn serves_until_it_is_told_to_end() {
     let port_file = folder.path().join("sim.port");
     let mut program = Command::new(PROGRAM)
         .args(["serve", "--items", "10", "--rate", "50", "--burst", "5", "--retry-after", "date:2"])
-        .args(["--outage", "1h+5s:503", "--latency", "1ms", "--jitter", "1ms", "--port-file"])
+        .args([
+            "--outage",
+            "1h+5s:503",
+            "--latency",
+            "1ms",
+            "--jitter",
+            "1ms",
+            "--refuse",
+            "after:40/40m/15m,9",
+        ])
+        .args(["--refuse-libraries", "--list-date", "2026-06-30", "--port-file"])
         .arg(&port_file)
         .stdout(Stdio::piped())
         .spawn()
@@ -39,6 +49,7 @@ fn bad_flags_are_named_with_a_way_out() {
         (["serve", "--permanent", "-0.1"], ["--permanent", "from 0 to 1"]),
         (["serve", "--latency", "20"], ["--latency", "such as 20ms"]),
         (["serve", "--outage", "now"], ["--outage", "10s+5s:503"]),
+        (["serve", "--refuse", "some"], ["--refuse", "after:40/40m/15m"]),
         (["serve", "--log", "/nowhere/x.jsonl"], ["--log /nowhere/x.jsonl", "choose a file"]),
         (["serve", "--port-file", "/nowhere/port"], ["--port-file /nowhere/port", "choose a file"]),
     ] {

@@ -50,3 +50,16 @@ async fn head_tells_the_length() {
     let body = bench.client.get(bench.sim.list_url()).send().await.unwrap().bytes().await.unwrap();
     assert_eq!(length, body.len());
 }
+
+#[tokio::test]
+async fn it_is_of_the_day_that_it_is_told() {
+    let list_date = Some(chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap().into());
+    for items in [None, Some(30)] {
+        let bench = Bench::new(SimConfig { list_date, items, ..SimConfig::default() }).await;
+        let bytes = bench.client.get(bench.sim.list_url()).send().await.unwrap().bytes().await.unwrap();
+        let mut workbook: Xls<_> = Xls::new(Cursor::new(bytes)).unwrap();
+        let range = workbook.worksheet_range("Sheet1").unwrap();
+        assert!(range.rows().skip(1).all(|row| row[0] == Data::Float(20_260_630.0)));
+        assert_eq!(range.height() - 1, items.unwrap_or(4_433));
+    }
+}

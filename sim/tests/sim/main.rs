@@ -7,6 +7,8 @@ mod fault;
 mod limit;
 mod list;
 mod log;
+mod refuse;
+mod session;
 mod shutdown;
 
 use std::path::Path;

@@ -1,17 +1,19 @@
-//! The forms of flags.
+//! Settings as they are written, on the command line and at the control endpoint. An error says what to write.
 
 use std::time::Duration;
 
-use haul_sim::{Outage, OutageKind, RetryAfter};
+use crate::config::{Outage, OutageKind, Refuse, RetryAfter};
 
-pub(super) fn share(text: &str) -> Result<f64, String> {
+/// A number from 0 to 1.
+pub fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("give a share from 0 to 1, such as 0.05 for one in twenty".to_owned()),
     }
 }
 
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+/// Requests a second.
+pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (1e-6..=1e6).contains(&rate) => Ok(rate),
         _ => Err("give requests a second, above 0 and up to 1000000, or leave the flag out for no limit"
@@ -19,7 +21,8 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// A number and a unit: `20ms`, `1.5s`, `2m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let form = || "give a number and a unit (ms, s, m or h), such as 20ms or 1.5s".to_owned();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(form)?;
     let (number, unit) = text.split_at(unit_at);
@@ -34,7 +37,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit_s).map_err(|_| form())
 }
 
-pub(super) fn retry_after(text: &str) -> Result<RetryAfter, String> {
+/// `5`, `date:5`, `alternate:5`, `none`.
+pub fn retry_after(text: &str) -> Result<RetryAfter, String> {
     let form = || "give seconds (1), date:SECONDS, alternate:SECONDS, or none".to_owned();
     let seconds = |text: &str| text.parse::<u64>().map_err(|_| form());
     match text.split_once(':') {
@@ -46,17 +50,47 @@ pub(super) fn retry_after(text: &str) -> Result<RetryAfter, String> {
     }
 }
 
-pub(super) fn outage(text: &str) -> Result<Outage, String> {
+/// `START+LENGTH:KIND`, such as `10s+5s:503`.
+pub fn outage(text: &str) -> Result<Outage, String> {
     let form = || "give START+LENGTH:KIND with KIND 503, html or reset, such as 10s+5s:503".to_owned();
     let (times, kind) = text.split_once(':').ok_or_else(form)?;
     let (start, length) = times.split_once('+').ok_or_else(form)?;
-    let kind = match kind {
-        "503" => OutageKind::Status503,
-        "html" => OutageKind::HtmlPage,
-        "reset" => OutageKind::Reset,
-        _ => return Err(form()),
-    };
+    let kind = outage_kind(kind).ok_or_else(form)?;
     Ok(Outage { start_after: duration(start)?, duration: duration(length)?, kind })
+}
+
+/// `all`, `after:N/WINDOW/HOLD` or `down:KIND`; to the first two `,RETRY_AFTER` may be added.
+pub fn refuse(text: &str) -> Result<Refuse, String> {
+    let form = || {
+        "give all, after:N/WINDOW/HOLD (such as after:40/40m/15m), either with ,RETRY_AFTER behind it if a 429 is to say one, or \
+         down:KIND with KIND 503, html or reset"
+            .to_owned()
+    };
+    if let Some(kind) = text.strip_prefix("down:") {
+        return outage_kind(kind).map(Refuse::Down).ok_or_else(form);
+    }
+    let (text, after) = text.split_once(',').unwrap_or((text, "none"));
+    let after = retry_after(after)?;
+    if text == "all" {
+        return Ok(Refuse::All { retry_after: after });
+    }
+    let limit = text.strip_prefix("after:").ok_or_else(form)?;
+    let [requests, window, hold] = limit.split('/').collect::<Vec<_>>()[..] else { return Err(form()) };
+    Ok(Refuse::After {
+        requests: requests.parse().map_err(|_| form())?,
+        window: duration(window)?,
+        hold: duration(hold)?,
+        retry_after: after,
+    })
+}
+
+fn outage_kind(text: &str) -> Option<OutageKind> {
+    match text {
+        "503" => Some(OutageKind::Status503),
+        "html" => Some(OutageKind::HtmlPage),
+        "reset" => Some(OutageKind::Reset),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +108,13 @@ mod tests {
         assert_eq!(retry_after("alternate:2"), Ok(RetryAfter::Alternate(2)));
         let (start_after, duration) = (Duration::from_secs(10), Duration::from_secs(5));
         assert_eq!(outage("10s+5s:503"), Ok(Outage { start_after, duration, kind: OutageKind::Status503 }));
+        assert_eq!(refuse("all"), Ok(Refuse::All { retry_after: RetryAfter::None }));
+        assert_eq!(refuse("all,date:5"), Ok(Refuse::All { retry_after: RetryAfter::Date(5) }));
+        assert_eq!(refuse("down:html"), Ok(Refuse::Down(OutageKind::HtmlPage)));
+        let (window, hold) = (Duration::from_mins(40), Duration::from_mins(15));
+        let retry_after = RetryAfter::Seconds(9);
+        let limit = Refuse::After { requests: 40, window, hold, retry_after };
+        assert_eq!(refuse("after:40/40m/15m,9"), Ok(limit));
     }
 
     #[test]
@@ -86,6 +127,20 @@ mod tests {
         }
         for text in ["", "10s:503", "10s+5s", "10s+5s:500"] {
             assert!(outage(text).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "none",
+            "all,",
+            "all,soon",
+            "after:40",
+            "after:x/1s/1s",
+            "after:1/1/1s",
+            "down",
+            "down:404",
+            "down:503,5",
+        ] {
+            assert!(refuse(text).is_err(), "{text}");
         }
         assert!(share("1.01").is_err() && share("NaN").is_err() && share("-0.1").is_err());
         assert!(rate("0").is_err() && rate("-1").is_err() && rate("inf").is_err());

@@ -1,0 +1,30 @@
+"""That the data is right, and what happens when something in front of it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+from ..claim import Claims
+from ..lab import Lab
+from ..tokyo.demo import list_codes
+from .backfill import backfill
+from .doctor import doctor
+from .peer import peer
+from .planted import planted
+from .recordings import recordings
+from .refused import refused, unreachable
+
+
+def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) -> dict[str, Callable[[], None]]:
+    """What is proven, by name, in the order in which it is."""
+    listed = list_codes(repository)
+    return {
+        "recordings": lambda: recordings(claims, repository, 5 if quick else 120),
+        "planted": lambda: planted(lab, claims, repository, listed, 120 if quick else 300, seed),
+        "peer": lambda: peer(lab, claims, listed, 40, seed),
+        "backfill": lambda: backfill(lab, claims, listed),
+        "refused": lambda: refused(lab, claims, 300 if quick else len(listed)),
+        "unreachable": lambda: unreachable(lab, claims, 100 if quick else 1_000),
+        "doctor": lambda: doctor(lab, claims),
+    }

@@ -1,0 +1,117 @@
+"""An upstream that is not there, or refuses: the batch pauses before its list is burnt, and goes on by itself."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from ..claim import Claims
+from ..lab import Lab, Server, Simulator, until
+from .job import job, whole_list
+
+# The start probe runs so many items; a connection that breaks is tried once more at once.
+PROBE_ITEMS = 3
+REQUESTS_MAX = PROBE_ITEMS + 2
+PAUSED_WITHIN_S = 10.0
+OUTAGE = {"hold": "300s", "autoResume": True, "probeInterval": "1s"}
+
+
+def refused(lab: Lab, claims: Claims, items: int) -> None:
+    """429 to everything, until it is lifted."""
+    claims.part(f"Refused at once: {items:,} items, 429 to everything")
+    sim = lab.simulator("refused", "--items", items, "--refuse", "all")
+    server = lab.server("refused").start()
+    server.begin_batch(lab.spec("refused/spec", job(whole_list(sim), sim.url, outage=OUTAGE)), "refused")
+    seconds = _paused(claims, server, "refused", "RATE_LIMITED")
+    asked = len(sim.log().charts)
+    claims.check("the list is not burnt", 0 < asked <= REQUESTS_MAX, f"{asked} requests by then, at most {REQUESTS_MAX}")
+    _untouched(claims, server, items)
+    _says_what_to_do(claims, server, "refused")
+
+    # Probes go on, one at a time; this waiting is the measurement.
+    time.sleep(5)
+    probes = len(sim.log().charts) - asked
+    claims.check("while it lasts there are probes and nothing else", probes <= 6,
+                 f"{probes} requests within 5 s, {seconds:.1f} s after the start")
+    sim.refuse("none")
+    _goes_on(claims, server, "refused", items)
+    repeats = sum(len(requests) - 1 for requests in sim.log().by_key.values())
+    claims.check("each item is asked once more than it was refused", len(sim.log().by_key) == items,
+                 f"{items:,} keys asked, {repeats} repeats")
+    server.kill()
+
+
+def unreachable(lab: Lab, claims: Claims, items: int) -> None:
+    """Nothing listens there, until something does."""
+    claims.part(f"Unreachable: {items:,} items, connections refused")
+    lists = lab.simulator("unreachable-list", "--items", items)
+    address = _free_address()
+    server = lab.server("unreachable").start()
+    spec = job(whole_list(lists), f"http://{address}", outage=OUTAGE)
+    server.begin_batch(lab.spec("unreachable/spec", spec), "unreachable")
+    _paused(claims, server, "unreachable", "UPSTREAM_UNREACHABLE")
+    _untouched(claims, server, items)
+    _says_what_to_do(claims, server, "unreachable")
+    sim = lab.simulator("unreachable", "--items", items, "--listen", address)
+    _goes_on(claims, server, "unreachable", items)
+    _asked_once(claims, sim, items)
+    server.kill()
+
+
+def _paused(claims: Claims, server: Server, name: str, reason: str) -> float:
+    began = time.monotonic()
+    batch: dict[str, Any] = {}
+
+    def is_paused() -> bool:
+        nonlocal batch
+        batch = server.batch(name)
+        return batch["state"] == "STATE_PAUSED"
+
+    until("PAUSED", is_paused, patience_s=60, pause_s=0.1)
+    seconds = time.monotonic() - began
+    told = (batch.get("pauseCause"), batch.get("pauseReason"))
+    claims.check(f"PAUSED within {PAUSED_WITHIN_S:.0f} s, by an outage, {reason}",
+                 told == ("PAUSE_CAUSE_UPSTREAM_OUTAGE", reason) and seconds <= PAUSED_WITHIN_S,
+                 f"{told[0]}, {told[1]}, after {seconds:.1f} s")
+    return seconds
+
+
+def _untouched(claims: Claims, server: Server, items: int) -> None:
+    until("the list is read", lambda: server.store.value("SELECT expanded FROM batch_executions") == 1)
+    total, charged, ended = server.store.rows(
+        "SELECT count(*), coalesce(sum(attempts > 0), 0), coalesce(sum(status <> 'PENDING'), 0)"
+        " FROM batch_execution_details")[0]
+    claims.check("no item is charged, none has failed", (total, charged, ended) == (items, 0, 0),
+                 f"{total:,} items, {charged} charged, {ended} ended")
+
+
+def _says_what_to_do(claims: Claims, server: Server, name: str) -> None:
+    for command in ("get", "report"):
+        ran = server.haul(command, name)
+        said = " ".join((ran.stdout + ran.stderr).split())
+        words = [word for word in ("probe", "haul resume") if word not in said.lower()]
+        at = max(said.lower().find("outage"), 0)
+        claims.check(f"haul {command} says why it waits and what to do", ran.status == 0 and not words,
+                     f"{said[at : at + 240]!r}" + (f", does not name {words}" if words else ""))
+
+
+def _goes_on(claims: Claims, server: Server, name: str, items: int) -> None:
+    began = time.monotonic()
+    until("COMPLETED", lambda: server.store.state == "COMPLETED", patience_s=items / 100 + 60, pause_s=0.2)
+    counts = server.store.counters()
+    claims.check("once it is over the batch goes on by itself to COMPLETED with every item",
+                 counts.succeeded == counts.total == items, f"{counts}, {time.monotonic() - began:.1f} s later")
+
+
+def _asked_once(claims: Claims, sim: Simulator, items: int) -> None:
+    log = sim.log()
+    # A probe may have asked for an item that was then asked for itself.
+    claims.check("each item is asked once, but for probes", len(log.by_key) == items and len(log.charts) <= items + 3,
+                 f"{len(log.by_key):,} keys, {len(log.charts):,} requests")
+
+
+def _free_address() -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
