@@ -7,9 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haul_proto::v1::{
-    JpxListing, batch::State, batch_spec::Source, host_pressure::Cause, item, watch_progress_response::Event,
-};
+use haul_proto::v1::{JpxListing, batch::State, batch_spec::Source, item, watch_progress_response::Event};
 use haul_sim::{ListDate, list_xls};
 use sqlx::types::chrono::NaiveDate;
 use tokio::net::TcpListener;
@@ -52,15 +50,10 @@ async fn held_a_minute(retry_after: &str) {
     let mut fetch = fast();
     fetch.workers = Some(1);
     let name = server.start_batch(batch(inline(codes(5)), &upstream.url(), fetch)).await;
-    let held = server
-        .batch_when(&name, "is held back", |batch| {
-            let pressure = &batch.progress.as_ref().unwrap().host_pressure;
-            pressure.iter().any(|pressure| pressure.held_until.is_some())
-        })
-        .await;
-    let pressure = &held.progress.as_ref().unwrap().host_pressure[0];
-    assert_eq!(pressure.cause(), Cause::PushedBack);
-    let seconds = pressure.held_until.unwrap().seconds - (now_us() / 1_000_000) as i64;
+    let refused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(refused.pause_reason, "RATE_LIMITED");
+    let held_until = Database::of(&server).await.number("SELECT held_until_at / 1000 FROM upstreams").await;
+    let seconds = held_until - (now_us() / 1_000_000) as i64;
     assert!((50..=61).contains(&seconds), "{seconds} s");
     // The heartbeats are the clock by which the silence is told.
     Watching::open(&server, watch(&name)).await.unwrap().quiet_seconds(3).await;
