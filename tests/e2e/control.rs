@@ -357,7 +357,7 @@ async fn a_pause_outlasts_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_that_was_on_its_way_when_the_server_died_is_a_pause() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::slow(3_000));
-    let name = server.start_batch(prices(20, &upstream, fast())).await;
+    let name = server.start_batch(prices(20, &upstream, at_once())).await;
     server.batch_when(&name, "has items in flight", |batch| in_flight(batch) == 10).await;
     let pausing = server.stub().pause(pause(&name)).await.unwrap().into_inner().batch.unwrap();
     assert_eq!(pausing.state(), State::Pausing);

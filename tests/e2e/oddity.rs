@@ -132,13 +132,11 @@ async fn two_lists_at_two_addresses_are_two_lists() {
 async fn what_was_never_sent_is_not_counted_as_sent() {
     let server = Server::start([]).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut fetch = fast();
-    fetch.max_attempts = Some(2);
-    let name = server.start_batch(batch(inline(codes(3)), &format!("http://{closed}"), fetch)).await;
-    let ended = server.batch_ended(&name).await;
-    assert_eq!((ended.state(), ended.progress.unwrap().failed_items), (State::Completed, 3));
+    let name = server.start_batch(batch(inline(codes(3)), &format!("http://{closed}"), fast())).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_reason, "UPSTREAM_UNREACHABLE");
     for item in server.items(&name).await {
-        assert_eq!((item.state(), item.attempt_count), (item::State::Failed, 2));
+        assert_eq!((item.state(), item.attempt_count), (item::State::Pending, 0));
         assert_eq!(item.error.unwrap().reason, "CONNECT_FAILED");
     }
     assert_eq!(server.client().await.get_report(&name).await.unwrap().requests_sent, 0);
