@@ -13,6 +13,7 @@ mod fault;
 mod listing;
 mod luck;
 mod oddity;
+mod plan;
 mod process;
 mod rate;
 mod read;

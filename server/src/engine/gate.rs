@@ -33,6 +33,8 @@ use bucket::Bucket;
 /// Hold after a push-back that names no time; doubled up to the maximum while no success lies between.
 const HOLD: Duration = Duration::from_secs(60);
 const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
+/// Stands for a reader that is none; batches count from 1.
+const NO_BATCH: BatchSeq = BatchSeq(0);
 
 /// All gates of this node.
 pub struct Gates {
@@ -70,6 +72,37 @@ impl Gates {
         // Durable before the first request: after a crash the bucket is known to have been in use.
         self.store.put_upstream(&gate.record()).await?;
         Ok(Arc::new(lane))
+    }
+
+    /// Opens a lane for a reader that is no batch, such as a plan. It never lifts the limit of the batches there are.
+    pub async fn visit(
+        &self,
+        upstream: &UpstreamId,
+        host: &str,
+        rate_per_s: f64,
+        burst: u32,
+    ) -> Result<Arc<Lane>, StoreError> {
+        let gate = self.gate(upstream, host, rate_per_s, burst);
+        let (rate_per_s, burst) = {
+            let state = gate.state();
+            let lifts = !state.lanes.is_empty() && rate_per_s >= state.bucket.rate_per_s();
+            if lifts { (state.bucket.rate_per_s(), state.bucket.burst()) } else { (rate_per_s, burst) }
+        };
+        let lane = Lane {
+            ticket: gate.enter(rate_per_s, burst),
+            gate: Arc::clone(&gate),
+            batch: NO_BATCH,
+            own: Arc::new(Mutex::new(Bucket::full(rate_per_s, burst))),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        self.store.put_upstream(&gate.record()).await?;
+        Ok(Arc::new(lane))
+    }
+
+    /// Batches that are not over and have sent requests to an upstream since this node started.
+    pub fn batches_at(&self, upstream: &UpstreamId) -> Vec<BatchSeq> {
+        let gate = locked(&self.open).get(upstream).cloned();
+        gate.map(|gate| gate.state().own.keys().copied().collect()).unwrap_or_default()
     }
 
     /// The batch is over: nothing of it need be remembered.
