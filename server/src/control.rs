@@ -35,6 +35,7 @@ pub struct Control {
     engine: Arc<Engine>,
     /// Plans under way, each with memory of its own.
     planning: Arc<Semaphore>,
+    recent: Arc<plan::Recent>,
 }
 
 /// A batch to be started.
@@ -99,7 +100,8 @@ pub struct Report {
 impl Control {
     /// Use cases over these.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, engine: Arc<Engine>) -> Self {
-        Self { store, hub, engine, planning: Arc::new(Semaphore::new(plan::PLANS_MAX)) }
+        let planning = Arc::new(Semaphore::new(plan::PLANS_MAX));
+        Self { store, hub, engine, planning, recent: Arc::default() }
     }
 
     /// Makes a batch and lets it run. Durable before it answers.

@@ -15,9 +15,14 @@ use crate::{
         spec::BatchSpec,
         upstream::UpstreamId,
     },
-    source::{self, SourceError},
+    source::{self, SourceError, Tools},
     store::{CreateError, StoreError},
 };
+
+mod recent;
+
+pub(super) use recent::Recent;
+use recent::Recently;
 
 /// Plans that are made at once. The others wait: each may hold the hashes of a million keys, or a list.
 pub(super) const PLANS_MAX: usize = 4;
@@ -109,7 +114,10 @@ impl Control {
         if let Some(items) = items {
             count(items);
         }
-        let Some(mut source) = source::open(spec, self.engine.tools_of_plan(spec)) else { return Ok(read) };
+        let tools = self.engine.tools_of_plan(spec);
+        let download = Recently { recent: Arc::clone(&self.recent), download: tools.download };
+        let tools = Tools { download: Arc::new(download), ..tools };
+        let Some(mut source) = source::open(spec, tools) else { return Ok(read) };
         let mut position = None;
         loop {
             let page = source.page(position.as_deref()).await?;
