@@ -3,6 +3,7 @@
 mod batch;
 mod item;
 mod page;
+mod plan;
 mod report;
 mod service;
 mod spec;

@@ -14,6 +14,7 @@ mod listing;
 mod luck;
 mod oddity;
 mod outage;
+mod plan;
 mod process;
 mod rate;
 mod read;

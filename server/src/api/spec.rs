@@ -15,9 +15,8 @@ use crate::{
     connector::Origin,
     control,
     domain::{
-        batch::Batch,
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
-        listing::Segment,
+        listing::{ListVersion, Segment},
         spec::{
             AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing,
             OutagePolicy, Source, Window, YahooChart,

@@ -176,6 +176,10 @@ impl Store for SqliteStore {
         create::create(self, new, now).await
     }
 
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError> {
+        create::check(self, new, now).await
+    }
+
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError> {
         let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
             .bind(id.as_str())
