@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use haul_sim::SimConfig;
+use haul_sim::{Outage, OutageKind, SimConfig};
 use serde_json::Value;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -16,8 +16,10 @@ use tokio::net::TcpListener;
 use crate::world::{
     Server, Upstream,
     canned::Canned,
+    database::Database,
+    eventually,
     program::{self, Said},
-    spec::{fast, paced, prices},
+    spec::{batch, codes, fast, inline, paced, prices},
 };
 
 /// A folder of a test: a data folder, a spec.
@@ -91,7 +93,10 @@ impl Place {
 
 async fn doctor(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Said {
     let mut command = program::command("hauld");
-    command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(args);
+    command.args(["doctor", "--data-dir"]).arg(data).args(args);
+    if !args.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     program::said(command.envs(variables.iter().copied())).await
 }
 
@@ -127,7 +132,7 @@ async fn where_nothing_is_wrong_it_says_so_and_sends_two_requests() {
     for (name, words) in [
         ("file", &["ok", "none"][..]),
         ("data_dir", &["ok", "set by --data-dir", "folder of the store"]),
-        ("listen", &["ok", "127.0.0.1:0"]),
+        ("port", &["ok", "127.0.0.1:0 is free"]),
         ("spec", &["ok", "would be taken"]),
         ("data", &["ok", "can be written"]),
         ("lock", &["ok", "no hauld holds"]),
@@ -292,7 +297,7 @@ async fn a_running_server_is_no_hindrance_and_its_batches_are_told() {
     let said = doctor(&server.data_dir(), &["--offline", "--listen", &server.address()], &[]).await;
     assert_eq!(said.status, 0, "{}", said.out);
     assert_line(&said, "lock", &["ok", &server.address(), "it is running"]);
-    assert_line(&said, "listen", &["ok", "the server that holds the store"]);
+    assert_line(&said, "port", &["ok", "the server that holds the store"]);
     assert_line(&said, "batches", &["1 PAUSED"]);
     assert_line(&said, "paused", &["warn", &name, "USER_PAUSE: lunch", "haul resume"]);
     server.client().await.list_batches(1).await.unwrap();
@@ -303,11 +308,9 @@ async fn a_taken_port_is_said() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = program::command("hauld");
-    command.args(["doctor", "--offline", "--listen", &address, "--data-dir"]).arg(place.data());
-    let said = program::said(&mut command).await;
+    let said = place.doctor(&["--offline", "--listen", &address]).await;
     assert_eq!(said.status, 2);
-    assert_line(&said, "listen", &["FAIL", &address, "port 0"]);
+    assert_line(&said, "port", &["FAIL", &address, "port 0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -369,18 +372,19 @@ async fn the_items_of_a_spec_need_no_list() {
     let place = Place::new();
     let upstream = Upstream::healthy().await;
     let charts = format!("yahooChart: {{baseUrl: \"{}\"}}", upstream.url());
-    let keys = place.write("keys.txt", "1332\n1333\n");
-    let inline =
-        place.write("inline.yaml", &format!("{{inlineItems: {{items: [{{key: \"1301\"}}]}}, {charts}}}"));
+    let codes = codes(2);
+    let keys = place.write("keys.txt", &codes[1]);
+    let inline = place
+        .write("inline.yaml", &format!("{{inlineItems: {{items: [{{key: \"{}\"}}]}}, {charts}}}", codes[0]));
     let file = place.write("file.yaml", &format!("{{file: {{uri: \"file://{keys}\"}}, {charts}}}"));
     let root = place.path("");
     let said = place.doctor(&["--spec", &inline]).await;
     assert_line(&said, "items", &["ok", "1 item is in the spec"]);
     let said = place.doctor(&["--spec", &file, "--file-root", root.to_str().unwrap()]).await;
     assert_eq!(said.status, 0, "{}", said.out);
-    assert!(said.out.contains("its first key is \"1332\""), "{}", said.out);
+    assert!(said.out.contains(&format!("its first key is {:?}", codes[1])), "{}", said.out);
     let asked: Vec<String> = upstream.charts().iter().map(|arrival| arrival.key().to_owned()).collect();
-    assert_eq!(asked, ["1301", "1332"]);
+    assert_eq!(asked, codes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,11 +424,8 @@ async fn an_upstream_that_turns_away_is_asked_once_and_the_advice_is_to_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_is_not_tried_again() {
     let place = Place::new();
-    let outage = haul_sim::Outage {
-        start_after: Duration::ZERO,
-        duration: Duration::from_secs(600),
-        kind: haul_sim::OutageKind::Reset,
-    };
+    let outage =
+        Outage { start_after: Duration::ZERO, duration: Duration::from_secs(600), kind: OutageKind::Reset };
     let upstream = Upstream::start(SimConfig { outages: vec![outage], ..SimConfig::default() }).await;
     let spec = place.spec(&upstream.list_url(), &upstream.url());
     let said = place.doctor(&["--spec", &spec]).await;
@@ -454,11 +455,10 @@ async fn an_upstream_whose_gate_is_held_is_not_asked_until_it_is_over() {
     let (upstream, canned) = tokio::join!(Upstream::healthy(), Canned::saying("429 No\r\nretry-after: 3600"));
     let folder = tempfile::tempdir_in(place.path("")).unwrap();
     let mut server = Server::start_in(folder, []).await;
-    let charts = crate::world::spec::codes(1);
-    let spec = crate::world::spec::batch(crate::world::spec::inline(charts), &canned.url(), fast());
+    let spec = batch(inline(codes(1)), &canned.url(), fast());
     server.start_batch(spec).await;
-    let database = crate::world::database::Database::of(&server).await;
-    crate::world::eventually("the gate is held", || async {
+    let database = Database::of(&server).await;
+    eventually("the gate is held", || async {
         (database.number("SELECT count(*) FROM upstreams WHERE held_until_at > 0").await == 1).then_some(())
     })
     .await;

@@ -54,13 +54,13 @@ pub(super) async fn values(config: &Config, holder: Option<Lock>) -> Vec<Finding
     }
     findings.push(match holder {
         Some(Lock::Held(Some(address))) if address == config.listen => {
-            GROUP.ok("listen", format!("{address}, where the server that holds the store listens"))
+            GROUP.ok("port", format!("{address}, where the server that holds the store listens"))
         }
         // Bound and given back at once: nothing is accepted.
         _ => match TcpListener::bind(config.listen).await {
-            Ok(_) => GROUP.ok("listen", format!("{} is free", config.listen)),
+            Ok(_) => GROUP.ok("port", format!("{} is free", config.listen)),
             Err(error) => GROUP.fail(
-                "listen",
+                "port",
                 format!("{} cannot be listened on: {error}", config.listen),
                 "end what listens there, or give another with --listen (port 0 takes a free one)",
             ),
