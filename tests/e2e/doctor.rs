@@ -278,14 +278,23 @@ async fn the_schemas_version_is_compared() {
 async fn a_damaged_page_is_found() {
     let place = Place::new();
     place.migrate().await;
-    let mut file = std::fs::read(place.database()).unwrap();
+    let options = SqliteConnectOptions::new().filename(place.database()).read_only(true).immutable(true);
+    let mut conn = SqliteConnection::connect_with(&options).await.unwrap();
+    let roots = "SELECT rootpage FROM sqlite_schema WHERE name IN ('_sqlx_migrations', 'batch_executions', 'upstreams')";
+    let roots: Vec<i64> = sqlx::query_scalar(roots).fetch_all(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    assert_eq!(roots.len(), 3);
+    let file = std::fs::read(place.database()).unwrap();
     let page_bytes = usize::from(u16::from_be_bytes([file[16], file[17]]));
-    // The second page is the root of the first table.
-    file[page_bytes..page_bytes + 100].fill(0xff);
-    std::fs::write(place.database(), file).unwrap();
-    let said = place.doctor(&["--offline"]).await;
-    assert_eq!(said.status, 2, "{}", said.out);
-    assert!(said.out.contains("FAIL"), "{}", said.out);
+    for root in roots {
+        let mut damaged = file.clone();
+        damaged[(root as usize - 1) * page_bytes..][..page_bytes].fill(0xff);
+        std::fs::write(place.database(), damaged).unwrap();
+        let said = place.doctor(&["--offline"]).await;
+        assert_eq!(said.status, 2, "page {root}: {}", said.out);
+        let store = said.out.split("\nstore\n").nth(1).unwrap().split("\nclock\n").next().unwrap();
+        assert!(store.contains("FAIL") && store.contains("copy"), "page {root}: {store}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,22 +128,14 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// A text in which no URL shows a user's name or password.
 pub(super) fn redacted(text: &str) -> String {
-    let is_part = |c: char| !c.is_whitespace() && !"\"'`,;()[]{}<>".contains(c);
-    let mut shown = String::with_capacity(text.len());
-    for part in text.split_inclusive(|c| !is_part(c)) {
-        let url = part.trim_end_matches(|c| !is_part(c));
-        match url
-            .split_once("://")
-            .and_then(|(scheme, rest)| Some((scheme, rest.split(['/', '?', '#']).next()?)))
-        {
-            Some((scheme, authority)) if authority.contains('@') => {
-                let end = scheme.len() + 3 + authority.rfind('@').unwrap_or_default();
-                shown.push_str(&format!("{scheme}://***{}", &part[end..]));
-            }
-            _ => shown.push_str(part),
-        }
-    }
-    shown
+    let ends_url = |c: char| c.is_whitespace() || "\"'`,;()[]{}<>".contains(c);
+    let shown = |part: &str| {
+        let (scheme, rest) = part.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (user, _) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://***{}", &rest[user.len()..]))
+    };
+    text.split_inclusive(ends_url).map(|part| shown(part).unwrap_or_else(|| part.to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -66,19 +66,16 @@ fn keys(file: &FileSource, config: &Config) -> (Vec<Finding>, Option<String>) {
         let mut reader = FileReader::open(&path, file, None).map_err(|error| error.to_string())?;
         reader.page(KEYS_MAX).map_err(|error| error.to_string())
     };
-    match read() {
-        Ok(page) => match page.items.first() {
-            Some(first) => {
-                let message = format!("{} can be read, its first key is {:?}", file.uri, first.key);
-                (vec![GROUP.ok("file", message)], Some(first.key.clone()))
-            }
-            None => {
-                let message = format!("{} has no keys", file.uri);
-                (vec![GROUP.warn("file", message, "a batch over it would end at once: check the file")], None)
-            }
-        },
-        Err(problem) => (vec![GROUP.fail("file", problem, "correct the file or the spec")], None),
-    }
+    let page = match read() {
+        Ok(page) => page,
+        Err(problem) => return (vec![GROUP.fail("file", problem, "correct the file or the spec")], None),
+    };
+    let key = page.items.first().map(|item| item.key.clone());
+    let finding = match &key {
+        Some(key) => GROUP.ok("file", format!("{} can be read, its first key is {key:?}", file.uri)),
+        None => GROUP.warn("file", format!("{} has no keys", file.uri), "a batch over it would end at once"),
+    };
+    (vec![finding], key)
 }
 
 /// The file, by whichever way it is read.

@@ -35,7 +35,7 @@ pub(super) async fn check(
         Err(error) => GROUP.fail(
             "file",
             format!("{shown}: {error}"),
-            "let the account that hauld runs as read it, or put a copy of it back",
+            "put a sound copy of it back, or let the account that hauld runs as read it",
         ),
     };
     (vec![finding], Vec::new())
@@ -57,7 +57,8 @@ fn inside(found: &Inspection, now: DateTime<Utc>) -> Vec<Finding> {
         ),
         None => GROUP.skipped("pages", "the check was given up after 10 s; --thorough takes its time"),
     });
-    if found.schema.store > found.schema.known {
+    let is_sound = found.faults.as_ref().is_none_or(Vec::is_empty);
+    if !is_sound || found.schema.store > found.schema.known {
         return findings;
     }
     let live: Vec<(i64, &str)> = found.live.iter().map(|(state, count)| (*count, state.as_str())).collect();

@@ -43,7 +43,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// What is wrong with the file; nothing is known of it if the time did not suffice.
     pub faults: Option<Vec<String>>,
-    /// How many batches are in which state, those at their end left out. Empty for a newer schema, as all that follows.
+    /// How many batches are in which state, those at their end left out. Like all that follows,
+    /// empty where the schema is newer or the file is damaged.
     pub live: Vec<(String, i64)>,
     /// The batch that is paused longest.
     pub paused: Option<Paused>,
@@ -168,7 +169,8 @@ async fn look(conn: &mut SqliteConnection, check_max: Option<Duration>) -> Resul
         paused: None,
         holds: Vec::new(),
     };
-    if schema.store <= schema.known {
+    let is_sound = found.faults.as_ref().is_none_or(Vec::is_empty);
+    if is_sound && schema.store <= schema.known {
         found.live = live(conn).await?;
         found.paused = paused(conn).await?;
         found.holds = holds(conn).await?;
@@ -195,7 +197,8 @@ async fn check(
             Ok(Some(lines))
         }
         Err(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => Ok(None),
-        Err(error) => Err(error),
+        // Damage of some kinds ends the check itself.
+        Err(error) => Ok(Some(vec![error.to_string()])),
     }
 }
 
