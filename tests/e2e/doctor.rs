@@ -493,6 +493,16 @@ async fn an_upstream_whose_gate_is_held_is_not_asked_until_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_asked_for_less_when_asked_for_the_list_is_not_asked_for_a_chart() {
+    let (place, canned) = (Place::new(), Canned::saying("429 Too Many Requests").await);
+    let said = place.doctor(&["--spec", &place.spec(&canned.url(), &canned.url())]).await;
+    assert_eq!(said.status, 1, "{}", said.out);
+    assert_line(&said, "reply", &["FAIL", "RATE_LIMITED"]);
+    assert_line(&said, "gate", &["warn", "nothing is sent"]);
+    assert_eq!(canned.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_is_seen_by_the_date_of_a_reply() {
     let place = Place::new();
     for (date, words) in [

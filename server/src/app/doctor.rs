@@ -36,8 +36,8 @@ mod upstream;
 /// limiter of a server that runs meanwhile.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Exit status: 0 nothing stands in the way, though there may be warnings; 1 only the list or the upstream do; 2 the
-configuration, the data folder, the store or the clock does.
+Exit status: 0 nothing stands in the way, though there may be warnings; 1 the list or the
+upstream does; 2 the configuration, the data folder, the store or the clock does.
 
 Examples:
   hauld doctor
@@ -203,8 +203,8 @@ impl Doctor {
                 "install the machine's CA certificates (package ca-certificates)",
             )),
             (Some((spec, key)), Ok(fetcher)) => {
-                let probe = probe::Probe { fetcher, fetch: &spec.fetch, holds };
-                let (found, listed) = list::check(spec, &config, &probe, now, &mut dates).await;
+                let mut probe = probe::Probe { fetcher, fetch: &spec.fetch, holds };
+                let (found, listed) = list::check(spec, &config, &mut probe, now, &mut dates).await;
                 findings.extend(found);
                 let key = key.clone().or(listed);
                 findings.extend(upstream::check(spec, key, &probe, now, &mut dates).await);

@@ -35,7 +35,7 @@ const KEYS_MAX: usize = 10;
 pub(super) async fn check(
     spec: &BatchSpec,
     config: &Config,
-    probe: &Probe<'_>,
+    probe: &mut Probe<'_>,
     now: DateTime<Utc>,
     dates: &mut Vec<Dated>,
 ) -> (Vec<Finding>, Option<String>) {
@@ -82,7 +82,7 @@ fn keys(file: &FileSource, config: &Config) -> (Vec<Finding>, Option<String>) {
 async fn fetch(
     listing: &JpxListing,
     config: &Config,
-    probe: &Probe<'_>,
+    probe: &mut Probe<'_>,
     now: DateTime<Utc>,
     dates: &mut Vec<Dated>,
     findings: &mut Vec<Finding>,
@@ -122,7 +122,10 @@ async fn fetch(
             findings.push(GROUP.ok("reply", format!("HTTP {} from {shown}, {size}", reply.status)));
             Ok(reply.body)
         }
-        Err(failure) => Err(GROUP.fail("reply", format!("{shown}: {}", said(&failure)), advice(&failure))),
+        Err(failure) => {
+            probe.heed(&origin, &failure, now);
+            Err(GROUP.fail("reply", format!("{shown}: {}", said(&failure)), advice(&failure)))
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! One request, sent once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -30,6 +33,9 @@ pub(super) struct Probe<'a> {
     pub(super) holds: Vec<Hold>,
 }
 
+/// How long an upstream is left alone that asks for less and says no time.
+const PATIENCE: Duration = Duration::from_mins(15);
+
 /// One permit: the stack's quick try goes without.
 struct Once(AtomicBool);
 
@@ -51,6 +57,15 @@ impl Probe<'_> {
         let until = hold.until.format("%Y-%m-%d %H:%M:%S UTC");
         let message = format!("{} is not asked until {until}: {why}; nothing is sent", origin.host);
         Some(group.warn("gate", message, "wait: a server goes on by itself then"))
+    }
+
+    /// An origin that asked for less is not asked again.
+    pub(super) fn heed(&mut self, origin: &Origin, failure: &Failure, now: DateTime<Utc>) {
+        if failure.push_back {
+            let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+            let until = now + failure.retry_after.unwrap_or(PATIENCE);
+            self.holds.push(Hold { upstream, until, tripped: false });
+        }
     }
 
     /// Sends a request and reads the reply to its end.
