@@ -12,4 +12,4 @@ mod time;
 mod watch;
 
 pub use service::Service;
-pub use spec::Defaults;
+pub use spec::{Defaults, check as check_spec};

@@ -9,6 +9,7 @@
 mod control;
 mod crash;
 mod discovery;
+mod doctor;
 mod fault;
 mod listing;
 mod luck;

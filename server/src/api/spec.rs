@@ -157,6 +157,16 @@ pub(super) fn parse(
     }
 }
 
+/// Checks a spec as `StartBatch` does, and starts nothing. Says everything that is wrong, a line each.
+pub fn check(spec: v1::BatchSpec, defaults: &Defaults, now: DateTime<Utc>) -> Result<BatchSpec, Vec<String>> {
+    let line = |violation: Violation| format!("{}: {}", violation.field, violation.problem);
+    parse(Some(spec), defaults, now).map(|(spec, _)| spec).map_err(|error| match error {
+        ApiError::Invalid(violations) => violations.into_iter().map(line).collect(),
+        ApiError::TargetForbidden(violation) => vec![line(violation)],
+        other => vec![tonic::Status::from(other).message().to_owned()],
+    })
+}
+
 fn is_word(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())

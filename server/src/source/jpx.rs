@@ -170,8 +170,8 @@ fn item(issue: ListedIssue) -> NewItem {
     NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
 }
 
-/// A regular file of a list's size.
-fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads a regular file of a list's size.
+pub fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(std::io::Error::other("it is no regular file"));

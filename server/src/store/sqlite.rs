@@ -35,6 +35,7 @@ mod batch;
 mod commit;
 mod create;
 mod error;
+mod inspect;
 mod item;
 mod list;
 mod migration;
@@ -47,6 +48,7 @@ mod transition;
 mod upkeep;
 mod upstream;
 
+pub use inspect::{Found, Hold, Inspection, Paused, inspect};
 pub use migration::{MigrateError, Schema};
 
 /// Bounds that the store keeps.
