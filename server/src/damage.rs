@@ -138,7 +138,7 @@ impl Damage {
             3 => entries.swap(at, other),
             4 => entries.reverse(),
             5 => entries[at] = self.value(),
-            _ => entries.extend(vec![entries[at].clone(); 3_000]),
+            _ => entries.extend(vec![entries[at].clone(); 300]),
         }
     }
 
@@ -158,7 +158,7 @@ impl Damage {
             14 => json!("1771891200"),
             15 => json!([]),
             16 => json!({}),
-            _ => (0..self.below(200)).fold(Value::Null, |inner, _| json!([inner])),
+            _ => (0..self.below(100)).fold(Value::Null, |inner, _| json!([inner])),
         }
     }
 }
