@@ -10,8 +10,10 @@ use haul_client::cli::exit;
 
 mod demo;
 mod folder;
+mod list;
 mod migrate;
 mod node;
+mod offline;
 mod run;
 mod serve;
 
@@ -31,6 +33,7 @@ enum Command {
     Run(run::Run),
     Demo(demo::Demo),
     Migrate(migrate::Migrate),
+    List(list::List),
 }
 
 /// Why a command ended without its result: what to say, and the exit status.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
             Command::Run(run) => Box::pin(run.run()).await,
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Migrate(migrate) => Box::pin(migrate.run()).await,
+            Command::List(list) => Box::pin(list.run()).await,
         }
     });
     // Whatever still blocks a thread does not keep the process.

@@ -1,7 +1,8 @@
 //! The exchange's list of listed issues: one item per code.
 //!
-//! The newest version stored from the spec's address is read whose list date is not after `as_of`. The file is fetched, and stored as a version,
-//! only if `as_of` was current when the batch was made; so a past date never reads a list that did not exist then.
+//! The newest version stored from the spec's address is read whose list date is not after `as_of`. The file is fetched,
+//! and stored as a version, only if `as_of` was current when the batch was made; so a past date never reads a list that
+//! did not exist then, unless the spec allows the earliest one there is.
 
 use std::{collections::HashSet, path::Path};
 
@@ -15,7 +16,7 @@ use crate::{
     domain::{
         failure::{Failure, FailureClass},
         item::NewItem,
-        listing::{ListVersion, ListedIssue},
+        listing::{ListFile, ListVersion, ListedIssue},
         spec::{AsOf, JpxListing},
     },
 };
@@ -52,40 +53,37 @@ impl Listing {
         if let Some(version) = self.tools.store.list_as_of(&self.spec.uri, date).await? {
             return Ok(version);
         }
-        Err(SourceError::Unreadable(match self.tools.store.earliest_list(&self.spec.uri).await? {
-            Some(earliest) => format!(
-                "no list of {date} or before is stored from this address; the earliest is of {}",
+        let uri = &self.spec.uri;
+        match self.tools.store.earliest_list(uri).await? {
+            Some(earliest) if self.spec.allow_later_list => Ok(earliest),
+            Some(earliest) => Err(SourceError::Unreadable(format!(
+                "no list of {date} or before is stored from {uri}; the earliest is of {}: set allow_later_list to take \
+                 that one, or load an older one with `hauld list import`",
                 earliest.list_date
-            ),
-            None => {
-                format!(
-                    "no list of {date} or before is stored from this address, and as_of is not current, so none is fetched"
-                )
-            }
-        }))
+            ))),
+            None => Err(SourceError::Unreadable(format!(
+                "no list of {date} or before is stored from {uri}, and as_of is not current, so none is fetched: load \
+                 one with `hauld list import`, or read a current one first and set allow_later_list"
+            ))),
+        }
     }
 
     async fn fetch(&self) -> Result<(), SourceError> {
         let uri = &self.spec.uri;
-        let file = if uri.starts_with("file:") {
+        let list = if uri.starts_with("file:") {
             let path =
                 self.tools.roots.resolve(uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
-            let read = tokio::task::spawn_blocking(move || read_whole(&path)).await;
-            let read = read.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            read.map_err(|error| SourceError::Unreadable(format!("{uri}: {error}")))?.into()
+            tokio::task::spawn_blocking(move || read(&path)).await
         } else {
             let reply = self.tools.download.get(uri).await;
-            reply.map_err(|failure| failed(uri, failure))?.body
+            let file = reply.map_err(|failure| failed(uri, failure))?.body;
+            tokio::task::spawn_blocking(move || parse::parse(&file).map_err(|error| error.to_string())).await
         };
-        let parsed = tokio::task::spawn_blocking(move || parse::parse(&file)).await;
-        let list = match parsed {
-            Ok(Ok(list)) => list,
-            Ok(Err(error)) => return Err(SourceError::Unreadable(format!("{uri}: {error}"))),
-            Err(error) => {
-                return Err(SourceError::Unreadable(format!("{uri}: the list's reader failed: {error}")));
-            }
-        };
-        Ok(self.tools.store.put_list(&list, uri, clock::now()).await?)
+        let list = list
+            .unwrap_or_else(|error| Err(format!("makes the list's reader fail: {error}")))
+            .map_err(|error| SourceError::Unreadable(format!("{uri} {error}")))?;
+        self.tools.store.put_list(&list, uri, clock::now()).await?;
+        Ok(())
     }
 
     fn takes(&self, issue: &ListedIssue) -> bool {
@@ -157,17 +155,17 @@ fn item(issue: ListedIssue) -> NewItem {
     NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
 }
 
-/// A regular file of a list's size.
-fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
+/// The list in a local file, or what is wrong with it in words that follow its name.
+pub fn read(path: &Path) -> Result<ListFile, String> {
+    let unread = |error| format!("cannot be read: {error}");
+    let metadata = std::fs::metadata(path).map_err(unread)?;
     if !metadata.is_file() {
-        return Err(std::io::Error::other("it is no regular file"));
+        return Err("is no regular file".to_owned());
     }
     if metadata.len() > parse::FILE_BYTES_MAX as u64 {
-        let problem = format!("it has {} bytes, more than {}", metadata.len(), parse::FILE_BYTES_MAX);
-        return Err(std::io::Error::other(problem));
+        return Err(format!("has {} bytes, more than {}", metadata.len(), parse::FILE_BYTES_MAX));
     }
-    std::fs::read(path)
+    parse::parse(&std::fs::read(path).map_err(unread)?).map_err(|error| error.to_string())
 }
 
 fn failed(uri: &str, failure: Failure) -> SourceError {
