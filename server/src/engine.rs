@@ -221,8 +221,11 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
         match lane(&engine, &batch, connector.as_ref()).await {
             Ok(lane) => {
-                let pace = Arc::clone(&lane);
-                entry.set_pace(Arc::new(move || pace_of(&pace)));
+                // Who only looks on does not keep the lane.
+                let pace = Arc::downgrade(&lane);
+                entry.set_pace(Arc::new(move || {
+                    pace.upgrade().map(|lane| pace_of(&lane)).unwrap_or_default()
+                }));
                 let runner =
                     runner::Runner::new(Arc::clone(&engine), &batch, Arc::clone(&entry), connector, lane);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());

@@ -17,7 +17,7 @@ use crate::world::{
     Server, Upstream, Watching,
     database::Database,
     now_us,
-    spec::{batch, fast, inline, millis, paced, prices},
+    spec::{at_once, batch, fast, inline, millis, paced, prices},
     status::refused,
     upstream::Arrival,
     watching::{assert_adds_up, watch},
@@ -136,7 +136,7 @@ async fn a_stop_cancels_every_open_item_and_is_quiet_within_a_second() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resume_that_meets_the_pause_on_its_way_calls_it_off() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(2_000));
-    let name = server.start_batch(prices(20, &upstream, fast())).await;
+    let name = server.start_batch(prices(20, &upstream, at_once())).await;
     server.batch_when(&name, "has items in flight", |batch| in_flight(batch) == 10).await;
     let pausing = server.stub().pause(pause(&name)).await.unwrap().into_inner().batch.unwrap();
     assert_eq!(pausing.state(), State::Pausing);
@@ -150,7 +150,7 @@ async fn a_resume_that_meets_the_pause_on_its_way_calls_it_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_waits_no_longer_than_an_attempt_may_take() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(60_000));
-    let mut fetch = fast();
+    let mut fetch = at_once();
     fetch.attempt_timeout = Some(millis(2_000));
     let name = server.start_batch(prices(50, &upstream, fetch)).await;
     server.batch_when(&name, "has items in flight", |batch| in_flight(batch) == 10).await;
@@ -357,7 +357,7 @@ async fn a_pause_outlasts_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_that_was_on_its_way_when_the_server_died_is_a_pause() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::slow(3_000));
-    let name = server.start_batch(prices(20, &upstream, fast())).await;
+    let name = server.start_batch(prices(20, &upstream, at_once())).await;
     server.batch_when(&name, "has items in flight", |batch| in_flight(batch) == 10).await;
     let pausing = server.stub().pause(pause(&name)).await.unwrap().into_inner().batch.unwrap();
     assert_eq!(pausing.state(), State::Pausing);

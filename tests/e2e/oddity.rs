@@ -7,9 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haul_proto::v1::{
-    JpxListing, batch::State, batch_spec::Source, host_pressure::Cause, item, watch_progress_response::Event,
-};
+use haul_proto::v1::{JpxListing, batch::State, batch_spec::Source, item, watch_progress_response::Event};
 use haul_sim::{ListDate, list_xls};
 use sqlx::types::chrono::NaiveDate;
 use tokio::net::TcpListener;
@@ -52,15 +50,10 @@ async fn held_a_minute(retry_after: &str) {
     let mut fetch = fast();
     fetch.workers = Some(1);
     let name = server.start_batch(batch(inline(codes(5)), &upstream.url(), fetch)).await;
-    let held = server
-        .batch_when(&name, "is held back", |batch| {
-            let pressure = &batch.progress.as_ref().unwrap().host_pressure;
-            pressure.iter().any(|pressure| pressure.held_until.is_some())
-        })
-        .await;
-    let pressure = &held.progress.as_ref().unwrap().host_pressure[0];
-    assert_eq!(pressure.cause(), Cause::PushedBack);
-    let seconds = pressure.held_until.unwrap().seconds - (now_us() / 1_000_000) as i64;
+    let refused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(refused.pause_reason, "RATE_LIMITED");
+    let held_until = Database::of(&server).await.number("SELECT held_until_at / 1000 FROM upstreams").await;
+    let seconds = held_until - (now_us() / 1_000_000) as i64;
     assert!((50..=61).contains(&seconds), "{seconds} s");
     // The heartbeats are the clock by which the silence is told.
     Watching::open(&server, watch(&name)).await.unwrap().quiet_seconds(3).await;
@@ -139,13 +132,11 @@ async fn two_lists_at_two_addresses_are_two_lists() {
 async fn what_was_never_sent_is_not_counted_as_sent() {
     let server = Server::start([]).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut fetch = fast();
-    fetch.max_attempts = Some(2);
-    let name = server.start_batch(batch(inline(codes(3)), &format!("http://{closed}"), fetch)).await;
-    let ended = server.batch_ended(&name).await;
-    assert_eq!((ended.state(), ended.progress.unwrap().failed_items), (State::Completed, 3));
+    let name = server.start_batch(batch(inline(codes(3)), &format!("http://{closed}"), fast())).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_reason, "UPSTREAM_UNREACHABLE");
     for item in server.items(&name).await {
-        assert_eq!((item.state(), item.attempt_count), (item::State::Failed, 2));
+        assert_eq!((item.state(), item.attempt_count), (item::State::Pending, 0));
         assert_eq!(item.error.unwrap().reason, "CONNECT_FAILED");
     }
     assert_eq!(server.client().await.get_report(&name).await.unwrap().requests_sent, 0);

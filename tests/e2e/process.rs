@@ -11,7 +11,7 @@ use crate::world::{
     LONG, Server, Upstream,
     database::Database,
     program::{self, Said},
-    spec::{fast, millis, paced, prices},
+    spec::{at_once, fast, millis, paced, prices},
 };
 
 async fn hauld<const N: usize>(command: &str, data_dir: &Path, args: [&str; N]) -> Said {
@@ -165,7 +165,7 @@ async fn whoever_looks_for_a_batch_in_the_log_finds_all_that_was_done_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_does_not_wait_for_an_upstream_that_never_answers() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::slow(300_000));
-    let mut fetch = fast();
+    let mut fetch = at_once();
     fetch.attempt_timeout = Some(millis(600_000));
     let name = server.start_batch(prices(30, &upstream, fetch)).await;
     let busy = |batch: &Batch| batch.progress.as_ref().unwrap().in_flight_items == 10;

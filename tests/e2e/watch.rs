@@ -14,7 +14,7 @@ use crate::world::{
     Server, Upstream, Watching,
     database::Database,
     eventually,
-    spec::{fast, millis, paced, prices},
+    spec::{at_once, fast, millis, paced, prices},
     status::refused,
     watching::{assert_adds_up, assert_rising, watch, watch_from},
 };
@@ -279,7 +279,7 @@ async fn a_server_that_is_asked_to_end_says_so_hands_its_leases_back_and_ends() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upstream_shows_as_items_in_flight_by_their_keys() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(2_000));
-    let mut fetch = fast();
+    let mut fetch = at_once();
     fetch.workers = Some(4);
     let name = server.start_batch(prices(8, &upstream, fetch)).await;
     let batch = eventually("four items are in flight", || async {

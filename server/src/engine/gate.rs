@@ -115,7 +115,9 @@ impl Gates {
     /// The batch is over: nothing of it need be remembered.
     pub fn forget(&self, batch: BatchSeq) {
         for gate in locked(&self.open).values() {
-            gate.state().own.remove(&batch);
+            let mut state = gate.state();
+            state.own.remove(&batch);
+            state.answered.remove(&batch);
         }
     }
 }
@@ -144,8 +146,8 @@ struct State {
     held: Option<Held>,
     push_backs: u32,
     breaker: Breaker,
-    /// When an answer came last.
-    answered: Option<Instant>,
+    /// When each batch had its last answer.
+    answered: HashMap<BatchSeq, Instant>,
     /// Since when requests have had to wait for the rate.
     limited_since: Option<DateTime<Utc>>,
     waiting: usize,
@@ -197,7 +199,7 @@ impl Gate {
                 held,
                 push_backs: known.map_or(0, |record| record.push_backs),
                 breaker,
-                answered: None,
+                answered: HashMap::new(),
                 limited_since: None,
                 waiting: 0,
             }),
@@ -424,9 +426,9 @@ impl Lane {
         self.gate.state().push_backs > 0
     }
 
-    /// The upstream has answered somebody since then.
-    pub fn answered_since(&self, since: Instant) -> bool {
-        self.gate.state().answered.is_some_and(|at| at >= since)
+    /// The upstream has answered another batch since then.
+    pub fn answered_others_since(&self, since: Instant) -> bool {
+        self.gate.state().answered.iter().any(|(batch, at)| *batch != self.batch && *at >= since)
     }
 
     /// The batch's first items were all refused, or met nobody.
@@ -565,7 +567,7 @@ impl Permits for Lane {
             Verdict::Alive => {
                 let push_backs = {
                     let mut state = self.gate.state();
-                    state.answered = Some(Instant::now());
+                    state.answered.insert(self.batch, Instant::now());
                     std::mem::take(&mut state.push_backs)
                 };
                 self.gate.signal(Signal::Answer) || push_backs > 0

@@ -299,8 +299,9 @@ impl Runner {
             return;
         }
         match &mut self.probe {
-            Some(_) if !unsent && outcome.is_reply() => self.end_probe().await,
-            Some(probe) if unsent => probe.started -= 1,
+            Some(_) if outcome.is_reply() && !unsent => self.end_probe().await,
+            // Its key makes no request.
+            Some(probe) if outcome.is_reply() => probe.started -= 1,
             Some(probe) => return probe.unanswered.push(finished),
             None => {}
         }
@@ -349,7 +350,7 @@ impl Runner {
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         });
         if let Some(failure) = failure
-            && !self.lane.answered_since(self.began)
+            && !self.lane.answered_others_since(self.began)
         {
             self.fault = Some(Fault {
                 cause: PauseCause::UpstreamOutage,

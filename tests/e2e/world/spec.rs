@@ -65,6 +65,11 @@ pub(crate) fn fast() -> FetchPolicy {
     }
 }
 
+/// As fast as it goes from the first item on: none waits for the answers of the first ones.
+pub(crate) fn at_once() -> FetchPolicy {
+    FetchPolicy { probe_items: Some(10_000), ..fast() }
+}
+
 /// At a rate, with a burst.
 pub(crate) fn paced(requests_per_second: f64, burst: i32) -> FetchPolicy {
     FetchPolicy { requests_per_second: Some(requests_per_second), burst: Some(burst), ..fast() }
