@@ -16,6 +16,8 @@ use crate::{
 pub(crate) type Stub = HaulServiceClient<Channel>;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// The source is read, which may have to wait for a slow host or for a permit.
+const PLAN_DEADLINE: Duration = Duration::from_mins(3);
 const UNARY_DEADLINE: Duration = Duration::from_secs(10);
 const REPORT_DEADLINE: Duration = Duration::from_mins(1);
 
@@ -85,6 +87,25 @@ impl Client {
             request.request_id = Uuid::now_v7().to_string();
         }
         self.call(START_DEADLINE, request, |mut stub, request| async move { stub.start_batch(request).await })
+            .await
+    }
+
+    /// Plans a batch: the same checks as for a start, the source read, and nothing made. The answer has the spec with its
+    /// defaults, and the plan.
+    ///
+    /// ```no_run
+    /// use haul_client::v1::{BatchSpec, StartBatchRequest};
+    ///
+    /// # async fn demo(client: haul_client::Client, spec: BatchSpec) -> Result<(), haul_client::Error> {
+    /// let request = StartBatchRequest { spec: Some(spec), ..StartBatchRequest::default() };
+    /// let plan = client.plan_batch(request).await?.plan.unwrap_or_default();
+    /// println!("{} requests", plan.requests);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn plan_batch(&self, request: v1::StartBatchRequest) -> Result<v1::StartBatchResponse, Error> {
+        let request = v1::StartBatchRequest { validate_only: true, ..request };
+        self.call(PLAN_DEADLINE, request, |mut stub, request| async move { stub.start_batch(request).await })
             .await
     }
 

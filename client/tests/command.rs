@@ -5,7 +5,7 @@ mod scripted;
 
 use std::process::{Output, Stdio};
 
-use haul_proto::v1::{Batch, Progress, Report, batch::State, watch_progress_response::Event};
+use haul_proto::v1::{Batch, Plan, Progress, Report, batch::State, watch_progress_response::Event};
 use scripted::{Scripted, Step};
 use tokio::{io::AsyncWriteExt, process::Command};
 use tonic::{Code, Status};
@@ -46,6 +46,20 @@ async fn start_prints_the_name() {
     let (status, out, err) = haul(&server.url(), &["start", "-f", "-", "--id", "nightly"], spec).await;
     assert_eq!((status, out.as_str(), err.as_str()), (0, "batches/nightly\n", ""));
     assert_eq!(server.started()[0].batch_id, "nightly");
+}
+
+#[tokio::test]
+async fn a_plan_is_asked_for_with_what_a_start_takes_and_starts_nothing() {
+    let server = Scripted::start().await;
+    server.batches([Ok(Batch::default())]);
+    server.plan(Plan { total_items: 3, warnings: vec!["too fast".to_owned()], ..Plan::default() });
+    let spec = "jpxListing: {}\nyahooChart: {}\n";
+    let (status, out, err) = haul(&server.url(), &["plan", "-f", "-", "--id", "nightly"], spec).await;
+    assert_eq!((status, err.as_str()), (0, ""), "a warning is no failure");
+    assert!(out.contains("Items     3\n") && out.ends_with("\nWarnings\n  - too fast\n"), "{out}");
+    let asked = &server.started()[0];
+    assert!(asked.validate_only && asked.spec.is_some());
+    assert_eq!((asked.batch_id.as_str(), asked.request_id.as_str()), ("nightly", ""));
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};
 use haul_proto::v1::{
-    Batch, BatchSpec, Item, ItemError, ItemResult, ItemSpec, JpxListing, Progress, batch, batch_spec::Source,
-    item,
+    Batch, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, Plan, PlannedRequest,
+    Progress, UpstreamPlan, batch, batch_spec::Source, item,
 };
 use prost_types::Timestamp;
 
@@ -140,4 +140,61 @@ fn documents_are_canonical() {
         printed(Format::Yaml, |output, out| output.batch(&batch, out).unwrap()),
         "name: batches/nightly\nrevision: '7'\n"
     );
+}
+
+#[test]
+fn a_plan() {
+    let floor = Some(prost_types::Duration { seconds: 354_560, nanos: 0 });
+    let plan = Plan {
+        total_items: 4_435,
+        total_is_partial: true,
+        duplicate_items: 3,
+        sample_duplicate_keys: vec!["1301".to_owned()],
+        requests: 4_433,
+        floor_duration: floor,
+        upstreams: vec![UpstreamPlan {
+            upstream: "upstreams/query1-finance-yahoo-com".to_owned(),
+            requests: 4_433,
+            requests_per_second: 0.0125,
+            burst: 1,
+            floor_duration: floor,
+        }],
+        first_requests: vec![PlannedRequest {
+            item_key: "1301".to_owned(),
+            method: "GET".to_owned(),
+            url: "https://host/1301.T".to_owned(),
+            headers: [("User-Agent".to_owned(), "me".to_owned())].into(),
+        }],
+        conflicts: vec![Conflict { batch: "batches/other".to_owned(), ..Conflict::default() }],
+        warnings: vec!["it takes days".to_owned()],
+    };
+    assert_eq!(
+        printed(Format::Table, |output, out| output.plan(&nightly(), &plan, out).unwrap()),
+        "\
+A plan: nothing was started, and no item was asked for.
+
+Title     Every night
+Source    JPX listing of 2026-01-31
+Items     4,435 or more; 3 repeats of a key left out: 1301 ...
+Requests  4,433
+Shortest  4d 2h or more (354,560 s)
+
+UPSTREAM                  REQUESTS  PER SECOND  BURST  SHORTEST
+query1-finance-yahoo-com     4,433      0.0125      1     4d 2h
+
+First requests
+  1301  GET https://host/1301.T
+  User-Agent: me
+
+Live batches that share the rate
+  other
+
+Warnings
+  - it takes days
+"
+    );
+    let text = printed(Format::Json, |output, out| output.plan(&nightly(), &plan, out).unwrap());
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["plan"]["floorDuration"], "354560s");
+    assert_eq!(document["batch"]["spec"]["displayName"], "Every night");
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod item;
 mod page;
+mod plan;
 mod report;
 mod service;
 mod spec;
@@ -11,4 +12,4 @@ mod time;
 mod watch;
 
 pub use service::Service;
-pub use spec::Defaults;
+pub use spec::{Defaults, check as check_spec};

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use haul_client::cli::exit;
 
 mod demo;
+mod doctor;
 mod folder;
 mod migrate;
 mod node;
@@ -30,6 +31,7 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Demo(demo::Demo),
+    Doctor(doctor::Doctor),
     Migrate(migrate::Migrate),
 }
 
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
             Command::Serve(serve) => Box::pin(serve.run()).await,
             Command::Run(run) => Box::pin(run.run()).await,
             Command::Demo(demo) => Box::pin(demo.run()).await,
+            Command::Doctor(doctor) => Box::pin(doctor.run()).await,
             Command::Migrate(migrate) => Box::pin(migrate.run()).await,
         }
     });

@@ -7,6 +7,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use chrono_tz::Tz;
@@ -89,7 +90,7 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value, or a key that does not exist.
-    #[error("configuration: {0}")]
+    #[error("configuration: {}", told(.0))]
     Value(Box<figment::Error>),
     /// The configuration file is not there.
     #[error("configuration file {} cannot be read: {source}", path.display())]
@@ -163,21 +164,8 @@ pub struct ServeFlags {
 impl Config {
     /// Reads all layers. `defaults` are the command's own.
     pub fn read(defaults: Self, flags: &Flags, serve: &ServeFlags) -> Result<Self, ConfigError> {
-        let mut layers = Figment::from(Serialized::defaults(defaults));
-        let path = flags.config.clone().or_else(|| std::env::var_os("HAUL_CONFIG").map(PathBuf::from));
-        if let Some(path) = path {
-            // Asked here, since a missing file is to be an error that says so.
-            if let Err(source) = std::fs::File::open(&path) {
-                return Err(ConfigError::File { path, source });
-            }
-            layers = layers.merge(Toml::file_exact(path));
-        }
-        let config: Self = layers
-            .merge(Env::prefixed("HAUL_").only(&KEYS))
-            .merge(Serialized::globals(flags))
-            .merge(Serialized::globals(serve))
-            .extract()
-            .map_err(|error| ConfigError::Value(Box::new(error)))?;
+        let config: Self =
+            layers(defaults, flags, serve)?.extract().map_err(|error| ConfigError::Value(Box::new(error)))?;
         if !config.listen.ip().is_loopback() && !config.insecure_listen {
             return Err(ConfigError::Exposed(config.listen));
         }
@@ -196,10 +184,134 @@ impl Config {
     }
 }
 
+fn layers(defaults: Config, flags: &Flags, serve: &ServeFlags) -> Result<Figment, ConfigError> {
+    let mut layers = Figment::from(Serialized::defaults(defaults));
+    if let Some(path) = file(flags) {
+        // Asked here, since a missing file is to be an error that says so.
+        if let Err(source) = std::fs::File::open(&path) {
+            return Err(ConfigError::File { path, source });
+        }
+        layers = layers.merge(Toml::file_exact(path));
+    }
+    Ok(layers
+        .merge(Env::prefixed(PREFIX).only(&KEYS))
+        .merge(Serialized::globals(flags))
+        .merge(Serialized::globals(serve)))
+}
+
+/// The configuration file, if one is named.
+pub fn file(flags: &Flags) -> Option<PathBuf> {
+    flags.config.clone().or_else(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from))
+}
+
+/// A setting that was made, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// What it is set to.
+    pub value: String,
+    /// Where: a file, a variable, a flag.
+    pub place: String,
+    /// What it is for.
+    pub meaning: &'static str,
+}
+
+/// Every setting that is not left to its default, and where it was made. Values are as given, valid or not.
+pub fn settings(flags: &Flags, serve: &ServeFlags) -> Result<Vec<Setting>, ConfigError> {
+    let layers = layers(Config::default(), flags, serve)?;
+    let setting = |key: &'static str| {
+        let value = layers.find_value(key).ok()?;
+        let metadata = layers.get_metadata(value.tag())?;
+        let place = match &metadata.source {
+            Some(figment::Source::File(path)) => path.display().to_string(),
+            // The only providers that are code are the defaults and the flags.
+            Some(_) if metadata.name == std::any::type_name::<Config>() => return None,
+            Some(_) => flag(key),
+            None => format!("{PREFIX}{}", key.to_ascii_uppercase()),
+        };
+        let value = match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => serde_json::to_string(&value).unwrap_or_default(),
+        };
+        Some(Setting { key, value, place, meaning: meaning(key) })
+    };
+    Ok(KEYS.into_iter().filter_map(setting).collect())
+}
+
+fn flag(key: &str) -> String {
+    match key {
+        "file_roots" => "--file-root".to_owned(),
+        _ => format!("--{}", key.replace('_', "-")),
+    }
+}
+
+fn meaning(key: &str) -> &'static str {
+    match key {
+        "listen" => "where to listen",
+        "insecure_listen" => "listens on an address that others reach",
+        "port_file" => "file that the port is written to",
+        "data_dir" => "folder of the store",
+        "store" => "the store",
+        "file_roots" => "folders that file sources may be read from",
+        "list_uri" => "the exchange's list, where a spec names none",
+        "user_agent" => "User-Agent header, where a spec names none",
+        "time_zone" => "zone of logical dates, where a spec names none",
+        "running_batches" => "batches that run at once",
+        "live_batches" => "batches that are not at their end",
+        "log" => "what is logged",
+        "log_format" => "how it is logged",
+        _ => "",
+    }
+}
+
+/// `HAUL_*` variables that neither the server nor the command `haul` knows.
+pub fn unknown_variables() -> Vec<String> {
+    let known = |name: &str| {
+        let key = name.strip_prefix(PREFIX).unwrap_or_default().to_ascii_lowercase();
+        KEYS.contains(&key.as_str()) || [FILE_VARIABLE, "HAUL_SERVER"].contains(&name)
+    };
+    let mut names: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with(PREFIX) && !known(name))
+        .collect();
+    names.sort();
+    names
+}
+
+/// When this program's file was last written: the clock cannot be before that.
+pub fn program_written() -> Option<SystemTime> {
+    std::fs::metadata(std::env::current_exe().ok()?).ok()?.modified().ok()
+}
+
 /// Where temporary files go, as the environment says.
 pub fn temporary_folder() -> PathBuf {
     std::env::temp_dir()
 }
+
+/// Key, value and place of everything that is wrong.
+fn told(error: &figment::Error) -> String {
+    let one = |error: figment::Error| {
+        let key = error.path.join(".");
+        let place = error.metadata.as_ref().map(|metadata| match &metadata.source {
+            Some(figment::Source::File(path)) => format!(" in {}", path.display()),
+            Some(_) => format!(" by {}", flag(&key)),
+            None => format!(" in {PREFIX}{}", key.to_ascii_uppercase()),
+        });
+        let what = match &error.kind {
+            figment::error::Kind::UnknownField(key, known) => {
+                format!("{key} is no setting (there are {})", known.join(", "))
+            }
+            kind if key.is_empty() => kind.to_string(),
+            kind => format!("{key}: {kind}"),
+        };
+        what + &place.unwrap_or_default()
+    };
+    error.clone().into_iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+const PREFIX: &str = "HAUL_";
+const FILE_VARIABLE: &str = "HAUL_CONFIG";
 
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
 const KEYS: [&str; 13] = [
@@ -246,6 +358,34 @@ mod tests {
         assert!(error("lisen = 1").contains("lisen"), "{}", error("lisen = 1"));
         assert!(error("running_batches = \"many\"").contains("running_batches"));
         assert!(error("time_zone = \"Mars/Base\"").contains("time_zone"));
+        assert!(error("time_zone = ").contains("haul.toml"), "{}", error("time_zone = "));
+    }
+
+    #[test]
+    fn a_setting_says_where_it_was_made_and_a_default_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("haul.toml");
+        std::fs::write(&path, "data_dir = \"filed\"\nrunning_batches = \"many\"\n").unwrap();
+        let flags = Flags {
+            config: Some(path.clone()),
+            file_roots: vec!["/a".into(), "/b".into()],
+            ..Flags::default()
+        };
+        let made = settings(&flags, &ServeFlags::default()).unwrap();
+        let made: Vec<_> =
+            made.iter().map(|made| (made.key, made.value.as_str(), made.place.as_str())).collect();
+        let path = path.to_str().unwrap();
+        let expected = [
+            ("data_dir", "filed", path),
+            ("file_roots", "[\"/a\",\"/b\"]", "--file-root"),
+            ("running_batches", "many", path),
+        ];
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn every_key_has_a_meaning() {
+        assert!(KEYS.iter().all(|key| !meaning(key).is_empty()));
     }
 
     #[test]

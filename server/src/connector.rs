@@ -9,11 +9,13 @@ mod yahoo_chart;
 pub use origin::Origin;
 pub use yahoo_chart::YahooChart;
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::{
     datum::Records,
     failure::Failure,
     request::{Fault, Request, Response},
-    spec::{self, BatchSpec},
+    spec::{self, BatchSpec, FetchPolicy},
 };
 
 /// Knows one upstream's requests and replies. Pure: no clock, no network.
@@ -23,6 +25,10 @@ pub trait Connector: Send + Sync + 'static {
 
     /// The request of one item. Fails for good, with the class PERMANENT, where the key makes none.
     fn request(&self, key: &str) -> Result<Request, Failure>;
+
+    /// Settings that are allowed and yet look wrong for this upstream, for `requests` of them sent from `now` on: a
+    /// sentence each, with the way out.
+    fn advice(&self, fetch: &FetchPolicy, requests: i64, now: DateTime<Utc>) -> Vec<String>;
 
     /// What a reply of any status holds: a pure function of the connector's settings, the key and the reply.
     fn decode(&self, key: &str, response: &Response) -> Result<Records, Fault>;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use tokio::sync::Semaphore;
 
 use crate::{
     clock,
@@ -18,7 +19,10 @@ use crate::{
     store::{CommandError, CreateError, Created, NewBatch, RequestKey, Store, StoreError},
 };
 
+mod plan;
 pub mod watch;
+
+pub use plan::{Plan, PlanError};
 
 /// How long a request id is remembered at least.
 const REQUEST_ID_KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
@@ -29,6 +33,9 @@ pub struct Control {
     store: Arc<dyn Store>,
     hub: Arc<Hub>,
     engine: Arc<Engine>,
+    /// Plans under way, each with memory of its own.
+    planning: Arc<Semaphore>,
+    recent: Arc<plan::Recent>,
 }
 
 /// A batch to be started.
@@ -93,22 +100,14 @@ pub struct Report {
 impl Control {
     /// Use cases over these.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, engine: Arc<Engine>) -> Self {
-        Self { store, hub, engine }
+        let planning = Arc::new(Semaphore::new(plan::PLANS_MAX));
+        Self { store, hub, engine, planning, recent: Arc::default() }
     }
 
     /// Makes a batch and lets it run. Durable before it answers.
     pub async fn start(&self, start: Start) -> Result<Started, CreateError> {
         let now = start.now;
-        let new = NewBatch {
-            id: start.id.unwrap_or_else(BatchId::generate),
-            spec: start.spec,
-            items: start.items,
-            request: start.request.map(|(id, sha256)| RequestKey {
-                id,
-                sha256,
-                expires_at: now + REQUEST_ID_KEPT,
-            }),
-        };
+        let new = new_batch(start);
         // A caller that goes away must not leave a batch behind that nobody works on.
         let control = self.clone();
         let work = async move {
@@ -206,6 +205,16 @@ impl Control {
     async fn taken_up(&self, batch: Batch) -> Result<Snapshot, StoreError> {
         self.engine.take_up(batch.clone());
         self.seen(batch).await
+    }
+}
+
+fn new_batch(start: Start) -> NewBatch {
+    let expires_at = start.now + REQUEST_ID_KEPT;
+    NewBatch {
+        id: start.id.unwrap_or_else(BatchId::generate),
+        spec: start.spec,
+        items: start.items,
+        request: start.request.map(|(id, sha256)| RequestKey { id, sha256, expires_at }),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod failure;
 pub mod id;
 pub mod item;
 pub mod listing;
+pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod request;

@@ -123,6 +123,11 @@ impl Engine {
         }
     }
 
+    /// Live batches of this node that send their requests to an upstream.
+    pub fn batches_at(&self, upstream: &UpstreamId) -> Vec<BatchSeq> {
+        self.gates.batches_at(upstream)
+    }
+
     /// Ends every task: nothing new is sent, requests in flight have [`DRAIN`] to end, leases are handed back.
     pub async fn drain(&self) {
         self.draining.cancel();

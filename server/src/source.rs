@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::NaiveDate;
 
 use crate::{
     domain::{
@@ -51,6 +52,17 @@ pub enum SourceError {
     /// Will not work. For people: what is wrong and where.
     #[error("{0}")]
     Unreadable(String),
+    /// Will not work: there is no list for the date.
+    #[error("no list of {date} or before is stored from this address{}", match earliest {
+        Some(earliest) => format!("; the earliest is of {earliest}"),
+        None => ", and as_of is not current, so none is fetched".to_owned(),
+    })]
+    NoList {
+        /// The date asked for.
+        date: NaiveDate,
+        /// Of the earliest list that there is.
+        earliest: Option<NaiveDate>,
+    },
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,6 +84,17 @@ pub struct Tools {
     pub download: Arc<dyn Download>,
     /// Folders that files may be read from.
     pub roots: Arc<file::Roots>,
+    /// What becomes of a list that is fetched.
+    pub fetched: Fetched,
+}
+
+/// What becomes of a list that is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is stored as a version.
+    Kept,
+    /// It is read and forgotten: for a plan, which writes nothing.
+    Dropped,
 }
 
 /// The source of a spec. Nothing for inline items, which are stored with the batch.

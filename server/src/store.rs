@@ -35,6 +35,9 @@ pub const SLICE_ITEMS: usize = 100;
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch, with its inline items if it has them, and asks for its admission.
     async fn create_batch(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError>;
+    /// Refuses what [`Store::create_batch`] would refuse, and makes nothing. Answers with the batch that the request id
+    /// made before, which a start would answer with.
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError>;
     /// One batch.
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
     /// Batches older than `before`, newest first.

@@ -6,11 +6,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+/// What is logged, out of a level or directives.
+pub fn filter(log: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(log).map_err(|error| {
+        format!("log {log:?} is neither a level (error, warn, info, debug, trace) nor a filter: {error}")
+    })
+}
+
 /// Begins to log. What was begun before in this process stays.
 pub fn begin(log: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(log).map_err(|error| {
-        format!("log {log:?} is neither a level (error, warn, info, debug, trace) nor a filter: {error}")
-    })?;
+    let filter = filter(log)?;
     let text = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,

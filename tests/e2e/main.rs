@@ -9,11 +9,13 @@
 mod control;
 mod crash;
 mod discovery;
+mod doctor;
 mod fault;
 mod listing;
 mod luck;
 mod oddity;
 mod outage;
+mod plan;
 mod process;
 mod rate;
 mod read;

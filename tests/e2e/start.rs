@@ -124,7 +124,7 @@ async fn everything_that_is_wrong_is_said_at_once() {
         ..BatchSpec::default()
     };
     let request =
-        StartBatchRequest { batch_id: "NO".to_owned(), spec: Some(spec), request_id: "no uuid".to_owned() };
+        StartBatchRequest { batch_id: "NO".to_owned(), request_id: "no uuid".to_owned(), ..starting(spec) };
     let details = refused(server.stub().start_batch(request).await, Code::InvalidArgument, "INVALID_FIELD");
     let mut found = fields(&details);
     found.sort_unstable();

@@ -37,6 +37,7 @@ struct Script {
     /// Answers of every RPC that answers with a batch; the last one stays.
     batches: VecDeque<Result<v1::Batch, Status>>,
     report: v1::Report,
+    plan: v1::Plan,
     item_pages: VecDeque<Vec<v1::Item>>,
     list_pages: VecDeque<Vec<v1::Batch>>,
     streams: VecDeque<Result<Vec<Step>, Status>>,
@@ -112,6 +113,10 @@ impl Scripted {
         self.script.lock().unwrap().report = report;
     }
 
+    pub(crate) fn plan(&self, plan: v1::Plan) {
+        self.script.lock().unwrap().plan = plan;
+    }
+
     pub(crate) fn item_pages(&self, pages: impl IntoIterator<Item = Vec<v1::Item>>) {
         self.script.lock().unwrap().item_pages.extend(pages);
     }
@@ -182,12 +187,15 @@ impl HaulService for Service {
         &self,
         request: Request<v1::StartBatchRequest>,
     ) -> Result<Response<v1::StartBatchResponse>, Status> {
-        self.0.lock().unwrap().started.push(request.get_ref().clone());
+        use v1::start_batch_response::Outcome;
+        let plan = {
+            let mut script = self.0.lock().unwrap();
+            script.started.push(request.get_ref().clone());
+            request.get_ref().validate_only.then(|| script.plan.clone())
+        };
+        let outcome = if plan.is_some() { Outcome::Validated } else { Outcome::Started };
         let batch = self.batch(&request)?;
-        Ok(Response::new(v1::StartBatchResponse {
-            batch,
-            outcome: v1::start_batch_response::Outcome::Started.into(),
-        }))
+        Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into(), plan }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {

@@ -30,7 +30,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         pause_message: pause.map(|pause| pause.message.clone()).unwrap_or_default(),
         end_reason: end.map(|end| end.reason.as_str().to_owned()).unwrap_or_default(),
         end_message: end.map(|end| end.message.clone()).unwrap_or_default(),
-        spec: Some(spec::render(batch, view)),
+        spec: Some(spec::render(&batch.spec, batch.list.as_ref(), view)),
         progress: Some(progress(snapshot)),
         create_time: Some(time::timestamp(batch.created_at)),
         start_time: batch.started_at.map(time::timestamp),

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{
     batch::batch,
     item::item,
-    page,
+    page, plan,
     report::report,
     spec::{self, Defaults},
     status::{ApiError, Violation},
@@ -59,9 +59,15 @@ type Answer<T> = Result<Response<T>, Status>;
 impl HaulService for Service {
     async fn start_batch(&self, request: Request<v1::StartBatchRequest>) -> Answer<v1::StartBatchResponse> {
         self.stays()?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        // A plan is held against the request that would follow it.
+        let validate_only = std::mem::take(&mut request.validate_only);
         let sha256 = Sha256::digest(request.encode_to_vec()).into();
         let start = start(request, sha256, &self.defaults)?;
+        if validate_only {
+            let plan = self.control.plan(start).await.map_err(ApiError::from)?;
+            return Ok(Response::new(plan::validated(plan)));
+        }
         let started = self.control.start(start).await.map_err(ApiError::from)?;
         let outcome = if started.replayed {
             v1::start_batch_response::Outcome::Replayed
@@ -69,7 +75,7 @@ impl HaulService for Service {
             v1::start_batch_response::Outcome::Started
         };
         let batch = Some(batch(&started.snapshot, BatchView::Full));
-        Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into() }))
+        Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into(), plan: None }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
@@ -180,7 +186,7 @@ impl Service {
 }
 
 fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
-    let v1::StartBatchRequest { batch_id, spec, request_id } = request;
+    let v1::StartBatchRequest { batch_id, spec, request_id, validate_only: _ } = request;
     let mut faults = Vec::new();
     let id = match batch_id.as_str() {
         "" => None,

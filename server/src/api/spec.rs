@@ -15,9 +15,8 @@ use crate::{
     connector::Origin,
     control,
     domain::{
-        batch::Batch,
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
-        listing::Segment,
+        listing::{ListVersion, Segment},
         spec::{
             AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing,
             OutagePolicy, Source, Window, YahooChart,
@@ -156,6 +155,16 @@ pub(super) fn parse(
         }
         _ => Err(ApiError::Invalid(faults.0)),
     }
+}
+
+/// Checks a spec as `StartBatch` does, and starts nothing. Says everything that is wrong, a line each.
+pub fn check(spec: v1::BatchSpec, defaults: &Defaults, now: DateTime<Utc>) -> Result<BatchSpec, Vec<String>> {
+    let line = |violation: Violation| format!("{}: {}", violation.field, violation.problem);
+    parse(Some(spec), defaults, now).map(|(spec, _)| spec).map_err(|error| match error {
+        ApiError::Invalid(violations) => violations.into_iter().map(line).collect(),
+        ApiError::TargetForbidden(violation) => vec![line(violation)],
+        other => vec![tonic::Status::from(other).message().to_owned()],
+    })
 }
 
 fn is_word(text: &str) -> bool {

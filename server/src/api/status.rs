@@ -7,8 +7,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    control::ReadError,
+    control::{PlanError, ReadError},
     domain::{batch::Refusal, id::BatchId, text},
+    source::SourceError,
     store::{CommandError, CreateError, StoreError},
 };
 
@@ -41,6 +42,7 @@ pub(super) enum ApiError {
     TargetForbidden(Violation),
     InvalidPageToken,
     Create(CreateError),
+    Source(SourceError),
     Command(CommandError),
     Read(ReadError),
     WatchLimit { limit: usize },
@@ -50,6 +52,15 @@ pub(super) enum ApiError {
 impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         Self::Create(error)
+    }
+}
+
+impl From<PlanError> for ApiError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Create(error) => Self::Create(error),
+            PlanError::Source(error) => Self::Source(error),
+        }
     }
 }
 
@@ -147,6 +158,7 @@ impl From<ApiError> for Status {
                     .status()
             }
             ApiError::Create(error) => create(error),
+            ApiError::Source(error) => source(error),
             ApiError::Command(error) => command(error),
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
             ApiError::Read(ReadError::Store(error)) => store(&error),
@@ -200,6 +212,27 @@ fn create(error: CreateError) -> Status {
         }
         CreateError::Store(error) => store(&error),
     }
+}
+
+fn source(error: SourceError) -> Status {
+    let mut message = format!("the source cannot be read: {error}");
+    let list_date = match &error {
+        SourceError::Store(error) => return store(error),
+        // A batch would try again by itself.
+        SourceError::Temporary(_) => {
+            message.push_str(" (this may pass: try again)");
+            None
+        }
+        SourceError::Unreadable(_) => None,
+        SourceError::NoList { earliest, .. } => *earliest,
+    };
+    let mut answer = Answer::new(Code::FailedPrecondition, "SOURCE_UNREADABLE", message.clone());
+    if let Some(date) = list_date {
+        answer = answer.with("list_date", date.to_string());
+    }
+    let described = text::cut(&message, text::MESSAGE_BYTES_MAX);
+    answer.details.add_precondition_failure_violation("SOURCE", "spec.source", described);
+    answer.status()
 }
 
 fn command(error: CommandError) -> Status {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::{ErrorKind, Read, Seek, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -37,28 +37,34 @@ pub(super) struct FolderError {
 /// A process that has just taken the lock has so long to say where it is reached.
 const ADDRESS_WAIT: Duration = Duration::from_secs(5);
 
-/// Takes the store, unless another process has it.
-pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
-    let folder = database
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-        .to_owned();
-    let failed = |source| FolderError { folder: folder.clone(), source };
-    if folder.exists() && !folder.is_dir() {
-        return Err(failed(std::io::ErrorKind::NotADirectory.into()));
-    }
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    // Whatever name leads to it: one store, one lock.
+/// The folder that a store's file is in.
+pub(super) fn of(database: &Path) -> &Path {
+    database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The lock of a store. Whatever name leads to it: one store, one lock.
+fn lock_of(database: PathBuf) -> (PathBuf, PathBuf) {
     let database = match std::fs::canonicalize(&database) {
         Ok(database) => database,
-        Err(_) => match (std::fs::canonicalize(&folder), database.file_name()) {
+        Err(_) => match (std::fs::canonicalize(of(&database)), database.file_name()) {
             (Ok(folder), Some(name)) => folder.join(name),
             _ => database,
         },
     };
-    let mut path = database.clone().into_os_string();
-    path.push(".lock");
+    let mut lock = database.clone().into_os_string();
+    lock.push(".lock");
+    (database, lock.into())
+}
+
+/// Takes the store, unless another process has it.
+pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
+    let folder = of(&database).to_owned();
+    let failed = |source| FolderError { folder: folder.clone(), source };
+    if folder.exists() && !folder.is_dir() {
+        return Err(failed(ErrorKind::NotADirectory.into()));
+    }
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let (database, path) = lock_of(database);
     let mut lock =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match lock.try_lock() {
@@ -68,6 +74,31 @@ pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
         }
         Err(TryLockError::WouldBlock) => Ok(Holder::Other(address(&mut lock).map_err(failed)?)),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Whether somebody has the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Nobody.
+    Free,
+    /// Another process, reached there, if it says so.
+    Held(Option<SocketAddr>),
+}
+
+/// Looks who has the store. Makes nothing, and takes nothing for longer than the look.
+pub(super) fn look(database: PathBuf) -> std::io::Result<Lock> {
+    let mut lock = match File::open(lock_of(database).1) {
+        Ok(lock) => lock,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Lock::Free);
+        }
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Lock::Free),
+        Err(TryLockError::WouldBlock) => address(&mut lock).map(Lock::Held),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -116,7 +147,9 @@ mod tests {
         folder.announce(address).unwrap();
         let Holder::Other(found) = take(database.clone()).unwrap() else { panic!("it is taken") };
         assert_eq!(found, Some(address));
+        assert_eq!(look(database.clone()).unwrap(), Lock::Held(Some(address)));
         drop(folder);
+        assert_eq!(look(database.clone()).unwrap(), Lock::Free);
         assert!(matches!(take(database).unwrap(), Holder::Us(_)));
     }
 
@@ -132,6 +165,13 @@ mod tests {
         for other in [dir.path().join("link.db"), dir.path().join("..").join(name).join("haul.db")] {
             assert!(matches!(take(other).unwrap(), Holder::Other(_)));
         }
+    }
+
+    #[test]
+    fn a_look_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(look(dir.path().join("new/haul.db")).unwrap(), Lock::Free);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

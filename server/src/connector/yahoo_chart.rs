@@ -6,6 +6,7 @@
 //! The endpoint has no published description. What is known of it comes from recordings, other clients' sources and
 //! users' reports; where a rule rests on one, the rule's comment says what was seen.
 
+mod advice;
 mod bar;
 mod body;
 mod decode;
@@ -13,12 +14,14 @@ mod event;
 mod request;
 mod session;
 
+use chrono::{DateTime, Utc};
+
 use super::{Connector, Origin};
 use crate::domain::{
     datum::Records,
     failure::Failure,
     request::{Fault, Request, Response},
-    spec::{self, AsOf, ChartEvent},
+    spec::{self, AsOf, ChartEvent, FetchPolicy},
     window,
 };
 
@@ -78,6 +81,10 @@ impl Connector for YahooChart {
 
     fn request(&self, key: &str) -> Result<Request, Failure> {
         request::of(self, key)
+    }
+
+    fn advice(&self, fetch: &FetchPolicy, requests: i64, now: DateTime<Utc>) -> Vec<String> {
+        advice::of(self, fetch, requests, now)
     }
 
     fn decode(&self, key: &str, response: &Response) -> Result<Records, Fault> {

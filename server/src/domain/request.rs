@@ -22,6 +22,8 @@ pub struct Response {
     pub content_type: String,
     /// Retry-After as received.
     pub retry_after: Option<String>,
+    /// Date as received: what time it is there.
+    pub date: Option<String>,
     /// The body, after decompression.
     pub body: Bytes,
     /// Body bytes received, before decompression where that is known.

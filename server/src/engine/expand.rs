@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Fault, LEASE, gate::Terms};
 use crate::{
@@ -14,13 +15,14 @@ use crate::{
         backoff::Backoff,
         batch::{Batch, State},
         failure::{Failure, FailureClass},
+        id::BatchSeq,
         request::{self, Request, Response},
-        spec::FetchPolicy,
+        spec::BatchSpec,
         upstream::UpstreamId,
     },
     fetch::{Call, FetchError, Meter, Permits, Verdict, classify},
     progress::Entry,
-    source::{self, Download, Page, SourceError, Tools},
+    source::{self, Download, Fetched, Page, SourceError, Tools},
     store::{PageRead, SourceLease, SourcePage, StoreError},
 };
 
@@ -103,15 +105,12 @@ impl Expansion<'_> {
         let meter = Arc::new(Meter::default());
         let download = Downloader {
             engine: Arc::clone(self.engine),
-            batch: Arc::clone(self.batch),
+            user_agent: spec.fetch.user_agent.as_str().into(),
+            terms: Terms::of(spec),
             meter: Arc::clone(&meter),
-            entry: Arc::clone(self.entry),
+            reader: Some((self.batch.seq, Arc::clone(self.entry))),
         };
-        let tools = Tools {
-            store: Arc::clone(&self.engine.store),
-            download: Arc::new(download),
-            roots: Arc::clone(&self.engine.roots),
-        };
+        let tools = self.engine.tools(download, Fetched::Kept);
         let Some(mut source) = source::open(spec, tools) else { return };
         let backoff = spec.fetch.retry().backoff;
         let mut position = self.lease.position.take();
@@ -133,7 +132,9 @@ impl Expansion<'_> {
                     position.clone_from(&next);
                     PageRead::Items { items, next, list }
                 }
-                Err(SourceError::Unreadable(what)) => PageRead::Unreadable(what),
+                Err(error @ (SourceError::Unreadable(_) | SourceError::NoList { .. })) => {
+                    PageRead::Unreadable(error.to_string())
+                }
                 Err(error @ (SourceError::Temporary(_) | SourceError::Store(_))) => {
                     failures += 1;
                     let wait = wait_after(&error, failures, &backoff);
@@ -202,7 +203,9 @@ fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration
     let wait = backoff.wait(failures, rand::random());
     match error {
         SourceError::Temporary(failure) => wait.max(failure.retry_after.unwrap_or_default()),
-        SourceError::Store(_) | SourceError::Unreadable(_) => wait.max(STORE_RETRY),
+        SourceError::Store(_) | SourceError::Unreadable(_) | SourceError::NoList { .. } => {
+            wait.max(STORE_RETRY)
+        }
     }
 }
 
@@ -226,12 +229,34 @@ async fn stopped(states: &mut watch::Receiver<Arc<Batch>>) {
     let _ = states.wait_for(|batch| batch.state != State::Running).await;
 }
 
+impl Engine {
+    /// What the source of a batch is read with that is planned and not made: requests go through the gates like any
+    /// other, and what they bring is not stored.
+    pub fn tools_of_plan(self: &Arc<Self>, spec: &BatchSpec) -> Tools {
+        let download = Downloader {
+            engine: Arc::clone(self),
+            user_agent: spec.fetch.user_agent.as_str().into(),
+            terms: Terms::of(spec),
+            meter: Arc::default(),
+            reader: None,
+        };
+        self.tools(download, Fetched::Dropped)
+    }
+
+    fn tools(&self, download: Downloader, fetched: Fetched) -> Tools {
+        let (store, roots) = (Arc::clone(&self.store), Arc::clone(&self.roots));
+        Tools { store, download: Arc::new(download), roots, fetched }
+    }
+}
+
 /// Downloads under the limits of whatever host it is, at the batch's own rate.
 struct Downloader {
     engine: Arc<Engine>,
-    batch: Arc<Batch>,
+    user_agent: Arc<str>,
+    terms: Terms,
     meter: Arc<Meter>,
-    entry: Arc<Entry>,
+    /// The batch that reads; a plan is none.
+    reader: Option<(BatchSeq, Arc<Entry>)>,
 }
 
 #[async_trait]
@@ -240,26 +265,27 @@ impl Download for Downloader {
         let origin = Origin::of_url(url).ok_or_else(|| {
             Failure::new(FailureClass::Permanent, "UNSENDABLE", &format!("{url:?} is no http(s) URL"))
         })?;
-        let fetch: &FetchPolicy = &self.batch.spec.fetch;
         let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
-        let lane = self
-            .engine
-            .gates
-            .join(&upstream, &origin.host, self.batch.seq, Terms::of(&self.batch.spec))
-            .await
-            .map_err(|error: StoreError| {
-                Failure::new(FailureClass::Temporary, "STORE", &error.to_string())
-            })?;
+        let gates = &self.engine.gates;
+        let (lane, withdrawn) = match &self.reader {
+            Some((batch, entry)) => {
+                let lane = gates.join(&upstream, &origin.host, *batch, self.terms).await;
+                (lane, entry.sending().child_token())
+            }
+            None => (gates.visit(&upstream, &origin.host, self.terms).await, CancellationToken::new()),
+        };
+        let lane = lane.map_err(|error: StoreError| {
+            Failure::new(FailureClass::Temporary, "STORE", &error.to_string())
+        })?;
         let call = Call {
             request: Request { url: url.to_owned(), accept: "*/*" },
-            user_agent: fetch.user_agent.as_str().into(),
-            timeout: fetch.attempt_timeout,
+            user_agent: Arc::clone(&self.user_agent),
+            timeout: self.terms.attempt_timeout,
             body_bytes_max: BODY_BYTES_MAX,
             permits: Arc::clone(&lane) as _,
-            withdrawn: self.entry.sending().child_token(),
+            withdrawn: withdrawn.clone(),
             meter: Arc::clone(&self.meter),
         };
-        let withdrawn = call.withdrawn.clone();
         let mut fetched = Box::pin(self.engine.fetcher.fetch(call));
         let reply = tokio::select! {
             reply = &mut fetched => reply,

@@ -64,6 +64,9 @@ impl Terms {
     }
 }
 
+/// Stands for a reader that is none; batches count from 1.
+const NO_BATCH: BatchSeq = BatchSeq(0);
+
 /// All gates of this node.
 pub struct Gates {
     store: Arc<dyn Store>,
@@ -100,6 +103,38 @@ impl Gates {
         // Durable before the first request: after a crash the bucket is known to have been in use.
         self.store.put_upstream(&gate.record()).await?;
         Ok(Arc::new(lane))
+    }
+
+    /// Opens a lane for a reader that is no batch, such as a plan. It never lifts the limit of the batches there are.
+    pub async fn visit(
+        &self,
+        upstream: &UpstreamId,
+        host: &str,
+        mut terms: Terms,
+    ) -> Result<Arc<Lane>, StoreError> {
+        let gate = self.gate(upstream, host, terms);
+        {
+            let state = gate.state();
+            if !state.lanes.is_empty() && terms.rate_per_s >= state.bucket.rate_per_s() {
+                (terms.rate_per_s, terms.burst) = (state.bucket.rate_per_s(), state.bucket.burst());
+            }
+        }
+        let lane = Lane {
+            ticket: gate.enter(terms),
+            gate: Arc::clone(&gate),
+            batch: NO_BATCH,
+            terms,
+            own: Arc::new(Mutex::new(Bucket::full(terms.rate_per_s, terms.burst))),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        self.store.put_upstream(&gate.record()).await?;
+        Ok(Arc::new(lane))
+    }
+
+    /// Batches that are not over and have sent requests to an upstream since this node started.
+    pub fn batches_at(&self, upstream: &UpstreamId) -> Vec<BatchSeq> {
+        let gate = locked(&self.open).get(upstream).cloned();
+        gate.map(|gate| gate.state().own.keys().copied().collect()).unwrap_or_default()
     }
 
     /// The gate of an upstream, made if nobody has used it yet.
@@ -567,7 +602,9 @@ impl Permits for Lane {
             Verdict::Alive => {
                 let push_backs = {
                     let mut state = self.gate.state();
-                    state.answered.insert(self.batch, Instant::now());
+                    if self.batch != NO_BATCH {
+                        state.answered.insert(self.batch, Instant::now());
+                    }
                     std::mem::take(&mut state.push_backs)
                 };
                 self.gate.signal(Signal::Answer) || push_backs > 0

@@ -125,6 +125,7 @@ mod tests {
             status,
             content_type: String::new(),
             retry_after: retry_after.map(str::to_owned),
+            date: None,
             body: bytes::Bytes::new(),
             bytes_received: 0,
             latency: Duration::ZERO,

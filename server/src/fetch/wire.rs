@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{
     Client,
-    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
 };
 use tower::Service;
 
@@ -27,7 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_PER_HOST_MAX: usize = 128;
 const URL_BYTES_MAX: usize = 8 * 1024;
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
-const RETRY_AFTER_BYTES_MAX: usize = 256;
+/// Of Retry-After and Date.
+const TIME_BYTES_MAX: usize = 256;
 
 /// The client could not be made: the machine's TLS roots cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +88,8 @@ async fn exchange(client: &Client, call: &Call) -> Result<Response, FetchError> 
         Some(cut(&String::from_utf8_lossy(value.as_bytes()), bytes_max))
     };
     let content_type = header(CONTENT_TYPE, CONTENT_TYPE_BYTES_MAX).unwrap_or_default();
-    let retry_after = header(RETRY_AFTER, RETRY_AFTER_BYTES_MAX);
+    let retry_after = header(RETRY_AFTER, TIME_BYTES_MAX);
+    let date = header(DATE, TIME_BYTES_MAX);
     let status = reply.status().as_u16();
     // Absent once the body is decompressed on the way in.
     let length = reply.content_length();
@@ -96,6 +98,7 @@ async fn exchange(client: &Client, call: &Call) -> Result<Response, FetchError> 
         status,
         content_type,
         retry_after,
+        date,
         bytes_received: length.map_or(body.len() as i64, |length| length as i64),
         body,
         latency: started.elapsed(),

@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{PAGE_ITEMS, Page, Source, SourceError, Tools};
+use super::{Fetched, PAGE_ITEMS, Page, Source, SourceError, Tools};
 use crate::{
     clock,
     domain::{
         failure::{Failure, FailureClass},
         item::NewItem,
-        listing::{ListVersion, ListedIssue},
+        listing::{ListFile, ListVersion, ListedIssue},
         spec::{AsOf, JpxListing},
+        text,
     },
 };
 
@@ -29,6 +30,8 @@ pub struct Listing {
     exclude: HashSet<String>,
     as_of: AsOf,
     tools: Tools,
+    /// A list that was fetched and is not stored.
+    dropped: Option<ListFile>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,31 +44,44 @@ impl Listing {
     pub(super) fn new(spec: JpxListing, as_of: AsOf, tools: Tools) -> Self {
         let include = spec.include_codes.iter().cloned().collect();
         let exclude = spec.exclude_codes.iter().cloned().collect();
-        Self { spec, include, exclude, as_of, tools }
+        Self { spec, include, exclude, as_of, tools, dropped: None }
     }
 
-    async fn version(&self) -> Result<ListVersion, SourceError> {
+    async fn version(&mut self) -> Result<ListVersion, SourceError> {
+        let uri = &self.spec.uri;
         if self.spec.current {
-            self.fetch().await?;
+            let list = self.fetch().await?;
+            match self.tools.fetched {
+                Fetched::Kept => self.tools.store.put_list(&list, uri, clock::now()).await?,
+                Fetched::Dropped => self.dropped = Some(list),
+            }
         }
         let date = self.as_of.date();
-        if let Some(version) = self.tools.store.list_as_of(&self.spec.uri, date).await? {
+        let dropped = self.dropped.as_ref().map(|list| &list.version);
+        let stored = self.tools.store.list_as_of(uri, date).await?;
+        // Of two files for one day the one fetched last is the correction.
+        let newest = dropped
+            .filter(|list| list.list_date <= date)
+            .filter(|list| stored.as_ref().is_none_or(|stored| stored.list_date <= list.list_date));
+        if let Some(version) = newest.cloned().or(stored) {
             return Ok(version);
         }
-        Err(SourceError::Unreadable(match self.tools.store.earliest_list(&self.spec.uri).await? {
-            Some(earliest) => format!(
-                "no list of {date} or before is stored from this address; the earliest is of {}",
-                earliest.list_date
-            ),
-            None => {
-                format!(
-                    "no list of {date} or before is stored from this address, and as_of is not current, so none is fetched"
-                )
-            }
-        }))
+        let stored = self.tools.store.earliest_list(uri).await?;
+        let earliest = stored.iter().chain(dropped).map(|list| list.list_date).min();
+        Err(SourceError::NoList { date, earliest })
     }
 
-    async fn fetch(&self) -> Result<(), SourceError> {
+    /// Rows of a version from `from` on, at most [`PAGE_ITEMS`].
+    async fn issues(&self, version: &ListVersion, from: i64) -> Result<Vec<ListedIssue>, SourceError> {
+        match &self.dropped {
+            Some(list) if list.version == *version => {
+                Ok(list.issues.iter().skip(from as usize).take(PAGE_ITEMS).cloned().collect())
+            }
+            _ => Ok(self.tools.store.listed_issues(version, from, PAGE_ITEMS).await?),
+        }
+    }
+
+    async fn fetch(&self) -> Result<ListFile, SourceError> {
         let uri = &self.spec.uri;
         let file = if uri.starts_with("file:") {
             let path =
@@ -78,14 +94,11 @@ impl Listing {
             reply.map_err(|failure| failed(uri, failure))?.body
         };
         let parsed = tokio::task::spawn_blocking(move || parse::parse(&file)).await;
-        let list = match parsed {
-            Ok(Ok(list)) => list,
-            Ok(Err(error)) => return Err(SourceError::Unreadable(format!("{uri}: {error}"))),
-            Err(error) => {
-                return Err(SourceError::Unreadable(format!("{uri}: the list's reader failed: {error}")));
-            }
-        };
-        Ok(self.tools.store.put_list(&list, uri, clock::now()).await?)
+        match parsed {
+            Ok(Ok(list)) => Ok(list),
+            Ok(Err(error)) => Err(SourceError::Unreadable(format!("{uri}: {error}"))),
+            Err(error) => Err(SourceError::Unreadable(format!("{uri}: the list's reader failed: {error}"))),
+        }
     }
 
     fn takes(&self, issue: &ListedIssue) -> bool {
@@ -101,7 +114,7 @@ impl Listing {
         missing.retain(|code| !self.exclude.contains(*code));
         let mut row = 0;
         while !missing.is_empty() {
-            let issues = self.tools.store.listed_issues(version, row, PAGE_ITEMS).await?;
+            let issues = self.issues(version, row).await?;
             row += issues.len() as i64;
             let listed: HashSet<&String> = issues.iter().map(|issue| &issue.code).collect();
             missing.retain(|code| !listed.contains(code));
@@ -129,7 +142,7 @@ impl Source for Listing {
             None => Position { version: self.version().await?, row: 0 },
         };
         let version = position.version;
-        let issues = self.tools.store.listed_issues(&version, position.row, PAGE_ITEMS).await?;
+        let issues = self.issues(&version, position.row).await?;
         let row = position.row + issues.len() as i64;
         let over = issues.len() < PAGE_ITEMS;
         let mut items: Vec<NewItem> =
@@ -157,8 +170,8 @@ fn item(issue: ListedIssue) -> NewItem {
     NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
 }
 
-/// A regular file of a list's size.
-fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads a regular file of a list's size.
+pub fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(std::io::Error::other("it is no regular file"));
@@ -171,10 +184,11 @@ fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn failed(uri: &str, failure: Failure) -> SourceError {
+    let message = format!("{uri}: {}", failure.message);
     match failure.class {
-        FailureClass::Temporary => SourceError::Temporary(failure),
-        FailureClass::Permanent | FailureClass::System => {
-            SourceError::Unreadable(format!("{uri}: {}", failure.message))
+        FailureClass::Temporary => {
+            SourceError::Temporary(Failure { message: text::message(&message), ..failure })
         }
+        FailureClass::Permanent | FailureClass::System => SourceError::Unreadable(message),
     }
 }

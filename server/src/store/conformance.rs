@@ -75,6 +75,7 @@ macro_rules! conformance {
                 the_oldest_is_admitted_first,
                 a_pause_gives_up_the_slot_and_a_resume_asks_again,
                 batches_are_listed_newest_first,
+                a_check_refuses_what_a_start_would_and_makes_nothing,
                 a_start_given_up_midway_leaves_nothing_behind,
                 nothing_is_known_of_another_name,
             }

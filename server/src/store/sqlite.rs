@@ -35,6 +35,7 @@ mod batch;
 mod commit;
 mod create;
 mod error;
+mod inspect;
 mod item;
 mod list;
 mod migration;
@@ -47,6 +48,7 @@ mod transition;
 mod upkeep;
 mod upstream;
 
+pub use inspect::{Found, Hold, Inspection, Paused, inspect};
 pub use migration::{MigrateError, Schema};
 
 /// Bounds that the store keeps.
@@ -174,6 +176,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn create_batch(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError> {
         create::create(self, new, now).await
+    }
+
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError> {
+        create::check(self, new, now).await
     }
 
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError> {

@@ -29,7 +29,13 @@ impl Canned {
 
     /// Answers with a status line and headers, such as `429 Too Many Requests\r\nretry-after: 0`.
     pub(crate) async fn saying(head: &str) -> Self {
-        let reply = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        Self::showing(head, "").await
+    }
+
+    /// The same with a body.
+    pub(crate) async fn showing(head: &str, body: &str) -> Self {
+        let length = body.len();
+        let reply = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
         Self::start(Some(reply)).await
     }
 

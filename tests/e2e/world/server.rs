@@ -94,6 +94,14 @@ impl Server {
         Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy()
     }
 
+    /// The most memory that it has had so far.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let pid = self.process.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// What it logged so far, a JSON object a line.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = log_text(self.folder.path());

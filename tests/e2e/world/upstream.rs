@@ -17,7 +17,9 @@ pub(crate) struct Upstream {
 pub(crate) struct Arrival {
     pub(crate) at_us: u64,
     pub(crate) key: Option<String>,
+    pub(crate) path: String,
     pub(crate) query: String,
+    pub(crate) user_agent: String,
     pub(crate) endpoint: String,
     pub(crate) status: u16,
     pub(crate) fault: Option<String>,

@@ -65,6 +65,9 @@ impl Failure {
                 "BATCH_NOT_FOUND" => Some("`haul list` shows the batches there are"),
                 "BATCH_EXISTS" => Some("give another --id, or none for a new one"),
                 "REQUEST_ID_REUSED" => Some("give another --request-id, or none for a new one"),
+                "SOURCE_UNREADABLE" => {
+                    Some("a batch of this spec would wait for its source, or fail: see to it first")
+                }
                 "BATCH_TERMINAL" | "BATCH_STOPPING" => Some("`haul get` shows where the batch stands"),
                 "" if refusal.code == Code::Unimplemented => {
                     Some("is that a haul server? Check --server and HAUL_SERVER")

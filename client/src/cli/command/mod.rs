@@ -4,6 +4,7 @@
 
 mod control;
 mod failure;
+mod plan;
 mod read;
 mod start;
 mod watch;
@@ -30,6 +31,7 @@ use crate::{
                   unreachable; 2 wrong usage or spec; 3 some items failed; 4 the batch failed or was stopped.",
     after_long_help = "\
 Examples:
+  haul plan -f nightly.yaml              see what it would do
   haul start -f nightly.yaml --watch     start a batch and follow it to its end
   haul list                              the newest batches
   haul pause nightly --reason lunch      send no further request
@@ -62,6 +64,7 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     Start(start::Start),
+    Plan(plan::Plan),
     Watch(watch::Watch),
     Pause(control::Pause),
     Resume(control::Resume),
@@ -102,6 +105,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
     let context = Context { server: line.server, output: Output::new(line.output) };
     let status = match line.command {
         Command::Start(start) => Box::pin(start.run(&context, out)).await,
+        Command::Plan(plan) => Box::pin(plan.run(&context, out)).await,
         Command::Watch(watch) => watch.run(&context, out).await,
         Command::Pause(pause) => pause.run(&context, out).await,
         Command::Resume(resume) => resume.run(&context, out).await,

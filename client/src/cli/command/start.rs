@@ -26,31 +26,44 @@ A spec:
   yahooChart: {range: 1y}
   fetch: {workers: 10, requestsPerSecond: 5}")]
 pub(super) struct Start {
+    #[command(flatten)]
+    what: What,
+    /// Follow it to its end, then print its report.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// What is to be started, or planned.
+#[derive(Args, Debug)]
+pub(super) struct What {
     /// Spec file; - is standard input.
     #[arg(short = 'f', long = "file", value_name = "SPEC")]
     file: PathBuf,
     /// Id of the batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
     #[arg(long)]
     id: Option<String>,
-    /// Follow it to its end, then print its report.
-    #[arg(long)]
-    watch: bool,
     /// Idempotency key: the same key starts the same batch but once. Default: a new one.
     #[arg(long, value_name = "UUID")]
     request_id: Option<String>,
 }
 
+impl What {
+    /// The request for it.
+    pub(super) fn request(self) -> Result<StartBatchRequest, Failure> {
+        Ok(StartBatchRequest {
+            batch_id: self.id.unwrap_or_default(),
+            spec: Some(spec::read(&self.file)?),
+            request_id: self.request_id.unwrap_or_default(),
+            ..StartBatchRequest::default()
+        })
+    }
+}
+
 impl Start {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let spec = spec::read(&self.file)?;
+        let request = self.what.request()?;
         let client = context.connect().await?;
-        let started = client
-            .start_batch(StartBatchRequest {
-                batch_id: self.id.unwrap_or_default(),
-                spec: Some(spec),
-                request_id: self.request_id.unwrap_or_default(),
-            })
-            .await?;
+        let started = client.start_batch(request).await?;
         let replayed = started.outcome() == Outcome::Replayed;
         let batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
         if replayed {

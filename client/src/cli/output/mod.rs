@@ -1,5 +1,6 @@
 //! What commands print: tables for people, canonical JSON and YAML for programs.
 
+mod plan;
 mod table;
 mod view;
 
@@ -96,6 +97,18 @@ impl Output {
             "report": resource(canonical::report(report))?,
         });
         self.document(&end, out)
+    }
+
+    /// What a batch would do; a document has its spec with the defaults too, as `batch` and `plan`.
+    pub fn plan(&self, batch: &v1::Batch, plan: &v1::Plan, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Table {
+            return plan::render(batch, plan, self.now, self.width, out);
+        }
+        let planned = json!({
+            "batch": resource(canonical::batch(batch))?,
+            "plan": resource(canonical::to_json("haul.v1.Plan", plan))?,
+        });
+        self.document(&planned, out)
     }
 
     fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {

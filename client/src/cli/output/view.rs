@@ -127,7 +127,7 @@ fn outcome(item: &Item) -> String {
     }
 }
 
-fn source(spec: &v1::BatchSpec) -> String {
+pub(super) fn source(spec: &v1::BatchSpec) -> String {
     match &spec.source {
         Some(Source::InlineItems(inline)) => {
             format!("{} in the request", number::plural(inline.item_count, "item", "items"))
@@ -139,7 +139,7 @@ fn source(spec: &v1::BatchSpec) -> String {
     }
 }
 
-fn as_of(spec: &v1::BatchSpec, now: DateTime<FixedOffset>) -> String {
+pub(super) fn as_of(spec: &v1::BatchSpec, now: DateTime<FixedOffset>) -> String {
     let Some(as_of) = &spec.as_of else {
         return String::new();
     };

@@ -3,22 +3,26 @@
 use haul_proto::v1;
 
 use super::{
-    AsOf, Batch, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, OutagePolicy,
-    Segment, Source, Window, YahooChart, time,
+    AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, ListVersion,
+    OutagePolicy, Segment, Source, Window, YahooChart, time,
 };
 
 /// Version of the zone data that this build has (IANA tz database).
 const ZONE_DATA_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 
-pub(in crate::api) fn render(batch: &Batch, view: v1::BatchView) -> v1::BatchSpec {
-    let spec = &batch.spec;
+/// `list` is the one that was read, where the source is one.
+pub(in crate::api) fn render(
+    spec: &BatchSpec,
+    list: Option<&ListVersion>,
+    view: v1::BatchView,
+) -> v1::BatchSpec {
     let full = view == v1::BatchView::Full;
     v1::BatchSpec {
         display_name: spec.display_name.clone(),
         batch_type: spec.batch_type.clone(),
         labels: spec.labels.clone(),
         as_of: Some(as_of(&spec.as_of)),
-        source: Some(source(batch, full)),
+        source: Some(source(spec, list, full)),
         connector: Some(connector(&spec.connector, full)),
         fetch: Some(fetch(&spec.fetch)),
         outage: Some(outage(&spec.outage)),
@@ -33,22 +37,21 @@ fn as_of(as_of: &AsOf) -> v1::AsOf {
     }
 }
 
-fn source(batch: &Batch, full: bool) -> v1::batch_spec::Source {
+fn source(spec: &BatchSpec, list: Option<&ListVersion>, full: bool) -> v1::batch_spec::Source {
     use v1::batch_spec::Source as Shown;
-    match &batch.spec.source {
+    match &spec.source {
         Source::Inline { item_count } => Shown::InlineItems(v1::InlineItems {
             items: Vec::new(),
             item_count: if full { *item_count } else { 0 },
         }),
         Source::JpxListing(listing) => {
-            Shown::JpxListing(if full { jpx_listing(listing, batch) } else { v1::JpxListing::default() })
+            Shown::JpxListing(if full { jpx_listing(listing, list) } else { v1::JpxListing::default() })
         }
         Source::File(file) => Shown::File(if full { file_source(file) } else { v1::FileSource::default() }),
     }
 }
 
-fn jpx_listing(listing: &JpxListing, batch: &Batch) -> v1::JpxListing {
-    let list = batch.list.as_ref();
+fn jpx_listing(listing: &JpxListing, list: Option<&ListVersion>) -> v1::JpxListing {
     v1::JpxListing {
         uri: listing.uri.clone(),
         segments: listing.segments.iter().map(|segment| shown_segment(*segment).into()).collect(),

@@ -49,6 +49,7 @@ pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> Response {
         status,
         content_type: "application/json".into(),
         retry_after: None,
+        date: None,
         body: body.into().into(),
         bytes_received: 0,
         latency: Duration::ZERO,

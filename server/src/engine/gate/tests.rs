@@ -89,6 +89,25 @@ async fn the_largest_rate_binds_and_a_lower_one_its_own_batch() {
 }
 
 #[tokio::test]
+async fn a_visitor_keeps_to_the_limit_that_it_finds_and_leaves_it_as_it_was() {
+    let world = World::new().await;
+    let upstream = UpstreamId::of("https", "api.example", 443);
+    let visit = || world.gates.visit(&upstream, "api.example", terms(1_000.0, 100));
+    let lane = world.lane(7, 1.0, 2).await;
+    let visitor = visit().await.unwrap();
+    assert_eq!(world.gates.batches_at(&upstream), [BatchSeq(7)]);
+    tokio::time::pause();
+    let taken = permits(&[&lane, &visitor], Duration::from_secs(10)).await;
+    assert!((10..=12).contains(&taken.iter().sum::<usize>()), "{taken:?}");
+    drop(visitor);
+    assert!((lane.permitted_per_s() - 1.0).abs() < f64::EPSILON);
+    drop(lane);
+    // Alone it goes at its own pace.
+    let visitor = visit().await.unwrap();
+    assert!((visitor.permitted_per_s() - 1_000.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
 async fn a_push_back_turns_everybody_away_until_its_time() {
     let world = World::new().await;
     let (a, b) = (world.lane(1, 1.0, 1).await, world.lane(2, 1.0, 1).await);

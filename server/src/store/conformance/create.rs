@@ -229,6 +229,27 @@ pub(super) async fn batches_are_listed_newest_first(h: Harness) {
 
 /// Callers hang up. However far a start has come, the batch is there as a whole or not at all, and what comes after it
 /// is not taken for it.
+pub(super) async fn a_check_refuses_what_a_start_would_and_makes_nothing(mut h: Harness) {
+    h.bound(10, 1).await;
+    let new = || requested(inline("batch-a", &["1"]), REQUEST, 1, h.after(86_400));
+    for _ in 0..2 {
+        assert_eq!(h.check_batch(&new(), h.now).await.unwrap(), None);
+    }
+    assert!(h.list_batches(None, 10).await.unwrap().is_empty());
+    let batch = h.start(new()).await;
+    assert_eq!(
+        h.check_batch(&new(), h.now).await.unwrap(),
+        Some(batch.id.clone()),
+        "a start would be a replay"
+    );
+    let other = requested(inline("batch-b", &["1"]), REQUEST, 2, h.after(86_400));
+    let refused = async |new: NewBatch| h.check_batch(&new, h.now).await.expect_err("refused");
+    assert!(matches!(refused(other).await, CreateError::RequestIdReused(id) if id == REQUEST));
+    assert!(matches!(refused(filed("batch-a")).await, CreateError::BatchExists(id) if id == batch.id));
+    assert!(matches!(refused(filed("batch-b")).await, CreateError::Quota { limit: 1 }));
+    assert_eq!(h.read(&batch).await, batch);
+}
+
 pub(super) async fn a_start_given_up_midway_leaves_nothing_behind(h: Harness) {
     for polls in 1..60 {
         let given_up = filed(&format!("given-up-{polls}"));

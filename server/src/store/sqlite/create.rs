@@ -18,22 +18,10 @@ pub(super) async fn create(
     now: DateTime<Utc>,
 ) -> Result<Created, CreateError> {
     let mut tx = store.begin().await?;
-    if let Some(key) = &new.request
-        && let Some(batch) = replay(store, &mut tx, key, now).await?
-    {
-        return Ok(Created::Replayed(Box::new(batch)));
-    }
-    let seq = insert(&mut tx, &new, now).await?;
-    let live: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
-    )
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(error::store)?;
-    // The new one is among them; it goes with the transaction.
-    if live > store.limits.live_batches as i64 {
-        return Err(CreateError::Quota { limit: store.limits.live_batches });
-    }
+    let seq = match begin(store, &mut tx, &new, now).await? {
+        Begun::Anew(seq) => seq,
+        Begun::Before(batch) => return Ok(Created::Replayed(batch)),
+    };
     if let Some(items) = &new.items {
         source::append(&mut tx, seq, items, now).await.map_err(error::store)?;
         sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
@@ -50,6 +38,53 @@ pub(super) async fn create(
     store.forget(seq);
     tx.commit().await.map_err(error::store)?;
     Ok(Created::Started(Box::new(batch)))
+}
+
+/// The same up to where a start can still be refused, and taken back.
+pub(super) async fn check(
+    store: &SqliteStore,
+    new: &NewBatch,
+    now: DateTime<Utc>,
+) -> Result<Option<BatchId>, CreateError> {
+    let mut tx = store.begin().await?;
+    let before = match begin(store, &mut tx, new, now).await? {
+        Begun::Anew(_) => None,
+        Begun::Before(batch) => Some(batch.id),
+    };
+    tx.rollback().await.map_err(error::store)?;
+    Ok(before)
+}
+
+enum Begun {
+    Anew(BatchSeq),
+    /// This request id made it.
+    Before(Box<Batch>),
+}
+
+/// The batch's row, or why there is none.
+async fn begin(
+    store: &SqliteStore,
+    conn: &mut SqliteConnection,
+    new: &NewBatch,
+    now: DateTime<Utc>,
+) -> Result<Begun, CreateError> {
+    if let Some(key) = &new.request
+        && let Some(batch) = replay(store, conn, key, now).await?
+    {
+        return Ok(Begun::Before(Box::new(batch)));
+    }
+    let seq = insert(conn, new, now).await?;
+    let live: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(error::store)?;
+    // The new one is among them; it goes with the transaction.
+    if live > store.limits.live_batches as i64 {
+        return Err(CreateError::Quota { limit: store.limits.live_batches });
+    }
+    Ok(Begun::Anew(seq))
 }
 
 async fn insert(

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use sqlx::{
-    SqlSafeStr, SqlitePool,
+    SqlSafeStr, SqliteExecutor, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
 };
 
@@ -76,10 +76,22 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<(), MigrateError> {
     })
 }
 
-pub(super) async fn schema(pool: &SqlitePool) -> Result<Schema, sqlx::Error> {
+pub(super) async fn schema(conn: impl SqliteExecutor<'_>) -> Result<Schema, sqlx::Error> {
     let store =
-        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(pool).await?;
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(conn).await?;
     Ok(Schema { store, known: VERSION })
+}
+
+/// The first version of a store that was made by other statements than those that this program has for it.
+pub(super) async fn differs(conn: impl SqliteExecutor<'_>) -> Result<Option<i64>, sqlx::Error> {
+    let applied: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(conn)
+            .await?;
+    let differs = |(version, checksum): &(i64, Vec<u8>)| {
+        MIGRATOR.iter().any(|known| known.version == *version && *known.checksum != **checksum)
+    };
+    Ok(applied.into_iter().find(differs).map(|(version, _)| version))
 }
 
 #[cfg(test)]

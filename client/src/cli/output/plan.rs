@@ -1,0 +1,101 @@
+//! A plan for people: how much, how long, what first, and what looks wrong.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use chrono::{DateTime, FixedOffset};
+use haul_proto::v1::{Batch, Plan};
+
+use super::{Align, Table, view};
+use crate::cli::{label, number, time};
+
+pub(super) fn render(
+    batch: &Batch,
+    plan: &Plan,
+    now: DateTime<FixedOffset>,
+    width: Option<u16>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let spec = batch.spec.clone().unwrap_or_default();
+    writeln!(out, "A plan: nothing was started, and no item was asked for.\n")?;
+    let mut table = Table::headless(&[Align::Left, Align::Left]);
+    for (name, value) in [
+        ("Title", spec.display_name.clone()),
+        ("Source", view::source(&spec)),
+        ("As of", view::as_of(&spec, now)),
+        ("Items", items(plan)),
+        ("Requests", number::count(plan.requests)),
+        ("Shortest", shortest(plan)),
+    ] {
+        if !value.is_empty() {
+            table.row([name.to_owned(), value]);
+        }
+    }
+    table.write(0, width, out)?;
+    upstreams(plan, width, out)?;
+    if let Some(first) = plan.first_requests.first() {
+        writeln!(out, "\nFirst requests")?;
+        for request in &plan.first_requests {
+            writeln!(out, "  {}  {} {}", request.item_key, request.method, request.url)?;
+        }
+        for (name, value) in &first.headers {
+            writeln!(out, "  {name}: {value}")?;
+        }
+    }
+    if !plan.conflicts.is_empty() {
+        let batches: Vec<&str> =
+            plan.conflicts.iter().map(|conflict| label::batch_id(&conflict.batch)).collect();
+        writeln!(out, "\nLive batches that share the rate\n  {}", batches.join(" "))?;
+    }
+    if !plan.warnings.is_empty() {
+        writeln!(out, "\nWarnings")?;
+        for warning in &plan.warnings {
+            writeln!(out, "  - {warning}")?;
+        }
+    }
+    Ok(())
+}
+
+fn items(plan: &Plan) -> String {
+    let or_more = if plan.total_is_partial { " or more" } else { "" };
+    let items = format!("{}{or_more}", number::count(plan.total_items));
+    if plan.duplicate_items == 0 {
+        return items;
+    }
+    let more = if plan.duplicate_items > plan.sample_duplicate_keys.len() as i64 { " ..." } else { "" };
+    let repeats = number::plural(plan.duplicate_items, "repeat", "repeats");
+    format!("{items}; {repeats} of a key left out: {}{more}", plan.sample_duplicate_keys.join(" "))
+}
+
+/// For people, and to the second.
+fn shortest(plan: &Plan) -> String {
+    let floor = plan.floor_duration.and_then(|floor| Duration::try_from(floor).ok()).unwrap_or_default();
+    let or_more = if plan.total_is_partial { " or more" } else { "" };
+    format!("{}{or_more} ({} s)", time::duration(floor), number::count(floor.as_secs_f64().ceil() as i64))
+}
+
+fn upstreams(plan: &Plan, width: Option<u16>, out: &mut impl Write) -> io::Result<()> {
+    if plan.upstreams.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&[
+        ("UPSTREAM", Align::Left),
+        ("REQUESTS", Align::Right),
+        ("PER SECOND", Align::Right),
+        ("BURST", Align::Right),
+        ("SHORTEST", Align::Right),
+    ]);
+    for upstream in &plan.upstreams {
+        table.row([
+            upstream.upstream.trim_start_matches("upstreams/").to_owned(),
+            number::count(upstream.requests),
+            upstream.requests_per_second.to_string(),
+            number::count(upstream.burst.into()),
+            time::wire_duration(upstream.floor_duration),
+        ]);
+    }
+    writeln!(out)?;
+    table.write(0, width, out)
+}

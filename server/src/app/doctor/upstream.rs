@@ -1,0 +1,91 @@
+//! The upstream: whether it answers one request for a chart.
+
+use chrono::{DateTime, Utc};
+use haul_client::cli::{number, time};
+
+use super::{
+    Finding, Group,
+    clock::Dated,
+    probe::{Probe, advice, said},
+};
+use crate::{
+    connector,
+    domain::{
+        datum::Records,
+        spec::{BatchSpec, Connector, Window},
+        window::Range,
+    },
+    fetch::classify,
+};
+
+const GROUP: Group = Group::Upstream;
+/// Asked for where nothing names a code.
+const WELL_KNOWN: &str = "7203";
+const DAYS: u32 = 5;
+
+pub(super) async fn check(
+    spec: &BatchSpec,
+    key: Option<String>,
+    probe: &Probe<'_>,
+    now: DateTime<Utc>,
+    dates: &mut Vec<Dated>,
+) -> Vec<Finding> {
+    let mut spec = spec.clone();
+    let Connector::YahooChart(chart) = &mut spec.connector;
+    chart.window = Window::Range(Range::Days(DAYS));
+    let connector = connector::build(&spec);
+    let origin = connector.origin();
+    let mut findings = Vec::new();
+    // In brackets, an address is not a name.
+    let name = origin.host.trim_matches(['[', ']']);
+    match tokio::net::lookup_host((name, origin.port)).await {
+        Ok(addresses) => {
+            let count = number::plural(addresses.count() as i64, "address", "addresses");
+            findings.push(GROUP.ok("name", format!("{name} has {count}")));
+        }
+        Err(error) => {
+            let message = format!("{name} has no address: {error}");
+            return vec![GROUP.fail("name", message, "check baseUrl, and the resolver of this machine")];
+        }
+    }
+    if let Some(held) = probe.held(GROUP, origin, now) {
+        findings.push(held);
+        return findings;
+    }
+    let key = key.as_deref().unwrap_or(WELL_KNOWN);
+    let request = match connector.request(key) {
+        Ok(request) => request,
+        Err(failure) => {
+            findings.push(GROUP.fail("chart", said(&failure), "correct the spec"));
+            return findings;
+        }
+    };
+    let reply = probe.get(origin, request, spec.fetch.body_bytes_max, dates).await;
+    let decoded = reply.and_then(|reply| match connector.decode(key, &reply) {
+        Ok(records) => Ok((records, reply)),
+        Err(fault) => Err(classify::reply(&fault, &reply, now)),
+    });
+    findings.push(match decoded {
+        Ok((Records::PriceHistory(history), reply)) => {
+            let rows = number::plural(history.prices.len() as i64, "bar", "bars");
+            let took = time::duration(reply.latency);
+            let message = format!(
+                "{rows} of {} from {} in {took}, as {:?}",
+                history.symbol, origin.host, spec.fetch.user_agent
+            );
+            if history.prices.is_empty() {
+                GROUP.warn(
+                    "chart",
+                    message,
+                    "there was no session in these five days, or the code is not known there",
+                )
+            } else {
+                GROUP.ok("chart", message)
+            }
+        }
+        Err(failure) => {
+            GROUP.fail("chart", format!("{key} from {}: {}", origin.host, said(&failure)), advice(&failure))
+        }
+    });
+    findings
+}
