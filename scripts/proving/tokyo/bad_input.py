@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import threading
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Iterator
+from contextlib import closing
+from typing import Any
 
 from ..claim import Claims
 from ..lab import Lab, Ran, Server
+from ..page import web_page
 
 USAGE = 2
 REFUSED = 1
@@ -99,7 +98,7 @@ def _specs(lab: Lab, claims: Claims, server: Server, listed: list[str]) -> None:
 
 
 def _no_spreadsheet(lab: Lab, claims: Claims, server: Server) -> None:
-    with _web_page() as url:
+    with web_page() as url:
         spec = {"jpxListing": {"uri": f"{url}/data_j.xls"}, "yahooChart": {"baseUrl": url}}
         ran = server.haul("start", "-f", lab.spec("bad/page", spec), "--id", "page", "--watch")
     batch = server.batch("page")
@@ -107,30 +106,3 @@ def _no_spreadsheet(lab: Lab, claims: Claims, server: Server) -> None:
     claims.check("a list that is no spreadsheet: status 4, FAILED, and why",
                  (ran.status, state, reason) == (4, "STATE_FAILED", "SOURCE_UNREADABLE") and "html" in message.lower(),
                  f"status {ran.status}, {state}, {reason}, {message!r}")
-
-
-class _Page(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """Answers everything with a page."""
-        body = b"<!DOCTYPE html><html><body>We are moving house.</body></html>"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
-
-
-@contextmanager
-def _web_page() -> Iterator[str]:
-    web = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    thread = threading.Thread(target=web.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{web.server_address[1]}"
-    finally:
-        web.shutdown()
-        web.server_close()
-        thread.join()
