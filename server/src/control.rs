@@ -7,11 +7,11 @@ use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use crate::{
     clock,
     domain::{
-        batch::{Batch, Command},
+        batch::{Batch, Command, Kind},
         id::{BatchId, BatchSeq},
         item::{Item, NewItem},
         report::{self, FailureGroup},
-        spec::{AsOf, BatchSpec},
+        spec::{AsOf, BatchSpec, Source},
     },
     engine::Engine,
     progress::{Hub, Snapshot},
@@ -44,6 +44,17 @@ pub struct Start {
     pub request: Option<(String, [u8; 32])>,
     /// When it was asked for: the batch's time of creation, and its logical date where the spec has none.
     pub now: DateTime<Utc>,
+}
+
+/// A batch whose kept bodies are to be decoded anew.
+#[derive(Debug)]
+pub struct Redecode {
+    /// That batch.
+    pub parent: BatchId,
+    /// Name of the new one, chosen by the caller; a new one otherwise.
+    pub id: Option<BatchId>,
+    /// Idempotency key: id and hash of the request.
+    pub request: Option<(String, [u8; 32])>,
 }
 
 /// What came of a start.
@@ -82,6 +93,8 @@ pub struct Report {
     pub failures: Vec<FailureGroup>,
     /// Leases that ran out or were lost with their process.
     pub lost_leases: i64,
+    /// Batches that were made from it, oldest first.
+    pub children: Vec<BatchId>,
     /// Time in RUNNING.
     pub active: std::time::Duration,
     /// Time in PAUSING and PAUSED.
@@ -98,17 +111,29 @@ impl Control {
 
     /// Makes a batch and lets it run. Durable before it answers.
     pub async fn start(&self, start: Start) -> Result<Started, CreateError> {
-        let now = start.now;
+        let Start { id, spec, items, request, now } = start;
+        let id = id.unwrap_or_else(BatchId::generate);
+        let request = request.map(|request| key(request, now));
+        self.create(NewBatch { id, kind: Kind::Fetch, spec, items, request }, now).await
+    }
+
+    /// Makes a child of a batch that decodes its kept bodies anew. Durable before it answers.
+    pub async fn redecode(&self, redecode: Redecode) -> Result<Started, CreateError> {
+        let Redecode { parent, id, request } = redecode;
+        let now = clock::now();
+        let parent = self.store.batch(&parent).await?.ok_or(CreateError::NoParent(parent))?;
+        let source = Source::BatchItems { batch: parent.id };
         let new = NewBatch {
-            id: start.id.unwrap_or_else(BatchId::generate),
-            spec: start.spec,
-            items: start.items,
-            request: start.request.map(|(id, sha256)| RequestKey {
-                id,
-                sha256,
-                expires_at: now + REQUEST_ID_KEPT,
-            }),
+            id: id.unwrap_or_else(BatchId::generate),
+            kind: Kind::Redecode { parent: parent.seq },
+            spec: BatchSpec { source, ..BatchSpec::clone(&parent.spec) },
+            items: None,
+            request: request.map(|request| key(request, now)),
         };
+        self.create(new, now).await
+    }
+
+    async fn create(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Started, CreateError> {
         // A caller that goes away must not leave a batch behind that nobody works on.
         let control = self.clone();
         let work = async move {
@@ -117,7 +142,7 @@ impl Control {
                 Created::Replayed(batch) => (*batch, true),
             };
             tracing::info!(
-                batch_id = %batch.id, action = "batch_start", status = batch.state.as_str(),
+                batch_id = %batch.id, action = "batch_start", kind = ?batch.kind, status = batch.state.as_str(),
                 total = batch.counts.total, replayed,
             );
             Ok(Started { snapshot: control.taken_up(batch).await?, replayed })
@@ -168,6 +193,7 @@ impl Control {
         Ok(Report {
             failures: self.store.failure_groups(batch.seq).await?,
             lost_leases: self.store.lost_leases(batch.seq).await?,
+            children: self.store.children(batch.seq, report::CHILDREN_MAX).await?,
             active: batch.active_until(now),
             paused: batch.paused_until(now),
             floor: report::floor(batch.counts.requests, fetch.rate_per_s, fetch.burst),
@@ -207,6 +233,10 @@ impl Control {
         self.engine.take_up(batch.clone());
         self.seen(batch).await
     }
+}
+
+fn key((id, sha256): (String, [u8; 32]), now: DateTime<Utc>) -> RequestKey {
+    RequestKey { id, sha256, expires_at: now + REQUEST_ID_KEPT }
 }
 
 enum Followed {

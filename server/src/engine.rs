@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock, connector,
     domain::{
-        batch::{Batch, State},
+        batch::{Batch, Kind, State},
         id::{BatchId, BatchSeq, NodeId},
         upstream::UpstreamId,
     },
@@ -40,6 +40,7 @@ mod upkeep;
 mod worker;
 
 use gate::{Gates, Lane};
+use worker::Replies;
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -207,12 +208,12 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         let Some(entry) = engine.hub.live(seq) else { break };
         let batch = Arc::clone(&entry.subscribe().borrow());
         let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
-        match lane(&engine, &batch, connector.as_ref()).await {
-            Ok(lane) => {
-                let pace = Arc::clone(&lane);
-                entry.set_pace(Arc::new(move || pace_of(&pace)));
-                let runner =
-                    runner::Runner::new(Arc::clone(&engine), &batch, Arc::clone(&entry), connector, lane);
+        match replies(&engine, &batch, connector.as_ref()).await {
+            Ok((replies, lane)) => {
+                let pace = lane.clone();
+                entry.set_pace(Arc::new(move || pace.as_deref().map(pace_of).unwrap_or_default()));
+                let (own, watched) = (Arc::clone(&engine), Arc::clone(&entry));
+                let runner = runner::Runner::new(own, &batch, watched, connector, replies, lane);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
             }
             Err(error) => {
@@ -237,15 +238,25 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     engine.running().remove(&seq);
 }
 
-async fn lane(
+/// Where a batch's replies come from, and the lane that its requests wait in, if it sends any.
+async fn replies(
     engine: &Engine,
     batch: &Batch,
     connector: &dyn connector::Connector,
-) -> Result<Arc<Lane>, StoreError> {
+) -> Result<(Replies, Option<Arc<Lane>>), StoreError> {
+    if let Kind::Redecode { parent } = batch.kind {
+        return Ok((Replies::Kept { store: Arc::clone(&engine.store), parent }, None));
+    }
     let origin = connector.origin();
     let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
     let fetch = &batch.spec.fetch;
-    engine.gates.join(&upstream, &origin.host, batch.seq, fetch.rate_per_s, fetch.burst).await
+    let lane = engine.gates.join(&upstream, &origin.host, batch.seq, fetch.rate_per_s, fetch.burst).await?;
+    let replies = Replies::Upstream {
+        fetcher: engine.fetcher.clone(),
+        permits: Arc::clone(&lane) as _,
+        user_agent: fetch.user_agent.as_str().into(),
+    };
+    Ok((replies, Some(lane)))
 }
 
 fn pace_of(lane: &Lane) -> Pace {

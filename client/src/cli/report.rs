@@ -36,6 +36,12 @@ pub fn render(batch: &Batch, report: &Report, out: &mut impl Write) -> io::Resul
         writeln!(out, "\nFailed items")?;
         failures(&report.failures, out)?;
     }
+    if !report.child_batches.is_empty() {
+        writeln!(out, "\nMade from it")?;
+        for child in &report.child_batches {
+            writeln!(out, "  {child}")?;
+        }
+    }
     Ok(())
 }
 

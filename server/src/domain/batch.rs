@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use super::{
     id::{BatchId, BatchSeq},
     progress::Counts,
-    spec::BatchSpec,
+    spec::{BatchSpec, Source},
 };
 
 /// Where a batch stands. The last three are terminal, and stay.
@@ -298,6 +298,18 @@ pub struct End {
     pub message: String,
 }
 
+/// How a batch came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Started; its items are fetched.
+    Fetch,
+    /// Made from another batch, whose kept bodies are decoded anew. Its source is that batch's items.
+    Redecode {
+        /// The batch that the bodies belong to.
+        parent: BatchSeq,
+    },
+}
+
 /// A batch as committed at its revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
@@ -305,6 +317,8 @@ pub struct Batch {
     pub seq: BatchSeq,
     /// Its name.
     pub id: BatchId,
+    /// How it came about.
+    pub kind: Kind,
     /// Where it stands.
     pub state: State,
     /// Set in PAUSING and PAUSED.
@@ -338,6 +352,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The batch that it was made from.
+    pub fn parent(&self) -> Option<&BatchId> {
+        match (self.kind, &self.spec.source) {
+            (Kind::Redecode { .. }, Source::BatchItems { batch }) => Some(batch),
+            _ => None,
+        }
+    }
+
     /// Time in RUNNING up to `now`.
     pub fn active_until(&self, now: DateTime<Utc>) -> std::time::Duration {
         self.active + self.in_state(now, &[State::Running])

@@ -18,7 +18,7 @@ use super::{
     gate::Lane,
     held::{Held, Lease},
     recorder::{Answer, Message, Recorder},
-    worker::{Finished, Job, Workshop},
+    worker::{Finished, Job, Replies, Workshop},
 };
 use crate::{
     clock,
@@ -45,7 +45,8 @@ pub(super) struct Runner {
     entry: Arc<Entry>,
     states: watch::Receiver<Arc<Batch>>,
     workshop: Arc<Workshop>,
-    lane: Arc<Lane>,
+    /// Nothing where no request is sent.
+    lane: Option<Arc<Lane>>,
     held: Held,
     workers: JoinSet<Finished>,
     free_workers: Vec<u32>,
@@ -68,7 +69,8 @@ impl Runner {
         batch: &Arc<Batch>,
         entry: Arc<Entry>,
         connector: Arc<dyn Connector>,
-        lane: Arc<Lane>,
+        replies: Replies,
+        lane: Option<Arc<Lane>>,
     ) -> Self {
         let fetch = &batch.spec.fetch;
         let unanswered_max = fetch.workers as usize + 4 * fetch.commit_group_size as usize;
@@ -77,18 +79,17 @@ impl Runner {
         let (answers_to, answers) = mpsc::channel(unanswered_max + 1);
         let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
         engine.tasks.spawn(recorder_task.run());
-        let workshop = Workshop {
-            spec: Arc::clone(&batch.spec),
-            connector,
-            fetcher: engine.fetcher.clone(),
-            permits: Arc::clone(&lane) as _,
-            user_agent: fetch.user_agent.as_str().into(),
-        };
+        let mut retry = fetch.retry();
+        if lane.is_none() {
+            // A kept body stays what it is: another attempt would come to the same.
+            retry.attempts_max = 1;
+        }
+        let workshop = Workshop { spec: Arc::clone(&batch.spec), connector, replies };
         Self {
             withdrawn: entry.sending().child_token(),
             batch: batch.id.clone(),
             seq: batch.seq,
-            retry: fetch.retry(),
+            retry,
             states: entry.subscribe(),
             entry,
             workshop: Arc::new(workshop),
@@ -161,7 +162,7 @@ impl Runner {
         let now = clock::now();
         let mut wake = Instant::now() + POLL;
         self.renew(now).await;
-        if let Some((_, opens)) = self.lane.held_until() {
+        if let Some((_, opens)) = self.lane.as_ref().and_then(|lane| lane.held_until()) {
             if opens.saturating_duration_since(Instant::now()) > PATIENCE {
                 // Not until a time of day: it is the gate that holds them, and it goes by a clock that does not jump.
                 let given_back = self.held.give_back();
@@ -292,7 +293,7 @@ impl Runner {
             batch_id = %self.batch,
             worker_id = worker,
             item_key = item.key,
-            action = "data_fetch",
+            action = if self.lane.is_some() { "data_fetch" } else { "data_decode" },
             status,
             duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
             records_count,

@@ -154,7 +154,7 @@ fn item(issue: ListedIssue) -> NewItem {
         "scale_code": issue.scale_code,
         "scale": issue.scale,
     });
-    NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
+    NewItem { columns: Some(columns.to_string()), ..NewItem::keyed(issue.code) }
 }
 
 /// A regular file of a list's size.

@@ -5,6 +5,7 @@
 mod control;
 mod failure;
 mod read;
+mod redecode;
 mod start;
 mod watch;
 
@@ -70,6 +71,7 @@ enum Command {
     List(read::List),
     Items(read::Items),
     Report(read::Report),
+    Redecode(redecode::Redecode),
 }
 
 /// What a command works with.
@@ -110,6 +112,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::List(list) => list.run(&context, out).await,
         Command::Items(items) => items.run(&context, out).await,
         Command::Report(report) => report.run(&context, out).await,
+        Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
     }?;
     out.flush()?;
     Ok(status)

@@ -42,6 +42,9 @@ fn source(batch: &Batch, full: bool) -> v1::batch_spec::Source {
         Source::JpxListing(listing) => {
             Shown::JpxListing(if full { jpx_listing(listing, batch) } else { v1::JpxListing::default() })
         }
+        Source::BatchItems { batch } => {
+            Shown::BatchItems(v1::BatchItems { name: if full { batch.name() } else { String::new() } })
+        }
         Source::File(file) => Shown::File(if full { file_source(file) } else { v1::FileSource::default() }),
     }
 }

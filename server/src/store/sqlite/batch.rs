@@ -7,7 +7,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{error, instant};
 use crate::{
     domain::{
-        batch::{Batch, End, EndReason, Pause, PauseCause, State},
+        batch::{Batch, End, EndReason, Kind, Pause, PauseCause, State},
         id::{BatchId, BatchSeq},
         listing::ListVersion,
         progress::Counts,
@@ -15,6 +15,10 @@ use crate::{
     },
     store::StoreError,
 };
+
+/// Words of `kind`.
+pub(super) const FETCH: &str = "FETCH";
+pub(super) const REDECODE: &str = "REDECODE";
 
 pub(super) fn from_row(
     row: &SqliteRow,
@@ -53,9 +57,15 @@ pub(super) fn from_row(
         }),
         None => None,
     };
+    let kind = match (row.get("kind"), row.get::<Option<i64>, _>("parent_seq")) {
+        (FETCH, _) => Kind::Fetch,
+        (REDECODE, Some(parent)) => Kind::Redecode { parent: BatchSeq(parent) },
+        (other, parent) => return Err(error::damaged(&format!("kind {other:?} of parent {parent:?}"))),
+    };
     Ok(Batch {
         seq,
         id: BatchId::stored(row.get("name")),
+        kind,
         state,
         pause,
         end,
