@@ -16,6 +16,7 @@ mod oddity;
 mod process;
 mod rate;
 mod read;
+mod redecode;
 mod replay;
 mod run;
 mod start;
