@@ -93,12 +93,8 @@ pub trait Store: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError>;
     /// Items of a batch from `from` on, by index, with the word whether their bodies are there.
-    async fn kept_items(
-        &self,
-        batch: BatchSeq,
-        from: i64,
-        limit: usize,
-    ) -> Result<Vec<KeptItem>, StoreError>;
+    async fn kept_items(&self, batch: BatchSeq, from: i64, limit: usize)
+    -> Result<Vec<KeptItem>, StoreError>;
     /// The body of an item's last reply, if it is there.
     async fn kept_body(&self, batch: BatchSeq, index: i64) -> Result<Option<FetchedBody>, StoreError>;
     /// Batches that were made from this one, oldest first.

@@ -90,7 +90,7 @@ async fn datasets_that_a_decoder_spoilt_are_put_right_with_the_upstream_away() {
 
     let client = server.client().await;
     assert_eq!(client.get_batch(&name).await.unwrap(), parent, "the parent stays as it is");
-    assert_eq!(client.get_report(&name).await.unwrap().child_batches, [child.name.clone()]);
+    assert_eq!(client.get_report(&name).await.unwrap().child_batches, [child.name.as_str()]);
     let listed = client.list_batches(10).await.unwrap();
     let listed: Vec<_> = listed.iter().map(|batch| (batch.kind(), batch.parent_batch.as_str())).collect();
     assert_eq!(listed, [(batch::Kind::Redecode, name.as_str()), (batch::Kind::Fetch, "")]);
@@ -99,7 +99,8 @@ async fn datasets_that_a_decoder_spoilt_are_put_right_with_the_upstream_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_later_fetch_are_left_alone() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let first = server.start_batch(prices(20, &upstream, fast())).await;
+    // More than a page of a source has.
+    let first = server.start_batch(prices(1_001, &upstream, fast())).await;
     server.batch_ended(&first).await;
     let second = server.start_batch(prices(10, &upstream, fast())).await;
     server.batch_ended(&second).await;

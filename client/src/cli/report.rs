@@ -183,6 +183,7 @@ mod tests {
             floor_duration: Some(seconds(886)),
             requests_sent: 4491,
             records_changed: 12,
+            child_batches: vec!["batches/mended".to_owned()],
             ..Report::default()
         };
         assert_eq!(
@@ -200,6 +201,9 @@ Failed items
   ITEMS  CLASS      REASON           STATUS  KEYS
       9  PERMANENT  NOT_FOUND           404  1301 1332 ...
       1  PERMANENT  CODE_NOT_LISTED       -  9999
+
+Made from it
+  batches/mended
 "
         );
     }

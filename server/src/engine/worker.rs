@@ -268,3 +268,34 @@ fn compressed(response: &Response) -> Option<KeptBody> {
         content_type: response.content_type.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(body: &[u8]) -> KeptBody {
+        let zstd = zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap();
+        KeptBody { zstd, http_status: 203, content_type: "text/plain".to_owned() }
+    }
+
+    #[test]
+    fn a_kept_body_becomes_the_reply_that_it_was() {
+        let reply = decompressed(&kept(&[7; 1_000]), 1_000).unwrap();
+        assert_eq!((reply.status, reply.content_type.as_str()), (203, "text/plain"));
+        assert_eq!((&reply.body[..], reply.bytes_received), (&[7; 1_000][..], 0));
+        assert!(decompressed(&kept(b""), 1).unwrap().body.is_empty());
+    }
+
+    #[test]
+    fn a_kept_body_is_bounded_and_may_be_damaged() {
+        let reason = |body: &KeptBody| decompressed(body, 999).unwrap_err().reason;
+        assert_eq!(reason(&kept(&[7; 1_000])), "BODY_TOO_LARGE");
+        // Much of nothing compresses to little, and is not unpacked to its end.
+        assert_eq!(reason(&kept(&vec![0; 64 << 20])), "BODY_TOO_LARGE");
+        let mut cut = kept(&[7; 500]);
+        cut.zstd.truncate(10);
+        assert_eq!(reason(&cut), "KEPT_BODY_DAMAGED");
+        let damaged = KeptBody { zstd: vec![1, 2, 3], ..cut };
+        assert_eq!(reason(&damaged), "KEPT_BODY_DAMAGED");
+    }
+}

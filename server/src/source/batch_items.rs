@@ -32,7 +32,8 @@ impl Source for BatchItems {
         let unreadable = |what: &str| SourceError::Unreadable(format!("{}: {what}", self.batch.name()));
         let from: i64 =
             position.unwrap_or("0").parse().map_err(|_| unreadable("the position is no index"))?;
-        let batch = self.store.batch(&self.batch).await?.ok_or_else(|| unreadable("there is no such batch"))?;
+        let batch =
+            self.store.batch(&self.batch).await?.ok_or_else(|| unreadable("there is no such batch"))?;
         let items = self.store.kept_items(batch.seq, from, PAGE_ITEMS).await?;
         let next = (items.len() == PAGE_ITEMS).then(|| (from + PAGE_ITEMS as i64).to_string());
         Ok(Page { items: items.into_iter().map(item).collect(), next, list: None })

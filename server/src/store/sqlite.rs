@@ -274,13 +274,14 @@ impl Store for SqliteStore {
     }
 
     async fn children(&self, batch: BatchSeq, limit: usize) -> Result<Vec<BatchId>, StoreError> {
-        let names: Vec<String> =
-            sqlx::query_scalar("SELECT name FROM batch_executions WHERE parent_seq = $1 ORDER BY seq LIMIT $2")
-                .bind(batch.0)
-                .bind(limit as i64)
-                .fetch_all(&self.readers)
-                .await
-                .map_err(error::store)?;
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM batch_executions WHERE parent_seq = $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(batch.0)
+        .bind(limit as i64)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(error::store)?;
         Ok(names.into_iter().map(BatchId::stored).collect())
     }
 

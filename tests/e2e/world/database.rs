@@ -37,7 +37,8 @@ impl Database {
 
     /// What the limiter remembers.
     pub(crate) async fn upstreams(&self) -> Vec<String> {
-        let rows = "SELECT json_array(upstream, host, rate_per_s, burst, held_until_at, push_backs) FROM upstreams";
+        let rows =
+            "SELECT json_array(upstream, host, rate_per_s, burst, held_until_at, push_backs) FROM upstreams";
         sqlx::query_scalar(rows).fetch_all(&self.0).await.unwrap()
     }
 

@@ -65,7 +65,9 @@ impl Failure {
                 "BATCH_NOT_FOUND" => Some("`haul list` shows the batches there are"),
                 "BATCH_EXISTS" => Some("give another --id, or none for a new one"),
                 "REQUEST_ID_REUSED" => Some("give another --request-id, or none for a new one"),
-                "BATCH_TERMINAL" | "BATCH_STOPPING" | "BATCH_NOT_TERMINAL" => Some("`haul get` shows where the batch stands"),
+                "BATCH_TERMINAL" | "BATCH_STOPPING" | "BATCH_NOT_TERMINAL" => {
+                    Some("`haul get` shows where the batch stands")
+                }
                 "" if refusal.code == Code::Unimplemented => {
                     Some("is that a haul server? Check --server and HAUL_SERVER")
                 }

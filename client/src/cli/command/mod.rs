@@ -35,6 +35,7 @@ Examples:
   haul list                              the newest batches
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
+  haul redecode nightly --watch          rebuild its records from the kept replies
 
 Exit status:
   0  all items succeeded or were skipped

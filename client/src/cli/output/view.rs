@@ -33,7 +33,6 @@ pub(super) fn batch(
         ("Name", batch.name.clone()),
         ("Title", spec.display_name.clone()),
         ("State", label::batch_state_with_cause(batch)),
-        ("Parent", batch.parent_batch.clone()),
         ("Source", source(&spec)),
         ("As of", as_of(&spec, now)),
         (

@@ -21,9 +21,11 @@ use crate::{
 };
 
 /// Each bar with the time of its fetch, in seconds after the first one.
-const BARS: &str = "SELECT code || ' ' || session_date || ' ' || close || ' ' || ((fetched_at - 1772409600000) / 1000)
+const BARS: &str =
+    "SELECT code || ' ' || session_date || ' ' || close || ' ' || ((fetched_at - 1772409600000) / 1000)
                     FROM stock_prices ORDER BY code, ts";
-const EVENTS: &str = "SELECT kind || ' ' || coalesce(amount, numerator) || ' ' || ((fetched_at - 1772409600000) / 1000)
+const EVENTS: &str =
+    "SELECT kind || ' ' || coalesce(amount, numerator) || ' ' || ((fetched_at - 1772409600000) / 1000)
                       FROM stock_events ORDER BY kind";
 
 /// A batch of one key that is over, and its body kept.

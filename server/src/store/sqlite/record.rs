@@ -102,8 +102,7 @@ async fn without_later(
     };
     let mut rest = history.clone();
     rest.prices.retain(|price| {
-        !times.contains(&price.ts)
-            && !(price.provisional && is_covered(&price.session_date.to_string()))
+        !(times.contains(&price.ts) || price.provisional && is_covered(&price.session_date.to_string()))
     });
     rest.events.retain(|event| {
         let date = event.date.to_string();

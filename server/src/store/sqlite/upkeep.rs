@@ -99,10 +99,10 @@ pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64
             "UPDATE batch_executions SET bodies_expire_at = NULL WHERE bodies_expire_at <= $1
                AND NOT EXISTS (SELECT 1 FROM kept_bodies WHERE batch_seq = seq)",
         )
-            .bind(ms(now))
-            .execute(&mut *tx)
-            .await
-            .map_err(error::store)?;
+        .bind(ms(now))
+        .execute(&mut *tx)
+        .await
+        .map_err(error::store)?;
     }
     let requests = sqlx::query(
         "DELETE FROM requests WHERE request_id IN (
