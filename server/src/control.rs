@@ -142,7 +142,7 @@ impl Control {
                 Created::Replayed(batch) => (*batch, true),
             };
             tracing::info!(
-                batch_id = %batch.id, action = "batch_start", kind = ?batch.kind, status = batch.state.as_str(),
+                batch_id = %batch.id, action = "batch_start", kind = batch.kind.as_str(), status = batch.state.as_str(),
                 total = batch.counts.total, replayed,
             );
             Ok(Started { snapshot: control.taken_up(batch).await?, replayed })

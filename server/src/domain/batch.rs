@@ -310,6 +310,30 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// The word that the store and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "FETCH",
+            Self::Redecode { .. } => "REDECODE",
+        }
+    }
+
+    /// The batch that it was made from.
+    pub fn parent(self) -> Option<BatchSeq> {
+        match self {
+            Self::Fetch => None,
+            Self::Redecode { parent } => Some(parent),
+        }
+    }
+
+    /// The kind of that word and parent.
+    pub fn parse(word: &str, parent: Option<BatchSeq>) -> Option<Self> {
+        let redecode = parent.map(|parent| Self::Redecode { parent });
+        [Some(Self::Fetch), redecode].into_iter().flatten().find(|kind| kind.as_str() == word)
+    }
+}
+
 /// A batch as committed at its revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
@@ -441,6 +465,10 @@ mod tests {
     fn words_read_back() {
         for state in State::ALL {
             assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        for parent in [None, Some(BatchSeq(7))] {
+            assert_eq!(Kind::parse("FETCH", parent), Some(Kind::Fetch));
+            assert_eq!(Kind::parse("REDECODE", parent), parent.map(|parent| Kind::Redecode { parent }));
         }
         for reason in EndReason::ALL {
             assert_eq!(EndReason::parse(reason.as_str()), Some(reason));

@@ -16,10 +16,6 @@ use crate::{
     store::StoreError,
 };
 
-/// Words of `kind`.
-pub(super) const FETCH: &str = "FETCH";
-pub(super) const REDECODE: &str = "REDECODE";
-
 pub(super) fn from_row(
     row: &SqliteRow,
     specs: &mut HashMap<BatchSeq, Arc<BatchSpec>>,
@@ -57,11 +53,9 @@ pub(super) fn from_row(
         }),
         None => None,
     };
-    let kind = match (row.get("kind"), row.get::<Option<i64>, _>("parent_seq")) {
-        (FETCH, _) => Kind::Fetch,
-        (REDECODE, Some(parent)) => Kind::Redecode { parent: BatchSeq(parent) },
-        (other, parent) => return Err(error::damaged(&format!("kind {other:?} of parent {parent:?}"))),
-    };
+    let parent = row.get::<Option<i64>, _>("parent_seq").map(BatchSeq);
+    let kind = Kind::parse(row.get("kind"), parent)
+        .ok_or_else(|| error::damaged(&format!("kind of batch {} and its parent", seq.0)))?;
     Ok(Batch {
         seq,
         id: BatchId::stored(row.get("name")),

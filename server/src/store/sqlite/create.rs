@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, batch, error, ms, source, transition};
+use super::{SqliteStore, error, ms, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Kind},
@@ -61,10 +61,6 @@ async fn insert(
     now: DateTime<Utc>,
 ) -> Result<BatchSeq, CreateError> {
     let spec = serde_json::to_string(&new.spec).map_err(|e| StoreError::Fault(format!("spec: {e}")))?;
-    let (kind, parent) = match new.kind {
-        Kind::Fetch => (batch::FETCH, None),
-        Kind::Redecode { parent } => (batch::REDECODE, Some(parent)),
-    };
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions
            (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq)
@@ -77,8 +73,8 @@ async fn insert(
     .bind(ms(new.spec.as_of.time))
     .bind(new.spec.as_of.zone.name())
     .bind(ms(now))
-    .bind(kind)
-    .bind(parent.map(|parent| parent.0))
+    .bind(new.kind.as_str())
+    .bind(new.kind.parent().map(|parent| parent.0))
     .fetch_one(conn)
     .await;
     match inserted {
