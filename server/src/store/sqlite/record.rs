@@ -55,22 +55,22 @@ pub(super) async fn retract(
     key: &str,
     fetched_at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    for delete in RETRACT {
-        sqlx::query(delete).bind(key).bind(ms(fetched_at)).bind(batch.0).execute(&mut *conn).await?;
+    for delete in RETRACT.iter() {
+        sqlx::query(delete.as_str()).bind(key).bind(ms(fetched_at)).bind(batch.0).execute(&mut *conn).await?;
     }
     Ok(())
 }
 
-const RETRACT: [&str; 2] = [
-    "DELETE FROM stock_prices WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
-       SELECT parent_seq FROM batch_executions WHERE seq = $3
-       UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
-         AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3))",
-    "DELETE FROM stock_events WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
-       SELECT parent_seq FROM batch_executions WHERE seq = $3
-       UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
-         AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3))",
-];
+static RETRACT: LazyLock<[String; 2]> = LazyLock::new(|| {
+    ["stock_prices", "stock_events"].map(|table| {
+        format!(
+            "DELETE FROM {table} WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
+               SELECT parent_seq FROM batch_executions WHERE seq = $3
+               UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
+                 AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3))"
+        )
+    })
+});
 
 /// A history but for what a later fetch has written: the same bars and events, and bars that were provisional of days
 /// that it covers.
