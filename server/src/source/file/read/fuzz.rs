@@ -30,7 +30,7 @@ fn fuzz(name: &str, format: FileFormat, wholes: &[&str], holds: impl Fn(&str, &N
                 }
             }
             (Err(ReadError::Unreadable(whole)), Err(ReadError::Unreadable(paged))) => {
-                assert_eq!(whole, paged)
+                assert_eq!(whole, paged);
             }
             (whole, paged) => panic!("{whole:?} in one page, {paged:?} in pages of {page}"),
         }
