@@ -16,7 +16,7 @@ use tonic::Code;
 use crate::world::{
     Server, Upstream, Watching,
     database::Database,
-    now_us,
+    eventually, now_us,
     spec::{at_once, batch, fast, inline, millis, paced, prices},
     status::refused,
     upstream::Arrival,
@@ -183,8 +183,12 @@ async fn a_stop_does_not_wait_for_retries() {
         .batch_when(&name, "waits", |batch| batch.progress.as_ref().unwrap().waiting_retry_items == 3)
         .await;
     assert_adds_up(&waiting);
-    for item in server.items(&name).await {
-        assert_eq!((item.state(), item.attempt_count), (item::State::Pending, 1));
+    let parked = eventually("its slice is given back", || async {
+        let items = server.items(&name).await;
+        items.iter().all(|item| item.state() == item::State::Pending).then_some(items)
+    });
+    for item in parked.await {
+        assert_eq!(item.attempt_count, 1);
         assert!(item.next_attempt_time.is_some());
         assert_eq!(item.error.unwrap().http_status, 503, "the latest failure shows");
     }
