@@ -24,7 +24,7 @@ def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) ->
         "planted": lambda: planted(lab, claims, repository, listed, 120 if quick else 300, seed),
         "peer": lambda: peer(lab, claims, listed, 40, seed),
         "backfill": lambda: backfill(lab, claims, listed),
-        "refused": lambda: refused(lab, claims, 300 if quick else len(listed)),
+        "refused": lambda: refused(lab, claims, 300 if quick else len(listed), "all,1" if quick else "all"),
         "unreachable": lambda: unreachable(lab, claims, 100 if quick else 1_000),
-        "doctor": lambda: doctor(lab, claims),
+        "doctor": lambda: doctor(lab, claims, listed),
     }

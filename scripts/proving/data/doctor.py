@@ -18,7 +18,7 @@ OTHERS, MACHINE = 1, 2
 NAMESPACES = (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"])
 
 
-def doctor(lab: Lab, claims: Claims) -> None:
+def doctor(lab: Lab, claims: Claims, listed: list[str]) -> None:
     """Nothing wrong, then one thing at a time."""
     claims.part("hauld doctor")
     sim = lab.simulator("doctor", "--items", 50)
@@ -38,7 +38,9 @@ def doctor(lab: Lab, claims: Claims) -> None:
         request.endpoint for request in sim.log().requests) == ["chart", "list"], f"{len(sim.log().requests)} requests")
 
     with web_page() as url:
-        page = lab.spec("doctor/page", job({"jpxListing": {"uri": f"{url}/data_j.xls"}}, sim.url))
+        # The code to try is taken from the list, unless the spec names one.
+        listing = {"jpxListing": {"uri": f"{url}/data_j.xls", "includeCodes": listed[:1]}}
+        page = lab.spec("doctor/page", job(listing, sim.url))
         _finds(claims, "a list that is a web page", look(page), OTHERS, "list", "html")
     sim.refuse("all")
     _finds(claims, "an upstream that refuses", look(), OTHERS, "upstream", "429")
