@@ -11,8 +11,10 @@ use haul_client::cli::exit;
 mod demo;
 mod doctor;
 mod folder;
+mod list;
 mod migrate;
 mod node;
+mod offline;
 mod run;
 mod serve;
 
@@ -33,6 +35,7 @@ enum Command {
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
     Migrate(migrate::Migrate),
+    List(list::List),
 }
 
 /// Why a command ended without its result: what to say, and the exit status.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Doctor(doctor) => Box::pin(doctor.run()).await,
             Command::Migrate(migrate) => Box::pin(migrate.run()).await,
+            Command::List(list) => Box::pin(list.run()).await,
         }
     });
     // Whatever still blocks a thread does not keep the process.

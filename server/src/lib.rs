@@ -6,6 +6,8 @@ pub mod clock;
 pub mod config;
 pub mod connector;
 pub mod control;
+#[cfg(test)]
+mod damage;
 pub mod domain;
 pub mod engine;
 pub mod fetch;

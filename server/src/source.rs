@@ -53,11 +53,17 @@ pub enum SourceError {
     #[error("{0}")]
     Unreadable(String),
     /// Will not work: there is no list for the date.
-    #[error("no list of {date} or before is stored from this address{}", match earliest {
-        Some(earliest) => format!("; the earliest is of {earliest}"),
-        None => ", and as_of is not current, so none is fetched".to_owned(),
+    #[error("no list of {date} or before is stored from {uri}{}", match earliest {
+        Some(earliest) => format!(
+            "; the earliest is of {earliest}: set allow_later_list to take that one, or load an older one with \
+             `hauld list import`"
+        ),
+        None => ", and as_of is not current, so none is fetched: load one with `hauld list import`, or read a current \
+                 one first and set allow_later_list".to_owned(),
     })]
     NoList {
+        /// The list's address.
+        uri: String,
         /// The date asked for.
         date: NaiveDate,
         /// Of the earliest list that there is.

@@ -16,7 +16,7 @@ use crate::domain::{
     batch::{Batch, Command, Refusal, State},
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
     item::{Attempt, Item, NewItem, Next, OpenItem},
-    listing::{ListFile, ListVersion, ListedIssue},
+    listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
     upstream::UpstreamRecord,
@@ -114,8 +114,10 @@ pub trait Store: Send + Sync + 'static {
     /// Leases of a batch that ran out or were lost with their process.
     async fn lost_leases(&self, batch: BatchSeq) -> Result<i64, StoreError>;
 
-    /// Stores a list as a version from `uri`. One that is there already is left alone.
-    async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Stores a list as a version from `uri` and answers true. One that is there already is left alone: false.
+    async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// All versions, by address and date; of a date the one fetched first before its corrections.
+    async fn list_versions(&self) -> Result<Vec<StoredList>, StoreError>;
     /// The newest version from `uri` whose list date is not after `date`.
     async fn list_as_of(&self, uri: &str, date: NaiveDate) -> Result<Option<ListVersion>, StoreError>;
     /// The earliest version from `uri`.

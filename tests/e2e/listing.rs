@@ -1,9 +1,13 @@
 //! The exchange's list as a source.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use haul_proto::v1::{
-    AsOf, FailureClass, Item, JpxListing, as_of::Moment, batch::State, batch_spec::Source, item,
+    AsOf, BatchSpec, FailureClass, Item, JpxListing, as_of::Moment, batch::State, batch_spec::Source, item,
     jpx_listing::Segment,
 };
 use prost_types::value::Kind;
@@ -14,7 +18,10 @@ use tokio::{
 };
 
 use crate::world::{
-    Server, Upstream, eventually,
+    Server, Upstream,
+    database::Database,
+    eventually,
+    program::{self, Said},
     spec::{batch, fast, issues, listing, paced},
 };
 
@@ -131,6 +138,151 @@ async fn a_past_date_never_reads_a_list_that_did_not_exist_then() {
     assert_eq!((ended.state(), ended.end_reason.as_str()), (State::Failed, "SOURCE_UNREADABLE"));
     assert!(ended.end_message.contains("2020-06-01"), "{}", ended.end_message);
     assert!(upstream.arrivals().is_empty());
+}
+
+/// The first of June 2020.
+fn long_ago(mut spec: BatchSpec) -> BatchSpec {
+    spec.as_of = Some(AsOf { moment: Some(Moment::Date("2020-06-01".to_owned())), ..AsOf::default() });
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_date_takes_the_earliest_list_that_there_is_only_where_that_is_allowed() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let some = JpxListing {
+        include_codes: issues().into_iter().take(3).map(|issue| issue.code).collect(),
+        ..listing(&upstream)
+    };
+    let spec = |list: &JpxListing| batch(Source::JpxListing(list.clone()), &upstream.url(), fast());
+    let current = server.start_batch(spec(&some)).await;
+    assert_eq!(server.batch_ended(&current).await.state(), State::Completed);
+
+    let refused = server.start_batch(long_ago(spec(&some))).await;
+    let refused = server.batch_ended(&refused).await;
+    assert_eq!((refused.state(), refused.end_reason.as_str()), (State::Failed, "SOURCE_UNREADABLE"));
+    for word in ["2020-06-01", "2026-10-31", "allow_later_list", "hauld list import"] {
+        assert!(refused.end_message.contains(word), "{word}: {}", refused.end_message);
+    }
+
+    let allowing = JpxListing { allow_later_list: true, ..some };
+    let allowed = server.start_batch(long_ago(spec(&allowing))).await;
+    let allowed = server.batch_ended(&allowed).await;
+    assert_eq!((allowed.state(), allowed.progress.unwrap().total_items), (State::Completed, 3));
+    let Some(Source::JpxListing(shown)) = allowed.spec.unwrap().source else { panic!("it is the list") };
+    assert_eq!((shown.list_date.as_str(), shown.allow_later_list), ("2026-10-31", true));
+    let lists = upstream.arrivals().iter().filter(|arrival| arrival.endpoint == "list").count();
+    assert_eq!(lists, 1, "a past date fetches nothing");
+}
+
+async fn hauld_list(data_dir: &Path, args: &[&str]) -> Said {
+    let data_dir = data_dir.to_str().unwrap();
+    program::run("hauld", ["list"].iter().chain(args).chain(&["--data-dir", data_dir])).await
+}
+
+/// A list file in the exchange's layout.
+fn list_file(path: &Path, date: &str, issues: &[(&str, &str, &str)]) -> String {
+    let mut text = "日付,コード,銘柄名,市場・商品区分,33業種コード,33業種区分,17業種コード,17業種区分,規模コード,規模区分\n".to_owned();
+    for (code, name, market) in issues {
+        text.push_str(&format!("{date},{code},{name},{market},-,-,-,-,-,-\n"));
+    }
+    std::fs::write(path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+const PRIME: &str = "プライム（内国株式）";
+const GROWTH: &str = "グロース（内国株式）";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archived_lists_are_imported_and_a_past_date_reads_the_one_of_its_time() {
+    let upstream = Upstream::healthy().await;
+    let codes: Vec<String> = issues().into_iter().take(3).map(|issue| issue.code).collect();
+    let [one, two, three] = [0, 1, 2].map(|at| codes[at].as_str());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let april =
+        list_file(&folder.path().join("april.csv"), "20200430", &[(one, "一", PRIME), (two, "二", PRIME)]);
+    let may = list_file(
+        &folder.path().join("may.csv"),
+        "20200529",
+        &[(one, "一", PRIME), (two, "弐", GROWTH), (three, "三", PRIME)],
+    );
+    let page = folder.path().join("page.csv");
+    std::fs::write(&page, "<!DOCTYPE html><title>moved</title>").unwrap();
+    let uri = upstream.list_url();
+
+    let refused = hauld_list(&data, &["import", &april, page.to_str().unwrap(), "--uri", &uri]).await;
+    assert_eq!(refused.status, 2);
+    assert!(
+        refused.err.contains("page.csv is no spreadsheet or CSV: it begins with \"<!DOCTYPE html>"),
+        "{}",
+        refused.err
+    );
+    let none = hauld_list(&data, &["versions"]).await;
+    assert_eq!((none.status, none.out.as_str()), (0, ""), "{}", none.err);
+    let bad_uri = hauld_list(&data, &["import", &april, "--uri", "ftp://x"]).await;
+    assert!(bad_uri.status == 2 && bad_uri.err.contains("ftp://x"), "{}", bad_uri.err);
+
+    let imported = hauld_list(&data, &["import", &may, &april, "--uri", &uri]).await;
+    assert_eq!(imported.status, 0, "{}", imported.err);
+    assert!(imported.out.contains("may.csv: the list of 2020-05-29, 3 issues, stored"), "{}", imported.out);
+    let again = hauld_list(&data, &["import", &april, "--uri", &uri]).await;
+    assert!(again.out.contains("2020-04-30, 2 issues, was there already"), "{}", again.out);
+    let versions = hauld_list(&data, &["versions"]).await.out;
+    let dates: Vec<&str> = versions.lines().map(|line| &line[..10]).collect();
+    assert_eq!(dates, ["2020-04-30", "2020-05-29"]);
+    assert!(versions.lines().all(|line| line.ends_with(&uri)), "{versions}");
+
+    let server = Server::start_in(folder, []).await;
+    let held = hauld_list(&data, &["import", &april, "--uri", &uri]).await;
+    assert!(held.status == 2 && held.err.contains(&server.address()), "{}", held.err);
+    for (date, list_date, total) in [("2020-05-28", "2020-04-30", 2), ("2020-06-01", "2020-05-29", 3)] {
+        let mut spec = batch(Source::JpxListing(listing(&upstream)), &upstream.url(), fast());
+        spec.as_of = Some(AsOf { moment: Some(Moment::Date(date.to_owned())), ..AsOf::default() });
+        let name = server.start_batch(spec).await;
+        let ended = server.batch_ended(&name).await;
+        assert_eq!(ended.progress.unwrap().total_items, total, "{date}");
+        let Some(Source::JpxListing(shown)) = ended.spec.unwrap().source else { panic!("it is the list") };
+        assert_eq!(shown.list_date, list_date);
+    }
+    let changes: Vec<(String, String, Option<String>, Option<String>)> = sqlx::query_as(
+        "SELECT change, code, old_value, new_value FROM listing_changes WHERE is_next ORDER BY change",
+    )
+    .fetch_all(&Database::of(&server).await.0)
+    .await
+    .unwrap();
+    let some = |text: &str| Some(text.to_owned());
+    let expected = [
+        ("MOVED".to_owned(), two.to_owned(), some(PRIME), some(GROWTH)),
+        ("NEW".to_owned(), three.to_owned(), None, some("三")),
+        ("RENAMED".to_owned(), two.to_owned(), some("二"), some("弐")),
+    ];
+    assert_eq!(changes, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stderr, reason = "a test that is left out says so")]
+async fn the_published_lists_of_autumn_2023_differ_as_they_are_known_to() {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let lists = std::env::var_os("HAUL_SHARED_DATA").map_or_else(default, PathBuf::from).join("jpx");
+    if !lists.is_dir() {
+        eprintln!("SKIPPED: no lists at {}", lists.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["2023-09-29_data_j.csv", "2023-10-31_data_j.csv"].map(|name| lists.join(name));
+    let [september, october] = files.each_ref().map(|file| file.to_str().unwrap());
+    let imported = hauld_list(folder.path(), &["import", september, october]).await;
+    assert_eq!(imported.status, 0, "{}", imported.err);
+    let store = Database::at(&folder.path().join("haul.db")).await;
+    let changes: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT change, count(*) FROM listing_changes
+         WHERE from_list_date = '2023-09-29' AND to_list_date = '2023-10-31' GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(&store.0)
+    .await
+    .unwrap();
+    let changes: Vec<(&str, i64)> = changes.iter().map(|(change, count)| (change.as_str(), *count)).collect();
+    assert_eq!(changes, [("GONE", 9), ("MOVED", 179), ("NEW", 23), ("RENAMED", 16)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 
 mod control;
 mod crash;
+mod data_doc;
 mod discovery;
 mod doctor;
 mod fault;

@@ -265,6 +265,7 @@ fn jpx_listing(
         segments,
         include_codes: given.include_codes,
         exclude_codes: given.exclude_codes,
+        allow_later_list: given.allow_later_list,
         current,
     })
 }

@@ -176,7 +176,7 @@ impl Demo {
     async fn fetch(&self, sim: &Sim, node: &Node, data_dir: &Path, database: &Path) -> Result<u8, Failure> {
         say(
             "The upstream and its list are simulated, prices and names invented. For the real one: hauld serve, then \
-             haul start -f examples/tokyo.yaml --watch",
+             haul start -f examples/tokyo-real.yaml --watch",
         )?;
         let client = Client::connect(&node.address().to_string()).await?;
         let begun = Instant::now();

@@ -4,15 +4,8 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use super::{Failure, folder, node::NodeError};
-use crate::{
-    config::{Config, Flags, ServeFlags},
-    store::{
-        Store,
-        sqlite::{Limits, SqliteStore},
-    },
-    telemetry,
-};
+use super::{Failure, offline};
+use crate::{config::Flags, store::Store};
 
 /// Bring the store's schema up to date, and make the store if it is not there
 ///
@@ -25,17 +18,12 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> Result<u8, Failure> {
-        let quiet = Config { log: "warn".to_owned(), ..Config::default() };
-        let config = Config::read(quiet, &self.flags, &ServeFlags::default()).map_err(Failure::usage)?;
-        telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
-        let database = config.database().map_err(Failure::usage)?;
-        let _folder = folder::take_alone(database.clone())?;
-        let store = SqliteStore::open(&database, Limits::default())
-            .await
-            .map_err(|source| NodeError::Store { database: database.clone(), source })?;
+        let config = offline::configured(&self.flags)?;
+        let (folder, store) = offline::open(&config).await?;
         let schema = store.schema().await.map_err(Failure::usage)?;
         store.close().await;
-        writeln!(io::stdout(), "{}: schema version {}, up to date", database.display(), schema.store)?;
+        let database = folder.database.display();
+        writeln!(io::stdout(), "{database}: schema version {}, up to date", schema.store)?;
         Ok(0)
     }
 }

@@ -95,4 +95,6 @@ impl Connector for YahooChart {
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod recorded;

@@ -38,6 +38,23 @@ pub struct PriceHistory {
     pub prices: Vec<Price>,
     /// Events in the window.
     pub events: Vec<StockEvent>,
+    /// What the reply held beside them.
+    pub left_out: LeftOut,
+}
+
+/// What a reply held that became no record of its own, by reason: together with the records it is the whole reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Rows null in all four prices: pauses and holidays.
+    pub null_rows: usize,
+    /// Rows outside the asked window.
+    pub outside_rows: usize,
+    /// Rows of a time that a later row has too.
+    pub repeated_rows: usize,
+    /// Events of an asked kind outside the asked window.
+    pub outside_events: usize,
+    /// Events that were joined with another of their kind and day.
+    pub merged_events: usize,
 }
 
 /// What happened to a share.

@@ -1,6 +1,6 @@
 //! The exchange's list of listed issues.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 /// One published list. A version never changes.
@@ -10,6 +10,19 @@ pub struct ListVersion {
     pub list_date: NaiveDate,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
+}
+
+/// A version as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredList {
+    /// Where it is from.
+    pub uri: String,
+    /// Its date and hash.
+    pub version: ListVersion,
+    /// When it was fetched.
+    pub fetched_at: DateTime<Utc>,
+    /// Its rows.
+    pub issue_count: i64,
 }
 
 /// Market segment, as the list's own column says it.

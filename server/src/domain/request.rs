@@ -54,4 +54,11 @@ pub enum Fault {
         /// Got.
         got: String,
     },
+    /// A reply about another symbol than the one asked for.
+    SymbolMismatch {
+        /// Asked for.
+        asked: String,
+        /// Got.
+        got: String,
+    },
 }

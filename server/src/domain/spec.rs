@@ -72,6 +72,9 @@ pub struct JpxListing {
     pub include_codes: Vec<String>,
     /// Codes to leave out, applied last.
     pub exclude_codes: Vec<String>,
+    /// When every version is later than `as_of`, the earliest one is taken.
+    #[serde(default)]
+    pub allow_later_list: bool,
     /// `as_of` was current when the batch was made, so the published file may be asked for.
     pub current: bool,
 }

@@ -57,6 +57,9 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
             "GRANULARITY_MISMATCH",
             &format!("asked for bars of {asked}, got bars of {got}"),
         ),
+        Fault::SymbolMismatch { asked, got } => {
+            Failure::new(Permanent, "SYMBOL_MISMATCH", &format!("asked for {asked}, got {got}"))
+        }
     };
     let mut failure = failure.with_status(status);
     if temporary_status {
@@ -174,6 +177,8 @@ mod tests {
             classified(&Fault::NotFound("gone".into()), 200),
             (FailureClass::Permanent, "NOT_FOUND".into())
         );
+        let of_another = Fault::SymbolMismatch { asked: "7203.T".into(), got: "TM".into() };
+        assert_eq!(classified(&of_another, 200), (FailureClass::Permanent, "SYMBOL_MISMATCH".into()));
         assert_eq!(classified(&Fault::Undecodable("x".into()), 502).0, FailureClass::Temporary);
     }
 

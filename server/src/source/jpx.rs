@@ -1,7 +1,8 @@
 //! The exchange's list of listed issues: one item per code.
 //!
-//! The newest version stored from the spec's address is read whose list date is not after `as_of`. The file is fetched, and stored as a version,
-//! only if `as_of` was current when the batch was made; so a past date never reads a list that did not exist then.
+//! The newest version stored from the spec's address is read whose list date is not after `as_of`. The file is fetched,
+//! and stored as a version, only if `as_of` was current when the batch was made; so a past date never reads a list that
+//! did not exist then, unless the spec allows the earliest one there is.
 
 use std::{collections::HashSet, path::Path};
 
@@ -52,7 +53,7 @@ impl Listing {
         if self.spec.current {
             let list = self.fetch().await?;
             match self.tools.fetched {
-                Fetched::Kept => self.tools.store.put_list(&list, uri, clock::now()).await?,
+                Fetched::Kept => drop(self.tools.store.put_list(&list, uri, clock::now()).await?),
                 Fetched::Dropped => self.dropped = Some(list),
             }
         }
@@ -67,8 +68,15 @@ impl Listing {
             return Ok(version);
         }
         let stored = self.tools.store.earliest_list(uri).await?;
-        let earliest = stored.iter().chain(dropped).map(|list| list.list_date).min();
-        Err(SourceError::NoList { date, earliest })
+        let earliest = stored.iter().chain(dropped).min_by_key(|list| list.list_date);
+        match earliest {
+            Some(earliest) if self.spec.allow_later_list => Ok(earliest.clone()),
+            _ => Err(SourceError::NoList {
+                uri: uri.clone(),
+                date,
+                earliest: earliest.map(|list| list.list_date),
+            }),
+        }
     }
 
     /// Rows of a version from `from` on, at most [`PAGE_ITEMS`].
@@ -83,22 +91,17 @@ impl Listing {
 
     async fn fetch(&self) -> Result<ListFile, SourceError> {
         let uri = &self.spec.uri;
-        let file = if uri.starts_with("file:") {
+        let list = if uri.starts_with("file:") {
             let path =
                 self.tools.roots.resolve(uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
-            let read = tokio::task::spawn_blocking(move || read_whole(&path)).await;
-            let read = read.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            read.map_err(|error| SourceError::Unreadable(format!("{uri}: {error}")))?.into()
+            tokio::task::spawn_blocking(move || read(&path)).await
         } else {
             let reply = self.tools.download.get(uri).await;
-            reply.map_err(|failure| failed(uri, failure))?.body
+            let file = reply.map_err(|failure| failed(uri, failure))?.body;
+            tokio::task::spawn_blocking(move || parse::parse(&file).map_err(|error| error.to_string())).await
         };
-        let parsed = tokio::task::spawn_blocking(move || parse::parse(&file)).await;
-        match parsed {
-            Ok(Ok(list)) => Ok(list),
-            Ok(Err(error)) => Err(SourceError::Unreadable(format!("{uri}: {error}"))),
-            Err(error) => Err(SourceError::Unreadable(format!("{uri}: the list's reader failed: {error}"))),
-        }
+        list.unwrap_or_else(|error| Err(format!("makes the list's reader fail: {error}")))
+            .map_err(|error| SourceError::Unreadable(format!("{uri} {error}")))
     }
 
     fn takes(&self, issue: &ListedIssue) -> bool {
@@ -170,17 +173,23 @@ fn item(issue: ListedIssue) -> NewItem {
     NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
 }
 
-/// Reads a regular file of a list's size.
-pub fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
+/// The list in a local file, or what is wrong with it in words that follow its name.
+pub fn read(path: &Path) -> Result<ListFile, String> {
+    let file = read_whole(path)?;
+    parse::parse(&file).map_err(|error| error.to_string())
+}
+
+/// Reads a regular file of a list's size, or says what is wrong with it in words that follow its name.
+pub fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
+    let unread = |error| format!("cannot be read: {error}");
+    let metadata = std::fs::metadata(path).map_err(unread)?;
     if !metadata.is_file() {
-        return Err(std::io::Error::other("it is no regular file"));
+        return Err("is no regular file".to_owned());
     }
     if metadata.len() > parse::FILE_BYTES_MAX as u64 {
-        let problem = format!("it has {} bytes, more than {}", metadata.len(), parse::FILE_BYTES_MAX);
-        return Err(std::io::Error::other(problem));
+        return Err(format!("has {} bytes, more than {}", metadata.len(), parse::FILE_BYTES_MAX));
     }
-    std::fs::read(path)
+    std::fs::read(path).map_err(unread)
 }
 
 fn failed(uri: &str, failure: Failure) -> SourceError {

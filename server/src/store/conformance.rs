@@ -100,6 +100,8 @@ macro_rules! conformance {
                 the_later_file_of_a_day_is_the_correction,
                 a_version_is_stored_once,
                 another_address_is_another_list,
+                all_versions_are_told_with_whether_one_was_new,
+                changes_from_a_version_to_any_later_one_of_its_address_are_seen,
             }
             purge {
                 bodies_go_when_their_time_is_over_and_not_before,

@@ -25,7 +25,7 @@ use crate::domain::{
     batch::{Batch, Command, Input},
     id::{BatchId, BatchSeq, NodeId},
     item::Item,
-    listing::{ListFile, ListVersion, ListedIssue},
+    listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
     upstream::UpstreamRecord,
@@ -315,8 +315,12 @@ impl Store for SqliteStore {
             .map_err(error::store)
     }
 
-    async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn put_list(&self, list: &ListFile, uri: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
         list::put(self, list, uri, now).await
+    }
+
+    async fn list_versions(&self) -> Result<Vec<StoredList>, StoreError> {
+        list::all(&self.readers).await
     }
 
     async fn list_as_of(&self, uri: &str, date: NaiveDate) -> Result<Option<ListVersion>, StoreError> {

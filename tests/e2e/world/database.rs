@@ -1,6 +1,6 @@
 //! The tables, read beside the server.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use sqlx::{
     SqlitePool,
@@ -15,7 +15,12 @@ pub(crate) struct Database(pub(crate) SqlitePool);
 impl Database {
     /// The store of a server, which may run or not.
     pub(crate) async fn of(server: &Server) -> Self {
-        let options = SqliteConnectOptions::new().filename(server.data_dir().join("haul.db")).read_only(true);
+        Self::at(&server.data_dir().join("haul.db")).await
+    }
+
+    /// A store's file.
+    pub(crate) async fn at(file: &Path) -> Self {
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
         Self(SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap())
     }
 

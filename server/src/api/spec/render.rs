@@ -57,6 +57,7 @@ fn jpx_listing(listing: &JpxListing, list: Option<&ListVersion>) -> v1::JpxListi
         segments: listing.segments.iter().map(|segment| shown_segment(*segment).into()).collect(),
         include_codes: listing.include_codes.clone(),
         exclude_codes: listing.exclude_codes.clone(),
+        allow_later_list: listing.allow_later_list,
         list_date: list.map(|list| list.list_date.to_string()).unwrap_or_default(),
         list_sha256: list.map(|list| unhex(&list.sha256)).unwrap_or_default(),
     }

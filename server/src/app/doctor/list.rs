@@ -93,12 +93,12 @@ async fn fetch(
         let read = || {
             let roots = Roots::new(&config.file_roots).map_err(|error| error.to_string())?;
             let path = roots.resolve(uri).map_err(|error| error.to_string())?;
-            jpx::read_whole(&path).map_err(|error| error.to_string())
+            jpx::read_whole(&path)
         };
         let file = read().map_err(|problem| {
             GROUP.fail(
                 "reply",
-                format!("{shown}: {problem}"),
+                format!("{shown} {problem}"),
                 "correct list_uri, or jpxListing.uri of the spec",
             )
         })?;

@@ -2,21 +2,24 @@
 
 use super::{
     Asked,
-    body::{Series, Volume},
+    body::{Series, Whole},
     decode::undecodable,
     session::Session,
 };
-use crate::domain::{datum::Price, request::Fault};
+use crate::domain::{
+    datum::{LeftOut, Price},
+    request::Fault,
+};
 
 /// The arrays of a series, all of one length.
 pub(super) struct Columns<'a> {
-    times: &'a [i64],
+    times: &'a [Whole],
     open: &'a [Option<f64>],
     high: &'a [Option<f64>],
     low: &'a [Option<f64>],
     close: &'a [Option<f64>],
     adj_close: &'a [Option<f64>],
-    volume: &'a [Option<Volume>],
+    volume: &'a [Option<Whole>],
 }
 
 impl<'a> Columns<'a> {
@@ -46,19 +49,33 @@ impl<'a> Columns<'a> {
         self.times.is_empty()
     }
 
-    /// Rows inside the window, in order, each time once. Left out are rows that are null in all four prices (pauses and
-    /// holidays come as such rows) and a newest price that the upstream may append after the window's end.
-    pub(super) fn prices(&self, asked: &Asked, session: &Session) -> Result<Vec<Price>, Fault> {
+    /// Rows inside the window, in order, each time once. Left out, and counted, are rows null in all four prices (pauses and
+    /// holidays come as such rows), a newest price that the upstream may append after the window's end, and of rows of one
+    /// time all but the last.
+    pub(super) fn prices(
+        &self,
+        asked: &Asked,
+        session: &Session,
+        left_out: &mut LeftOut,
+    ) -> Result<Vec<Price>, Fault> {
         let mut prices = Vec::with_capacity(self.times.len());
         let mut is_rising = true;
-        for (row, &ts) in self.times.iter().enumerate() {
+        for (row, &Whole(ts)) in self.times.iter().enumerate() {
             let [open, high, low, close] =
                 [self.open, self.high, self.low, self.close].map(|column| at(column, row));
-            let is_null = [open, high, low, close].iter().all(Option::is_none);
-            if is_null || !(asked.start_s..asked.end_s).contains(&ts) {
+            if [open, high, low, close].iter().all(Option::is_none) {
+                left_out.null_rows += 1;
+                continue;
+            }
+            if !(asked.start_s..asked.end_s).contains(&ts) {
+                left_out.outside_rows += 1;
                 continue;
             }
             let day = session.day(ts).ok_or_else(|| undecodable(&format!("timestamp {ts} is no time")))?;
+            let volume = at(self.volume, row).map(|volume| volume.0);
+            if let Some(volume) = volume.filter(|volume| *volume < 0) {
+                return Err(undecodable(&format!("a volume of {volume} at {ts}")));
+            }
             is_rising &= prices.last().is_none_or(|last: &Price| last.ts < ts);
             prices.push(Price {
                 ts,
@@ -68,16 +85,18 @@ impl<'a> Columns<'a> {
                 low,
                 close,
                 adj_close: at(self.adj_close, row),
-                volume: at(self.volume, row).map(|volume| volume.0),
-                provisional: session.is_provisional(ts, day),
+                volume,
+                provisional: session.is_provisional(ts, day, volume),
             });
         }
         if !is_rising {
+            let rows = prices.len();
             // The sort is stable, so of two rows of one time the reply's later one is the later one here too.
             prices.sort_by_key(|price| price.ts);
             prices.reverse();
             prices.dedup_by_key(|price| price.ts);
             prices.reverse();
+            left_out.repeated_rows = rows - prices.len();
         }
         Ok(prices)
     }

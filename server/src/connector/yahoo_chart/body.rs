@@ -1,13 +1,15 @@
 //! The chart endpoint's JSON, as far as it is read. Fields come and go between months, so few are required and unknown
 //! ones are passed over; a field that is there must have its type.
 
-use std::{collections::HashMap, fmt};
+use std::{fmt, marker::PhantomData};
 
 use serde::{Deserialize, Deserializer, de};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
     pub(super) chart: Option<Chart>,
+    /// Where the upstream's other endpoints, and what stands before all of them, put their errors.
+    pub(super) finance: Option<ErrorChart>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,7 +40,7 @@ pub(super) struct ChartError {
 #[derive(Debug, Deserialize)]
 pub(super) struct Series {
     pub(super) meta: Meta,
-    pub(super) timestamp: Option<Vec<i64>>,
+    pub(super) timestamp: Option<Vec<Whole>>,
     pub(super) events: Option<Events>,
     #[serde(default)]
     pub(super) indicators: Indicators,
@@ -51,8 +53,8 @@ pub(super) struct Meta {
     pub(super) symbol: Option<String>,
     pub(super) exchange_name: Option<String>,
     pub(super) instrument_type: Option<String>,
-    pub(super) first_trade_date: Option<i64>,
-    pub(super) regular_market_time: Option<i64>,
+    pub(super) first_trade_date: Option<Whole>,
+    pub(super) regular_market_time: Option<Whole>,
     pub(super) exchange_timezone_name: Option<String>,
     pub(super) current_trading_period: Option<TradingPeriods>,
     pub(super) data_granularity: Option<String>,
@@ -65,8 +67,8 @@ pub(super) struct TradingPeriods {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct Period {
-    pub(super) start: i64,
-    pub(super) end: i64,
+    pub(super) start: Whole,
+    pub(super) end: Whole,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,7 +84,7 @@ pub(super) struct Quote {
     pub(super) high: Option<Vec<Option<f64>>>,
     pub(super) low: Option<Vec<Option<f64>>>,
     pub(super) close: Option<Vec<Option<f64>>>,
-    pub(super) volume: Option<Vec<Option<Volume>>>,
+    pub(super) volume: Option<Vec<Option<Whole>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,57 +96,93 @@ pub(super) struct AdjustedClose {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Events {
-    pub(super) dividends: Option<HashMap<String, Payment>>,
-    pub(super) splits: Option<HashMap<String, Split>>,
-    pub(super) capital_gains: Option<HashMap<String, Payment>>,
+    pub(super) dividends: Option<Entries<Payment>>,
+    pub(super) splits: Option<Entries<Split>>,
+    pub(super) capital_gains: Option<Entries<Payment>>,
+}
+
+impl Events {
+    pub(super) fn is_empty(&self) -> bool {
+        let payments = [&self.dividends, &self.capital_gains];
+        payments.into_iter().flatten().all(|entries| entries.0.is_empty())
+            && self.splits.iter().all(|entries| entries.0.is_empty())
+    }
+}
+
+/// The values of an object, also where it has a key twice: a map would lose the first of them.
+#[derive(Debug)]
+pub(super) struct Entries<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+struct EntriesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for EntriesVisitor<T> {
+    type Value = Entries<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("events by time")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some((_, value)) = map.next_entry::<de::IgnoredAny, T>()? {
+            values.push(value);
+        }
+        Ok(Entries(values))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct Payment {
-    pub(super) date: i64,
+    pub(super) date: Whole,
     pub(super) amount: f64,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct Split {
-    pub(super) date: i64,
+    pub(super) date: Whole,
     pub(super) numerator: f64,
     pub(super) denominator: f64,
 }
 
 /// A whole number that may be written as a float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Volume(pub(super) i64);
+pub(super) struct Whole(pub(super) i64);
 
-impl<'de> Deserialize<'de> for Volume {
+impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VolumeVisitor)
+        deserializer.deserialize_any(WholeVisitor)
     }
 }
 
-struct VolumeVisitor;
+struct WholeVisitor;
 
-impl de::Visitor<'_> for VolumeVisitor {
-    type Value = Volume;
+impl de::Visitor<'_> for WholeVisitor {
+    type Value = Whole;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number of shares")
+        f.write_str("a whole number")
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Volume, E> {
-        Ok(Volume(value))
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Whole, E> {
+        Ok(Whole(value))
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Volume, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Whole, E> {
         let unexpected = || E::invalid_value(de::Unexpected::Unsigned(value), &self);
-        i64::try_from(value).map(Volume).map_err(|_| unexpected())
+        i64::try_from(value).map(Whole).map_err(|_| unexpected())
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Volume, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Whole, E> {
         // Floats are whole numbers of which the last digits are certain up to here.
         const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
         if value.fract() == 0.0 && value.abs() <= WHOLE_MAX {
-            Ok(Volume(value as i64))
+            Ok(Whole(value as i64))
         } else {
             Err(E::invalid_value(de::Unexpected::Float(value), &self))
         }

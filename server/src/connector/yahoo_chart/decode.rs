@@ -6,12 +6,12 @@ use serde_json::error::Category;
 
 use super::{
     Asked, bar,
-    body::{ChartError, Envelope, ErrorEnvelope, Meta, Series},
+    body::{ChartError, Envelope, ErrorEnvelope, Events, Meta, Series},
     event,
     session::Session,
 };
 use crate::domain::{
-    datum::PriceHistory,
+    datum::{LeftOut, PriceHistory},
     request::{Fault, Response},
     text,
 };
@@ -31,11 +31,21 @@ pub(super) fn history(asked: &Asked, symbol: &str, response: &Response) -> Resul
         return Err(Fault::HtmlPage);
     }
     let envelope: Envelope = serde_json::from_slice(body).map_err(|error| unread(&error, body))?;
-    let chart = envelope.chart.ok_or_else(|| undecodable("the reply has no chart"))?;
-    if let Some(error) = chart.error {
-        return refusal(asked, symbol, response.status, &error);
-    }
+    let Some(chart) = envelope.chart else {
+        let error = envelope.finance.and_then(|finance| finance.error);
+        let none = || Err(undecodable("the reply has no chart"));
+        return error.map_or_else(none, |error| refusal(asked, symbol, response.status, &error));
+    };
     let mut results = chart.result.unwrap_or_default();
+    match chart.error {
+        Some(_) if !results.is_empty() => {
+            return Err(Fault::Garbage(
+                "chart.result and chart.error, where one excludes the other".to_owned(),
+            ));
+        }
+        Some(error) => return refusal(asked, symbol, response.status, &error),
+        None => {}
+    }
     match results.pop() {
         Some(series) if results.is_empty() => read(asked, symbol, &series),
         None => Err(undecodable("chart.result is empty and chart.error too")),
@@ -47,8 +57,13 @@ pub(super) fn history(asked: &Asked, symbol: &str, response: &Response) -> Resul
 
 fn read(asked: &Asked, symbol: &str, series: &Series) -> Result<PriceHistory, Fault> {
     let meta = &series.meta;
+    let named = meta.symbol.as_deref().filter(|named| !named.is_empty());
+    // First of all: what is said of another symbol says nothing of this one.
+    if let Some(got) = named.filter(|named| !named.eq_ignore_ascii_case(symbol)) {
+        return Err(Fault::SymbolMismatch { asked: symbol.to_owned(), got: text::cut(got, 64) });
+    }
     let bars = bar::Columns::of(series)?;
-    let silent = bars.is_empty() && series.events.is_none();
+    let silent = bars.is_empty() && series.events.as_ref().is_none_or(Events::is_empty);
     if silent && is_delisted(meta) {
         return Err(Fault::NotFound(format!("{symbol} has no data, symbol may be delisted")));
     }
@@ -64,12 +79,16 @@ fn read(asked: &Asked, symbol: &str, series: &Series) -> Result<PriceHistory, Fa
     }
     let zone = zone(meta)?;
     let session = Session::of(meta, zone, &asked.interval);
+    let mut left_out = LeftOut::default();
+    let prices = bars.prices(asked, &session, &mut left_out)?;
+    let events = series.events.as_ref().map(|events| event::events(events, asked, zone, &mut left_out));
     Ok(PriceHistory {
-        symbol: meta.symbol.clone().unwrap_or_else(|| symbol.to_owned()),
+        symbol: named.unwrap_or(symbol).to_owned(),
         interval: asked.interval.clone(),
         currency: meta.currency.clone().filter(|currency| !currency.is_empty()),
-        prices: bars.prices(asked, &session)?,
-        events: series.events.as_ref().map_or(Ok(Vec::new()), |events| event::events(events, asked, zone))?,
+        prices,
+        events: events.transpose()?.unwrap_or_default(),
+        left_out,
     })
 }
 

@@ -1,50 +1,91 @@
 //! Events: dividends, splits, capital gains.
 
+use std::cmp::Ordering;
+
 use chrono::DateTime;
 use chrono_tz::Tz;
 
 use super::{
     Asked,
-    body::{Events, Payment, Split},
+    body::{Entries, Events, Payment, Split, Whole},
     decode::undecodable,
 };
 use crate::domain::{
-    datum::{EventKind, StockEvent},
+    datum::{EventKind, LeftOut, StockEvent},
     request::Fault,
     spec::ChartEvent,
 };
 
 /// The asked kinds of events inside the window, by time and kind, one of a kind and day. An event is dated by its own
 /// `date`: its key is the time of the bar that it falls into, which with bars longer than a day is another one.
-pub(super) fn events(events: &Events, asked: &Asked, zone: Tz) -> Result<Vec<StockEvent>, Fault> {
+pub(super) fn events(
+    events: &Events,
+    asked: &Asked,
+    zone: Tz,
+    left_out: &mut LeftOut,
+) -> Result<Vec<StockEvent>, Fault> {
     let mut found = Vec::new();
+    let mut add = |ts: Whole, event: &dyn Fn() -> Result<StockEvent, Fault>| {
+        if (asked.start_s..asked.end_s).contains(&ts.0) {
+            found.push(event()?);
+        } else {
+            left_out.outside_events += 1;
+        }
+        Ok(())
+    };
     for kind in &asked.events {
         match kind {
             ChartEvent::Dividends => {
-                for payment in events.dividends.iter().flat_map(|map| map.values()) {
-                    found.push(paid(EventKind::Dividend, payment, zone)?);
+                for payment in entries(events.dividends.as_ref()) {
+                    add(payment.date, &|| paid(EventKind::Dividend, payment, zone))?;
                 }
             }
             ChartEvent::Splits => {
-                for split in events.splits.iter().flat_map(|map| map.values()) {
-                    found.push(divided(split, zone)?);
+                for split in entries(events.splits.as_ref()) {
+                    add(split.date, &|| divided(split, zone))?;
                 }
             }
             ChartEvent::CapitalGains => {
-                for payment in events.capital_gains.iter().flat_map(|map| map.values()) {
-                    found.push(paid(EventKind::CapitalGain, payment, zone)?);
+                for payment in entries(events.capital_gains.as_ref()) {
+                    add(payment.date, &|| paid(EventKind::CapitalGain, payment, zone))?;
                 }
             }
         }
     }
-    found.retain(|event| (asked.start_s..asked.end_s).contains(&event.ts));
-    // A table holds one event of a kind and day. The last keys only keep the choice the same from reply to reply.
-    let order = |event: &StockEvent| (event.kind, event.date, event.ts);
-    let size = |event: &StockEvent| event.amount.or(event.numerator).unwrap_or_default();
-    found.sort_by(|a, b| order(b).cmp(&order(a)).then(size(b).total_cmp(&size(a))));
-    found.dedup_by_key(|event| (event.kind, event.date));
+    let sizes = |event: &StockEvent| {
+        [event.amount, event.numerator, event.denominator].map(Option::unwrap_or_default)
+    };
+    found.sort_by(|a, b| {
+        let [a_sizes, b_sizes] = [a, b].map(sizes);
+        let by_size = a_sizes.iter().zip(&b_sizes).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
+        (a.kind, a.date, a.ts).cmp(&(b.kind, b.date, b.ts)).then(by_size.unwrap_or(Ordering::Equal))
+    });
+    let all = found.len();
+    // The same event told twice is one.
+    found.dedup();
+    found.dedup_by(|event, kept| {
+        let is_of_the_day = (event.kind, event.date) == (kept.kind, kept.date);
+        if is_of_the_day {
+            join(kept, event);
+        }
+        is_of_the_day
+    });
+    left_out.merged_events = all - found.len();
     found.sort_by_key(|event| (event.ts, event.kind));
     Ok(found)
+}
+
+/// A table holds one event of a kind and day. Whoever held a share had all of them: an ordinary and a special dividend
+/// are paid both, two splits come one upon the other.
+fn join(kept: &mut StockEvent, event: &StockEvent) {
+    let both = |a: Option<f64>, b: Option<f64>, of: fn(f64, f64) -> f64| a.zip(b).map(|(a, b)| of(a, b));
+    kept.amount = both(kept.amount, event.amount, |a, b| a + b);
+    kept.numerator = both(kept.numerator, event.numerator, |a, b| a * b);
+    kept.denominator = both(kept.denominator, event.denominator, |a, b| a * b);
+}
+
+fn entries<T>(entries: Option<&Entries<T>>) -> impl Iterator<Item = &T> {
+    entries.into_iter().flat_map(|entries| &entries.0)
 }
 
 fn paid(kind: EventKind, payment: &Payment, zone: Tz) -> Result<StockEvent, Fault> {
@@ -54,7 +95,7 @@ fn paid(kind: EventKind, payment: &Payment, zone: Tz) -> Result<StockEvent, Faul
 fn divided(split: &Split, zone: Tz) -> Result<StockEvent, Fault> {
     let Split { date, numerator, denominator } = *split;
     if numerator <= 0.0 || denominator <= 0.0 {
-        return Err(undecodable(&format!("a split at {date} of {numerator} for {denominator}")));
+        return Err(undecodable(&format!("a split at {} of {numerator} for {denominator}", date.0)));
     }
     Ok(StockEvent {
         numerator: Some(numerator),
@@ -63,7 +104,7 @@ fn divided(split: &Split, zone: Tz) -> Result<StockEvent, Fault> {
     })
 }
 
-fn bare(kind: EventKind, ts: i64, zone: Tz) -> Result<StockEvent, Fault> {
+fn bare(kind: EventKind, Whole(ts): Whole, zone: Tz) -> Result<StockEvent, Fault> {
     let time = DateTime::from_timestamp(ts, 0);
     let time = time.ok_or_else(|| undecodable(&format!("event date {ts} is no time")))?;
     let date = time.with_timezone(&zone).date_naive();

@@ -1,12 +1,146 @@
-//! What other people recorded, read through the decoder. The files are no part of the source: see `data` in the
-//! project's shared folder, or name another place in `HAUL_SHARED_DATA`.
+//! What other people recorded, read through the decoder: a line of expectations for each file. The files are no part of
+//! the source: see `data` in the project's shared folder, or name another place in `HAUL_SHARED_DATA`.
 
 use std::{fs, path::PathBuf};
 
+use chrono::DateTime;
 use serde_json::Value;
 
 use super::{Asked, decode, fixture};
-use crate::domain::{datum::PriceHistory, request::Fault, spec::ChartEvent};
+use crate::{
+    domain::{
+        datum::{EventKind, PriceHistory},
+        request::Fault,
+        spec::ChartEvent,
+    },
+    fetch::classify,
+};
+
+/// File; symbol, bar length, currency; first and last day; bars; of these provisional ones; rows that are null and rows
+/// outside the window; dividends, splits and capital gains. Or the class and reason of the failure. Bars, nulls, events
+/// and days were counted without any of the server's code.
+const EXPECTED: &str = "\
+bodies/bradjacobs_aapl_chart_5d_cl: AAPL 1d USD, 2021-04-19 to 2021-04-23, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bodies/bradjacobs_aapl_chart_5d_cl_adjcl: AAPL 1d USD, 2021-04-19 to 2021-04-23, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bodies/bradjacobs_aapl_chart_5d_formatted: AAPL 1d USD, 2021-04-19 to 2021-04-23, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bodies/bradjacobs_aapl_chart_no_results: AAPL 1h USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bodies/bradjacobs_aapl_spark_5d_v7: PERMANENT UNDECODABLE
+bodies/lukinkratas_chart_META_1y: META 1d USD, 2024-10-17 to 2025-10-16, 250 bars, 0 provisional, 0 null, 0 outside, 4/0/0
+bodies/pricehist_inrx-with-null: INR=X 1d INR, 2017-07-10 to 2017-07-13, 3 bars, 0 provisional, 1 null, 0 outside, 0/0/0
+bodies/pricehist_tsla-recent: TSLA 1d USD, 2021-01-04 to 2021-01-08, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bodies/scheb_dividendData: AAPL 1mo USD, 2019-11-01 to 2024-10-11, 61 bars, 2 provisional, 0 null, 0 outside, 20/0/0
+bodies/scheb_historicalData: AAPL 1d USD, 2024-09-30 to 2024-10-11, 10 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bodies/scheb_noData: PERMANENT NOT_FOUND
+bodies/yfinance-rs_history_chart_AAPL: AAPL 1d USD, 2025-04-30 to 2025-10-29, 127 bars, 1 provisional, 0 null, 0 outside, 2/0/0
+bodies/yfinance-rs_history_chart_VFINX: VFINX 3mo USD, 1985-01-01 to 2025-10-01, 164 bars, 1 provisional, 0 null, 0 outside, 164/0/21
+recorded/chart-0P000071W8.TO-2020-01-01-to-2020-01-03: 0P000071W8.TO 1d CAD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-AAPL: AAPL 1d USD, 2022-02-22 to 2022-02-22, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-AAPL-2020-01-01-to-2020-01-03: AAPL 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-AAPL-2020-08-31-to-2020-11-07: AAPL 1d USD, 2020-08-31 to 2020-11-06, 49 bars, 0 provisional, 0 null, 0 outside, 1/1/0
+recorded/chart-AAPL-2025-02-01-to-2025-02-02-includePrePost-false-interval-1m: AAPL 1m USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-ABBV-2020-01-01-to-2020-01-03: ABBV 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-AMZN-2020-01-01-to-2020-01-03: AMZN 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-AZT.OL-2020-01-01-to-2020-01-03: AZT.OL 1d NOK, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-BABA-2020-01-01-to-2020-01-03: BABA 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-BTC-USD-2020-01-01-to-2020-01-03: BTC-USD 1d USD, 2020-01-01 to 2020-01-02, 2 bars, 0 provisional, 0 null, 1 outside, 0/0/0
+recorded/chart-CRON-2020-01-01-to-2020-01-03: CRON 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-EURUSD=X-2020-01-01-to-2020-01-03: EURUSD=X 1d USD, 2020-01-01 to 2020-01-02, 2 bars, 0 provisional, 0 null, 1 outside, 0/0/0
+recorded/chart-GOOG-2020-01-01-to-2020-01-03: GOOG 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-OCDO.L-2020-01-01-to-2020-01-03: OCDO.L 1d GBp, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-QQQ-2020-01-01-to-2020-01-03: QQQ 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-SPOT-2020-01-01-to-2020-01-03: SPOT 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-TSLA-2025-01-01-to-2025-01-02-interval-1h.fake: TSLA 1h USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-WSKT.JK-2020-01-01-to-2020-01-03: WSKT.JK 1d IDR, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+recorded/chart-notimestamp-quotes-length.fake: PERMANENT UNDECODABLE
+recorded/chart-notimestamp-weird-quote.fake: PERMANENT UNDECODABLE
+recorded/getCrumb-getcrumb: TEMPORARY GARBAGE_BODY
+recorded/getCrumb-quote-AAPL-collectConsentSubmit: PERMANENT HTTP_STATUS
+recorded/getCrumb-quote-AAPL-consent.html: PERMANENT HTTP_STATUS
+recorded/getCrumb-quote-AAPL-copyConsent: PERMANENT HTTP_STATUS
+recorded/getCrumb-quote-AAPL.json: PERMANENT HTTP_STATUS
+recorded/historical-via-chart-MSFT-dividends-2021-02-01-to-2022-01-31.csv: MSFT 1d USD, 2021-02-01 to 2022-01-28, 252 bars, 0 provisional, 0 null, 0 outside, 4/0/0
+recorded/historical-via-chart-NVDA-split-2021-02-01-to-2022-01-31.csv: NVDA 1d USD, 2021-02-01 to 2022-01-28, 252 bars, 0 provisional, 0 null, 0 outside, 0/1/0
+transcribed/1301.T_1mo_1d: 1301.T 1d JPY, 2024-11-06 to 2024-12-06, 23 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+transcribed/7203.T_1d_5m_cut_to_10_bars: 7203.T 5m JPY, 2026-10-05 to 2026-10-05, 6 bars, 1 provisional, 4 null, 0 outside, 0/0/0
+transcribed/AAPL_1mo_1wk_live_last_bar: AAPL 1wk USD, 2024-08-19 to 2024-09-19, 6 bars, 2 provisional, 0 null, 0 outside, 0/0/0
+";
+
+const ERRORS_EXPECTED: &str = "\
+unknown_or_delisted_symbol: PERMANENT NOT_FOUND
+unknown_symbol_newer_wording: PERMANENT NOT_FOUND
+window_before_first_trade: X.T 1d -, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+bad_interval: PERMANENT REFUSED
+intraday_too_old: PERMANENT REFUSED
+rate_limited_edge: TEMPORARY RATE_LIMITED
+rate_limited_plain: TEMPORARY RATE_LIMITED
+crumb_endpoint_required_elsewhere: PERMANENT HTTP_STATUS
+empty_quote_object_no_timestamp: AMD 1m USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
+";
+
+/// A recorded exchange.
+pub(super) struct Exchange {
+    /// Folder and name.
+    pub(super) name: String,
+    /// The symbol that the recorded URL asks for, else the one that the body names.
+    pub(super) symbol: String,
+    pub(super) asked: Asked,
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+impl Exchange {
+    fn of(name: String, symbol: Option<String>, window: [i64; 2], status: u16, body: String) -> Self {
+        let meta: Value = serde_json::from_str(&body).unwrap_or_default();
+        let meta = meta.pointer("/chart/result/0/meta").cloned().unwrap_or_default();
+        let said = |field: &str, or: &str| meta[field].as_str().unwrap_or(or).to_owned();
+        Self {
+            name,
+            symbol: symbol.unwrap_or_else(|| said("symbol", "X.T")),
+            asked: fixture::asked(&said("dataGranularity", "1d"), window[0], window[1]),
+            status,
+            body,
+        }
+    }
+
+    fn decoded(&self) -> Result<PriceHistory, Fault> {
+        decode::history(&self.asked, &self.symbol, &fixture::response(self.status, self.body.as_str()))
+    }
+
+    fn line(&self) -> String {
+        let name = &self.name;
+        let history = match self.decoded() {
+            Ok(history) => history,
+            Err(fault) => {
+                let response = fixture::response(self.status, "");
+                let failure = classify::reply(&fault, &response, DateTime::UNIX_EPOCH);
+                return format!("{name}: {} {}\n", failure.class.as_str(), failure.reason);
+            }
+        };
+        let PriceHistory { symbol, interval, currency, prices, events, left_out } = &history;
+        let days = match &prices[..] {
+            [first, .., last] => format!("{} to {}", first.session_date, last.session_date),
+            [only] => format!("{0} to {0}", only.session_date),
+            [] => "empty".to_owned(),
+        };
+        let provisional = prices.iter().filter(|price| price.provisional).count();
+        let of = |kind| events.iter().filter(|event| event.kind == kind).count();
+        assert_eq!(
+            (left_out.repeated_rows, left_out.outside_events, left_out.merged_events),
+            (0, 0, 0),
+            "{name}"
+        );
+        format!(
+            "{name}: {symbol} {interval} {}, {days}, {} bars, {provisional} provisional, {} null, {} outside, {}/{}/{}\n",
+            currency.as_deref().unwrap_or("-"),
+            prices.len(),
+            left_out.null_rows,
+            left_out.outside_rows,
+            of(EventKind::Dividend),
+            of(EventKind::Split),
+            of(EventKind::CapitalGain),
+        )
+    }
+}
 
 #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
 fn folder() -> Option<PathBuf> {
@@ -19,151 +153,114 @@ fn folder() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// Name, status, body.
-fn chart_files() -> Vec<(String, u16, String)> {
+const ALL_TIME: [i64; 2] = [i64::MIN, i64::MAX];
+
+/// All recordings, by name.
+pub(super) fn exchanges() -> Vec<Exchange> {
     let Some(folder) = folder() else { return Vec::new() };
-    let mut files = Vec::new();
+    let mut exchanges = Vec::new();
     for kind in ["bodies", "recorded", "transcribed"] {
         for entry in fs::read_dir(folder.join(kind)).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let name = format!("{kind}/{}", path.file_stem().unwrap().to_str().unwrap());
             let text = fs::read_to_string(&path).unwrap();
-            if name.starts_with("getCrumb") {
-                continue;
-            }
-            if kind != "recorded" {
-                files.push((name, 200, text));
-                continue;
-            }
-            let envelope: Value = serde_json::from_str(&text).unwrap();
-            let response = &envelope["response"];
-            let body =
-                response["bodyText"].as_str().map_or_else(|| response["bodyJson"].to_string(), str::to_owned);
-            files.push((name, response["status"].as_u64().unwrap().try_into().unwrap(), body));
+            exchanges.push(if kind == "recorded" {
+                recorded(name, &text)
+            } else {
+                Exchange::of(name, None, ALL_TIME, 200, text)
+            });
         }
     }
-    files.sort();
-    files
+    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    exchanges
 }
 
-/// What the body itself says that it was asked.
-fn asked_of(body: &str) -> Asked {
-    let body: Value = serde_json::from_str(body).unwrap();
-    let interval =
-        body.pointer("/chart/result/0/meta/dataGranularity").and_then(Value::as_str).unwrap_or("1d");
-    fixture::asked(interval, i64::MIN, i64::MAX)
+/// An envelope with request and response; its URL says what was asked for.
+fn recorded(name: String, envelope: &str) -> Exchange {
+    let envelope: Value = serde_json::from_str(envelope).unwrap();
+    let (request, response) = (&envelope["request"], &envelope["response"]);
+    let body = match &response["bodyJson"] {
+        Value::Null => response["bodyText"].as_str().unwrap_or_default().to_owned(),
+        json => json.to_string(),
+    };
+    let url = url::Url::parse(request["url"].as_str().unwrap()).unwrap();
+    let instant =
+        |name| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.parse().unwrap());
+    let window = ["period1", "period2"].map(instant);
+    let window = [window[0].unwrap_or(ALL_TIME[0]), window[1].unwrap_or(ALL_TIME[1])];
+    let symbol = url.path().strip_prefix("/v8/finance/chart/").map(|symbol| symbol.replace("%3D", "="));
+    Exchange::of(name, symbol, window, response["status"].as_u64().unwrap().try_into().unwrap(), body)
 }
 
-fn decoded(asked: &Asked, status: u16, body: &str) -> Result<PriceHistory, Fault> {
-    decode::history(asked, "ASKED", &fixture::response(status, body))
+fn assert_lines(found: &str, expected: &str) {
+    for line in found.lines() {
+        assert!(expected.lines().any(|expected| expected == line), "no such expectation: {line}");
+    }
+    assert_eq!(found, expected, "an expectation without its file");
 }
 
 #[test]
-fn every_recorded_chart_decodes_or_has_the_fault_that_it_should_have() {
-    // Bars, events, provisional bars; a name that is not here has one bar and nothing else.
-    let odd = [
-        ("bradjacobs_aapl_chart_5d_cl", Ok((5, 0, 0))),
-        ("bradjacobs_aapl_chart_5d_cl_adjcl", Ok((5, 0, 0))),
-        ("bradjacobs_aapl_chart_5d_formatted", Ok((5, 0, 0))),
-        ("bradjacobs_aapl_chart_no_results", Ok((0, 0, 0))),
-        ("bradjacobs_aapl_spark_5d_v7", Err("the reply has no chart")),
-        ("lukinkratas_chart_META_1y", Ok((250, 4, 0))),
-        ("pricehist_inrx-with-null", Ok((3, 0, 0))),
-        ("pricehist_tsla-recent", Ok((5, 0, 0))),
-        // The running month's own row and the last trade's.
-        ("scheb_dividendData", Ok((61, 20, 2))),
-        ("scheb_historicalData", Ok((10, 0, 0))),
-        ("scheb_noData", Err("delisted")),
-        // The session is over, yet its bar still stands at the last trade.
-        ("yfinance-rs_history_chart_AAPL", Ok((127, 2, 1))),
-        ("yfinance-rs_history_chart_VFINX", Ok((164, 185, 1))),
-        ("chart-AAPL-2020-08-31-to-2020-11-07", Ok((49, 2, 0))),
-        ("chart-AAPL-2025-02-01-to-2025-02-02-includePrePost-false-interval-1m", Ok((0, 0, 0))),
-        ("chart-BTC-USD-2020-01-01-to-2020-01-03", Ok((3, 0, 0))),
-        ("chart-EURUSD=X-2020-01-01-to-2020-01-03", Ok((3, 0, 0))),
-        ("chart-TSLA-2025-01-01-to-2025-01-02-interval-1h.fake", Ok((0, 0, 0))),
-        ("chart-notimestamp-quotes-length.fake", Err("0 timestamps")),
-        ("chart-notimestamp-weird-quote.fake", Err("0 timestamps")),
-        ("historical-via-chart-MSFT-dividends-2021-02-01-to-2022-01-31.csv", Ok((252, 4, 0))),
-        ("historical-via-chart-NVDA-split-2021-02-01-to-2022-01-31.csv", Ok((252, 1, 0))),
-        ("1301.T_1mo_1d", Ok((23, 0, 0))),
-        ("7203.T_1d_5m_cut_to_10_bars", Ok((6, 0, 0))),
-        ("AAPL_1mo_1wk_live_last_bar", Ok((6, 0, 2))),
-    ];
-    for (name, status, body) in chart_files() {
-        let result = decoded(&asked_of(&body), status, &body);
-        let expected =
-            odd.iter().find(|(odd, _)| *odd == name).map_or(Ok((1, 0, 0)), |(_, expected)| *expected);
-        match (&result, expected) {
-            (Ok(history), Ok(expected)) => {
-                let provisional = history.prices.iter().filter(|price| price.provisional).count();
-                assert_eq!((history.prices.len(), history.events.len(), provisional), expected, "{name}");
-                assert!(history.prices.is_sorted_by(|a, b| a.ts < b.ts), "{name}");
-            }
-            (Err(Fault::Undecodable(said) | Fault::NotFound(said)), Err(expected))
-                if said.contains(expected) => {}
-            _ => panic!("{name}: {result:?}"),
-        }
+fn every_recorded_reply_is_what_its_line_says() {
+    let exchanges = exchanges();
+    if !exchanges.is_empty() {
+        assert_lines(&exchanges.iter().map(Exchange::line).collect::<String>(), EXPECTED);
     }
+}
+
+#[test]
+fn every_observed_error_is_what_its_line_says() {
+    let Some(folder) = folder() else { return };
+    let errors = fs::read_to_string(folder.join("observed_errors.jsonl")).unwrap();
+    let line = |line: &str| {
+        let observed: Value = serde_json::from_str(line).unwrap();
+        let [name, body] = ["case", "body"].map(|field| observed[field].as_str().unwrap().to_owned());
+        let status = observed["status"].as_u64().unwrap().try_into().unwrap();
+        Exchange::of(name, None, ALL_TIME, status, body).line()
+    };
+    assert_lines(&errors.lines().map(line).collect::<String>(), ERRORS_EXPECTED);
+}
+
+#[test]
+fn there_are_no_recordings_of_which_nothing_is_expected() {
+    let Some(folder) = folder() else { return };
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    // The tables are a user's repair of bad data, no replies.
+    assert_eq!(names, ["bodies", "observed_errors.jsonl", "recorded", "tables", "transcribed"]);
 }
 
 #[test]
 fn particulars_of_the_recordings_come_through() {
-    for (name, status, body) in chart_files() {
-        let history = || decoded(&asked_of(&body), status, &body).unwrap();
-        match name.as_str() {
-            "chart-AAPL-2020-08-31-to-2020-11-07" => {
-                let (dates, split) = (history(), &history().events[0]);
-                // The first bars are of summer time, whatever the offset of the fetch day.
-                assert_eq!(dates.prices[0].session_date.to_string(), "2020-08-31");
+    for exchange in exchanges() {
+        let history = || exchange.decoded().unwrap();
+        match exchange.name.as_str() {
+            "recorded/chart-AAPL-2020-08-31-to-2020-11-07" => {
+                let split = &history().events[0];
                 assert_eq!((split.numerator, split.date.to_string().as_str()), (Some(4.0), "2020-08-31"));
                 // The window's end is exclusive.
-                let asked = Asked { end_s: 1_604_673_000, ..asked_of(&body) };
-                assert_eq!(decoded(&asked, status, &body).unwrap().prices.len(), 48);
+                let asked = Asked { end_s: 1_604_673_000, ..exchange.asked.clone() };
+                let exchange = Exchange { asked, ..exchange };
+                assert_eq!(exchange.decoded().unwrap().prices.len(), 48);
             }
-            "chart-OCDO.L-2020-01-01-to-2020-01-03" => assert_eq!(history().currency.as_deref(), Some("GBp")),
-            "1301.T_1mo_1d" => assert_eq!(history().prices[22].session_date.to_string(), "2024-12-06"),
-            "yfinance-rs_history_chart_VFINX" => {
-                let fault = decoded(&Asked { interval: "1d".into(), ..asked_of(&body) }, status, &body);
-                assert!(matches!(fault, Err(Fault::GranularityMismatch { .. })), "{fault:?}");
+            "bodies/yfinance-rs_history_chart_VFINX" => {
                 // Dated by itself, not by the quarter that it is filed under.
                 assert_eq!(history().events[0].date.to_string(), "1980-06-27");
-                let asked = Asked { events: vec![ChartEvent::CapitalGains], ..asked_of(&body) };
-                assert_eq!(decoded(&asked, status, &body).unwrap().events.len(), 21);
+                let asked = Asked { events: vec![ChartEvent::CapitalGains], ..exchange.asked.clone() };
+                let gains = Exchange { asked, ..exchange };
+                assert_eq!(gains.decoded().unwrap().events.len(), 21);
+                let asked = Asked { interval: "1d".into(), ..gains.asked.clone() };
+                let daily = Exchange { asked, ..gains }.decoded();
+                assert!(matches!(daily, Err(Fault::GranularityMismatch { .. })), "{daily:?}");
+            }
+            "transcribed/1301.T_1mo_1d" => {
+                let other = Exchange { symbol: "1302.T".into(), ..exchange }.decoded();
+                let fault = Fault::SymbolMismatch { asked: "1302.T".into(), got: "1301.T".into() };
+                assert_eq!(other, Err(fault));
             }
             _ => {}
         }
     }
-}
-
-#[test]
-fn every_observed_error_gives_its_fault() {
-    let Some(folder) = folder() else { return };
-    let mut cases = 0;
-    for line in fs::read_to_string(folder.join("observed_errors.jsonl")).unwrap().lines() {
-        let observed: Value = serde_json::from_str(line).unwrap();
-        let case = observed["case"].as_str().unwrap();
-        let (status, body) = (observed["status"].as_u64().unwrap(), observed["body"].as_str().unwrap());
-        let asked = fixture::asked(if case.starts_with("empty_quote") { "1m" } else { "1d" }, 0, i64::MAX);
-        let result = decoded(&asked, status.try_into().unwrap(), body);
-        let as_expected = match case {
-            "unknown_or_delisted_symbol" | "unknown_symbol_newer_wording" => {
-                matches!(&result, Err(Fault::NotFound(said)) if said.starts_with("No data found"))
-            }
-            "window_before_first_trade" | "empty_quote_object_no_timestamp" => {
-                matches!(&result, Ok(history) if history.prices.is_empty())
-            }
-            "bad_interval" => {
-                matches!(&result, Err(Fault::Refused(said)) if said.starts_with("Invalid input"))
-            }
-            "intraday_too_old" => matches!(&result, Err(Fault::Refused(said)) if said.starts_with("5m data")),
-            "rate_limited_edge" | "rate_limited_plain" | "crumb_endpoint_required_elsewhere" => {
-                matches!(result, Err(Fault::Status))
-            }
-            other => panic!("no expectation for {other}"),
-        };
-        assert!(as_expected, "{case}: {result:?}");
-        cases += 1;
-    }
-    assert_eq!(cases, 9);
 }

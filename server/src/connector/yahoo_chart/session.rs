@@ -6,7 +6,7 @@
 use chrono::{DateTime, Days, Months, NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
-use super::body::{Meta, Period};
+use super::body::{Meta, Period, Whole};
 
 pub(super) struct Session {
     zone: Tz,
@@ -40,8 +40,8 @@ enum Length {
 impl Session {
     pub(super) fn of(meta: &Meta, zone: Tz, interval: &str) -> Self {
         let regular = meta.current_trading_period.as_ref().and_then(|periods| periods.regular);
-        let market = meta.regular_market_time.and_then(|time| {
-            let opens = regular.and_then(|period| local(period.start, zone));
+        let market = meta.regular_market_time.and_then(|Whole(time)| {
+            let opens = regular.and_then(|period| local(period.start.0, zone));
             let day = local(time, zone)?.0;
             Some(Market { time, day, regular, opens_at: opens.map(|(_, opens_at)| opens_at) })
         });
@@ -54,11 +54,15 @@ impl Session {
     }
 
     /// The bar that begins at `ts`, on that day, will change.
-    pub(super) fn is_provisional(&self, ts: i64, day: NaiveDate) -> bool {
+    pub(super) fn is_provisional(&self, ts: i64, day: NaiveDate, volume: Option<i64>) -> bool {
         let Some(market) = &self.market else { return false };
         match self.length {
-            // The last bar is the one that the last trade falls into, and the row that stands for the trade itself.
-            Length::Seconds(seconds) => market.is_in_session() && ts.saturating_add(seconds) > market.time,
+            // The bar that the last trade falls into, and the row that stands for the trade itself: seen with 7203.T,
+            // without volume, at the close. A bar may begin at that very second, but then it has a volume.
+            Length::Seconds(seconds) => {
+                (market.is_in_session() && ts.saturating_add(seconds) > market.time)
+                    || (ts == market.time && volume.unwrap_or_default() == 0)
+            }
             Length::Day => (day == market.day && market.is_in_session()) || self.is_trade(ts, market),
             Length::Days(days) => {
                 market.is_before(day.checked_add_days(Days::new(days))) || self.is_trade(ts, market)
@@ -81,7 +85,7 @@ impl Session {
 
 impl Market {
     fn is_in_session(&self) -> bool {
-        self.regular.is_some_and(|period| (period.start..period.end).contains(&self.time))
+        self.regular.is_some_and(|period| (period.start.0..period.end.0).contains(&self.time))
     }
 
     fn is_before(&self, day: Option<NaiveDate>) -> bool {

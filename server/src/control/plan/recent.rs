@@ -52,6 +52,7 @@ mod tests {
         async fn get(&self, url: &str) -> Result<Response, Failure> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Ok(Response {
+                date: None,
                 status: 200,
                 content_type: String::new(),
                 retry_after: None,

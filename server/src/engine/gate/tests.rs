@@ -102,6 +102,7 @@ async fn a_visitor_keeps_to_the_limit_that_it_finds_and_leaves_it_as_it_was() {
     drop(visitor);
     assert!((lane.permitted_per_s() - 1.0).abs() < f64::EPSILON);
     drop(lane);
+    tokio::time::resume();
     // Alone it goes at its own pace.
     let visitor = visit().await.unwrap();
     assert!((visitor.permitted_per_s() - 1_000.0).abs() < f64::EPSILON);

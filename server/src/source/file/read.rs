@@ -236,4 +236,6 @@ fn changed(name: &str) -> ReadError {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

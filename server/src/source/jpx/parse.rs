@@ -78,8 +78,8 @@ pub enum ParseError {
     TooLarge(String),
 }
 
-/// The list that a file holds, rows in its order; of a code that is there twice, the first row. Takes .xls, .xlsx and
-/// CSV (UTF-8, UTF-16 with a byte-order mark, or Shift\_JIS), told apart by their first bytes.
+/// The list that a file holds, rows in its order; a row that is there twice counts once. Takes .xls, .xlsx (the first
+/// sheet) and CSV (UTF-8, UTF-16 with a byte-order mark, or Shift\_JIS), told apart by their first bytes.
 pub fn parse(file: &[u8]) -> Result<ListFile, ParseError> {
     if file.len() > FILE_BYTES_MAX {
         let message = format!("it has {} bytes, more than {FILE_BYTES_MAX}", file.len());
@@ -131,6 +131,8 @@ fn beginning(text: &str) -> String {
     format!("begins with {:?}", text::message(&start))
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]

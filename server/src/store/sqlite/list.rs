@@ -3,9 +3,9 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, ms};
+use super::{SqliteStore, error, instant, ms};
 use crate::{
-    domain::listing::{ListFile, ListVersion, ListedIssue, Segment},
+    domain::listing::{ListFile, ListVersion, ListedIssue, Segment, StoredList},
     store::StoreError,
 };
 
@@ -14,11 +14,11 @@ pub(super) async fn put(
     list: &ListFile,
     uri: &str,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
     let date = list.version.list_date.to_string();
     let sha256 = &list.version.sha256;
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT OR IGNORE INTO list_versions (list_date, sha256, uri, fetched_at, issue_count) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(&date)
@@ -29,6 +29,7 @@ pub(super) async fn put(
     .execute(&mut *tx)
     .await
     .map_err(error::store)?;
+    let is_new = inserted.rows_affected() > 0;
     // The same file may have come from another address, or from this one before.
     let is_known: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM listed_issues WHERE list_date = $1 AND list_sha256 = $2)",
@@ -39,7 +40,8 @@ pub(super) async fn put(
     .await
     .map_err(error::store)?;
     if is_known {
-        return tx.commit().await.map_err(error::store);
+        tx.commit().await.map_err(error::store)?;
+        return Ok(is_new);
     }
     let rows: Vec<(i64, &ListedIssue)> = (0..).zip(&list.issues).collect();
     for rows in rows.chunks(200) {
@@ -64,7 +66,24 @@ pub(super) async fn put(
         });
         insert.build().execute(&mut *tx).await.map_err(error::store)?;
     }
-    tx.commit().await.map_err(error::store)
+    tx.commit().await.map_err(error::store)?;
+    Ok(is_new)
+}
+
+pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<StoredList>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM list_versions ORDER BY uri, list_date, fetched_at, sha256 DESC")
+        .fetch_all(pool)
+        .await
+        .map_err(error::store)?;
+    let stored = |row: &SqliteRow| {
+        Ok(StoredList {
+            uri: row.get("uri"),
+            version: version(row)?,
+            fetched_at: instant(row.get("fetched_at")),
+            issue_count: row.get("issue_count"),
+        })
+    };
+    rows.iter().map(stored).collect()
 }
 
 pub(super) async fn as_of(
@@ -87,7 +106,8 @@ pub(super) async fn as_of(
 
 pub(super) async fn earliest(pool: &SqlitePool, uri: &str) -> Result<Option<ListVersion>, StoreError> {
     let row = sqlx::query(
-        "SELECT list_date, sha256 FROM list_versions WHERE uri = $1 ORDER BY list_date, fetched_at, sha256 LIMIT 1",
+        "SELECT list_date, sha256 FROM list_versions WHERE uri = $1
+         ORDER BY list_date, fetched_at DESC, sha256 LIMIT 1",
     )
     .bind(uri)
     .fetch_optional(pool)

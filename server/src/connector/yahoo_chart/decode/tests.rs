@@ -88,11 +88,17 @@ fn the_status_and_the_error_object_decide_together() {
     ] {
         assert_eq!(decoded(&fortnight("1d"), status, body), expected, "{status} {body}");
     }
-    let trouble = decoded(&fortnight("1d"), 200, error("Internal Server Error", "upstream"));
-    assert!(
-        matches!(&trouble, Err(Fault::Garbage(said)) if said.contains("Internal Server Error")),
-        "{trouble:?}"
-    );
+    // A success that holds an error of the upstream's own, an error of its gate, and a chart beside an error.
+    let gate = "{\"finance\":{\"result\":null,\"error\":{\"code\":\"Unauthorized\",\"description\":\"Invalid Crumb\"}}}";
+    let both = body(&meta(), bars(&[OPEN])).replace("\"error\":null", "\"error\":{\"code\":\"Not Found\"}");
+    for (body, what) in [
+        (error("Internal Server Error", "upstream"), "Internal Server Error"),
+        (gate.into(), "Invalid Crumb"),
+        (both, "chart.result and chart.error"),
+    ] {
+        let trouble = decoded(&fortnight("1d"), 200, body);
+        assert!(matches!(&trouble, Err(Fault::Garbage(said)) if said.contains(what)), "{trouble:?}");
+    }
 }
 
 #[test]
@@ -165,6 +171,7 @@ fn rows_without_any_price_are_left_out() {
     let history = decoded(&fortnight("1d"), 200, body(&meta(), rows)).unwrap();
     assert_eq!(times(&history), [OPEN - 2 * DAY, OPEN]);
     assert_eq!((history.prices[1].open, history.prices[1].volume), (None, None));
+    assert_eq!(history.left_out.null_rows, 1);
 }
 
 #[test]
@@ -200,9 +207,15 @@ fn a_volume_is_a_whole_number_however_written() {
             "{written}"
         );
     }
-    for written in ["1.5", "\"1\"", "1e300", "18446744073709551615"] {
+    for (written, fault) in [
+        ("1.5", "whole number"),
+        ("\"1\"", "whole number"),
+        ("1e300", "whole number"),
+        ("18446744073709551615", "whole number"),
+        ("-1", "a volume of -1"),
+    ] {
         let body = body(&meta(), bars(&[OPEN])).replace("[1000]", &format!("[{written}]"));
-        is_undecodable(decoded(&fortnight("1d"), 200, body), "whole number");
+        is_undecodable(decoded(&fortnight("1d"), 200, body), fault);
     }
 }
 
@@ -309,13 +322,18 @@ fn the_running_session_is_provisional() {
     let now = OPEN + 4_053;
     assert_eq!(at("5m", now, OPEN, &[OPEN + 3_600, OPEN + 3_900, now]), [false, true, true]);
     assert_eq!(at("5m", OPEN + SESSION, OPEN, &[OPEN + SESSION - 300, OPEN + SESSION]), [false, false]);
+    // After the close, too, a row without volume at the time of the last trade is that trade and no bar.
+    let meta = with(meta(), "/dataGranularity", json!("5m"));
+    let row = with(bars(&[OPEN + SESSION - 300, OPEN + SESSION]), "/indicators/quote/0/volume/1", json!(0));
+    let history = decoded(&fortnight("5m"), 200, body(&meta, row)).unwrap();
+    assert_eq!(history.prices.iter().map(|price| price.provisional).collect::<Vec<_>>(), [false, true]);
     // Local midnight of Mondays.
     let week = OPEN - DAY - 9 * 3_600;
     let last_week = week - 7 * DAY;
     assert_eq!(at("1wk", OPEN + 60, OPEN, &[last_week, week, OPEN + 60]), [false, true, true]);
     assert_eq!(at("1wk", OPEN + 7 * DAY, OPEN + 7 * DAY, &[week]), [false]);
     assert_eq!(at("1mo", OPEN + 60, OPEN, &[week]), [true]);
-    let timeless = without(meta(), "/regularMarketTime");
+    let timeless = without(super::super::fixture::meta(), "/regularMarketTime");
     assert!(!decoded(&fortnight("1d"), 200, body(&timeless, bars(&[OPEN]))).unwrap().prices[0].provisional);
 }
 
@@ -359,10 +377,15 @@ fn events_are_dated_by_themselves() {
 #[test]
 fn a_split_is_of_positive_numbers() {
     for (numerator, denominator) in [(0, 1), (1, 0), (-2, 1), (2, -1)] {
-        let mut series = bars(&[OPEN]);
-        series["events"] =
-            json!({"splits": {"1": {"date": OPEN, "numerator": numerator, "denominator": denominator}}});
-        is_undecodable(decoded(&fortnight("1d"), 200, body(&meta(), series)), "split");
+        let split = |date: i64| {
+            let mut series = bars(&[OPEN]);
+            series["events"] =
+                json!({"splits": {"1": {"date": date, "numerator": numerator, "denominator": denominator}}});
+            decoded(&fortnight("1d"), 200, body(&meta(), series))
+        };
+        is_undecodable(split(OPEN), "split");
+        // One that nobody asked for harms nobody.
+        assert_eq!(split(OPEN - 9 * DAY).unwrap().left_out.outside_events, 1);
     }
     let mut series = bars(&[OPEN]);
     series["events"] = json!({"splits": {"1": {"date": OPEN, "numerator": 2}}});
@@ -370,11 +393,88 @@ fn a_split_is_of_positive_numbers() {
 }
 
 #[test]
-fn of_two_events_of_a_kind_and_day_the_later_one_stays() {
-    let mut series = bars(&[OPEN]);
-    series["events"] = json!({"dividends": {
-        "1": {"amount": 1.0, "date": OPEN}, "2": {"amount": 2.0, "date": OPEN + 60}, "3": {"amount": 3.0, "date": OPEN},
-    }});
-    let history = decoded(&fortnight("1d"), 200, body(&meta(), series)).unwrap();
-    assert_eq!(history.events.iter().map(|event| event.amount).collect::<Vec<_>>(), [Some(2.0)]);
+fn events_of_a_kind_and_day_are_joined_and_one_told_twice_is_one() {
+    let events = |kind: &str, events: &str| {
+        let chart = body(&meta(), bars(&[OPEN]));
+        // As text: a tree cannot name a member twice.
+        let events = format!("\"events\":{{\"{kind}\":{{{events}}}}},\"indicators\"");
+        decoded(&fortnight("1d"), 200, chart.replace("\"indicators\"", &events)).unwrap()
+    };
+    let paid =
+        |key: i64, amount: f64, date: i64| format!("\"{key}\":{{\"amount\":{amount},\"date\":{date}}}");
+    for (case, entries, amounts, merged) in [
+        ("an ordinary and a special dividend", vec![paid(1, 3.0, OPEN), paid(2, 1.5, OPEN)], vec![4.5], 1),
+        ("at another time of the day", vec![paid(1, 3.0, OPEN), paid(2, 3.0, OPEN + 60)], vec![6.0], 1),
+        ("told twice", vec![paid(1, 3.0, OPEN), paid(2, 3.0, OPEN)], vec![3.0], 1),
+        ("one key twice", vec![paid(1, 3.0, OPEN), paid(1, 1.0, OPEN)], vec![4.0], 1),
+        ("all of it", vec![paid(1, 1.0, OPEN), paid(2, 2.0, OPEN), paid(3, 1.0, OPEN)], vec![3.0], 2),
+        ("of two days", vec![paid(1, 3.0, OPEN - DAY), paid(2, 1.0, OPEN)], vec![3.0, 1.0], 0),
+    ] {
+        let history = events("dividends", &entries.join(","));
+        let found: Vec<f64> = history.events.iter().filter_map(|event| event.amount).collect();
+        assert_eq!((found, history.left_out.merged_events), (amounts, merged), "{case}");
+    }
+    let split = |key: i64, new: i64, old: i64| {
+        format!("\"{key}\":{{\"date\":{OPEN},\"numerator\":{new},\"denominator\":{old}}}")
+    };
+    let history = events("splits", &[split(1, 3, 1), split(2, 1, 10)].join(","));
+    let found: Vec<_> = history.events.iter().map(|event| (event.numerator, event.denominator)).collect();
+    assert_eq!(found, [(Some(3.0), Some(10.0))]);
+}
+
+#[test]
+fn a_reply_about_another_symbol_is_never_taken_for_this_one() {
+    for (symbol, is_ours) in [
+        (json!("7203.T"), true),
+        (json!("7203.t"), true),
+        (json!(""), true),
+        (Value::Null, true),
+        (json!("7203"), false),
+        (json!("7203.TO"), false),
+        (json!("TM"), false),
+    ] {
+        let meta = with(meta(), "/symbol", symbol.clone());
+        for series in [bars(&[OPEN]), json!({"indicators": {"quote": [{}]}}), json!({"timestamp": [1, 2]})] {
+            let result = decoded(&fortnight("1d"), 200, body(&meta, series));
+            let other = matches!(&result, Err(Fault::SymbolMismatch { asked, got })
+                if asked == "7203.T" && Some(got.as_str()) == symbol.as_str());
+            assert_eq!(other, !is_ours, "{symbol}: {result:?}");
+            if let Ok(history) = result {
+                assert!(history.symbol.eq_ignore_ascii_case("7203.T"));
+            }
+        }
+    }
+    let unnamed = without(meta(), "/symbol");
+    assert_eq!(decoded(&fortnight("1d"), 200, body(&unnamed, bars(&[OPEN]))).unwrap().symbol, "7203.T");
+}
+
+#[test]
+fn times_are_whole_numbers_however_written() {
+    let written = |time: &str| {
+        let chart = body(&meta(), bars(&[OPEN]))
+            .replace(&format!("\"timestamp\":[{OPEN}]"), &format!("\"timestamp\":[{time}]"));
+        decoded(&fortnight("1d"), 200, chart)
+    };
+    for whole in [OPEN.to_string(), format!("{OPEN}.0"), "1.7718912e9".to_owned()] {
+        assert_eq!(times(&written(&whole).unwrap()), [OPEN], "{whole}");
+    }
+    for other in
+        [format!("\"{OPEN}\""), format!("{OPEN}.5"), "null".to_owned(), "1e300".to_owned(), "true".to_owned()]
+    {
+        assert!(matches!(written(&other), Err(Fault::Undecodable(_))), "{other}");
+    }
+    for no_json in ["NaN", "1e999", "-", "0x1"] {
+        assert!(matches!(written(no_json), Err(Fault::Garbage(_))), "{no_json}");
+    }
+}
+
+#[test]
+fn a_member_told_twice_is_refused_where_it_is_read_and_passed_over_elsewhere() {
+    let whole = body(&meta(), bars(&[OPEN]));
+    for (member, read) in
+        [("\"timestamp\":[1],", true), ("\"indicators\":{},", true), ("\"extra\":1,\"extra\":2,", false)]
+    {
+        let doubled = whole.replace("\"indicators\"", &format!("{member}\"indicators\""));
+        assert_eq!(decoded(&fortnight("1d"), 200, doubled).is_err(), read, "{member}");
+    }
 }

@@ -10,18 +10,18 @@ use crate::domain::{
     spec::{FileFormat, FileSource},
 };
 
-fn spec(format: FileFormat) -> FileSource {
+pub(super) fn spec(format: FileFormat) -> FileSource {
     FileSource { uri: "file:keys".into(), format, key_column: "key".into(), encoding: "utf-8".into() }
 }
 
-fn file(bytes: impl AsRef<[u8]>) -> NamedTempFile {
+pub(super) fn file(bytes: impl AsRef<[u8]>) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(bytes.as_ref()).unwrap();
     file
 }
 
 /// All items, in pages of `items_max`, opening the file anew for each page.
-fn read(path: &Path, spec: &FileSource, items_max: usize) -> Result<Vec<NewItem>, ReadError> {
+pub(super) fn read(path: &Path, spec: &FileSource, items_max: usize) -> Result<Vec<NewItem>, ReadError> {
     let mut items = Vec::new();
     let mut next: Option<String> = None;
     loop {

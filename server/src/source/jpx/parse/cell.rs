@@ -60,25 +60,34 @@ impl Cell {
         }
     }
 
+    /// A text that may be a whole number. Converters that take the column for floats write 1301.0.
+    pub(super) fn to_number(&self) -> Result<String, &'static str> {
+        let mut text = self.to_text()?;
+        if text
+            .strip_suffix(".0")
+            .is_some_and(|whole| !whole.is_empty() && whole.bytes().all(|b| b.is_ascii_digit()))
+        {
+            text.truncate(text.len() - 2);
+        }
+        Ok(text)
+    }
+
     /// A security code: four or five digits and upper-case letters, at least one digit among them.
     pub(super) fn to_code(&self) -> Result<String, &'static str> {
-        let code = self.to_text()?;
-        // Converters that take the column for floats write 1301.0.
-        let code = code.strip_suffix(".0").unwrap_or(&code);
+        let code = self.to_number()?;
         let is_code = matches!(code.len(), 4 | 5)
             && code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
             && code.bytes().any(|byte| byte.is_ascii_digit());
-        if is_code { Ok(code.to_owned()) } else { Err("is no security code") }
+        if is_code { Ok(code) } else { Err("is no security code") }
     }
 
     /// A date: 20260131 as a number or a text, or with separators.
     pub(super) fn to_date(&self) -> Result<NaiveDate, &'static str> {
         const FORMATS: [&str; 4] = ["%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y年%m月%d日"];
-        let text = self.to_text()?;
-        let text = text.strip_suffix(".0").unwrap_or(&text);
+        let text = self.to_number()?;
         FORMATS
             .iter()
-            .find_map(|format| NaiveDate::parse_from_str(text, format).ok())
+            .find_map(|format| NaiveDate::parse_from_str(&text, format).ok())
             .filter(|date| (1900..2200).contains(&chrono::Datelike::year(date)))
             .ok_or("is no date")
     }

@@ -25,6 +25,9 @@ pub(super) fn workbook(file: &[u8]) -> Result<Vec<u8>, Fault> {
     }
     let root = entries.first().ok_or("has no directory")?;
     let find = |name: &str| entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name));
+    if find("EncryptedPackage").is_some() {
+        return Err("is protected with a password");
+    }
     let entry = find("Workbook").or_else(|| find("Book")).ok_or("has no workbook inside")?;
     let (mini_fat, mini_stream) = if container.has_mini_fat {
         let mini_fat = chain(&container.sectors, &container.fat, container.mini_fat_at, usize::MAX)?;

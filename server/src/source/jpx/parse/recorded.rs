@@ -73,6 +73,8 @@ fn the_segments_before_2022_are_known() {
         (count(&list, |issue| issue.segment == Some(segment)) - abroad, abroad)
     };
     assert_eq!((list.issues.len(), odd_codes(&list)), (4_005, (0, 1)));
+    assert_eq!((list.version.list_date.to_string().as_str(), count(&list, is_foreign)), ("2019-09-30", 5));
+    assert_eq!(count(&list, |issue| issue.segment.is_none() || issue.name.is_empty()), 0);
     for (segment, expected) in [
         (Segment::FirstSection, (2_150, 2)),
         (Segment::SecondSection, (484, 1)),
@@ -104,8 +106,13 @@ fn a_sheet_and_a_csv_of_one_list_give_the_same_cells() {
 #[cfg(feature = "sheets")]
 fn a_damaged_sheet_is_an_error_and_never_a_panic() {
     let Some(whole) = file("2026-01-31_data_j.xls") else { return };
-    for part in 1..12 {
-        let _ = parse(&whole[..whole.len() * part / 12]);
+    let issues = parse(&whole).unwrap().issues;
+    // Cut anywhere, and closely where the last rows are.
+    let parts = (1..12).map(|part| whole.len() * part / 12);
+    for end in parts.chain((1..40).map(|back| whole.len() - back * 173)) {
+        if let Ok(list) = parse(&whole[..end]) {
+            assert!(list.issues == issues, "{} rows of a file that was cut at {end}", list.issues.len());
+        }
     }
     // A fixed sequence of flipped bytes, most of them where the structure is.
     let mut state = 1_u64;

@@ -1,6 +1,6 @@
 //! Rows below the headings to issues.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, hash_map::Entry};
 
 use chrono::NaiveDate;
 
@@ -19,8 +19,9 @@ pub(super) fn issues(table: &Table) -> Result<(NaiveDate, Vec<ListedIssue>), Par
     let (_, headings) = rows.next().ok_or(ParseError::Empty("it has no headings"))?;
     let headings = Headings::find(headings)?;
     let mut list_date = None;
-    let mut codes = HashSet::new();
-    let mut issues = Vec::new();
+    // Where each code stands first.
+    let mut places: HashMap<String, (usize, usize)> = HashMap::new();
+    let mut issues: Vec<ListedIssue> = Vec::new();
     for (nth, (number, cells)) in rows.enumerate() {
         if nth >= ROWS_MAX {
             return Err(ParseError::TooLarge(format!("it has more than {ROWS_MAX} rows")));
@@ -32,8 +33,20 @@ pub(super) fn issues(table: &Table) -> Result<(NaiveDate, Vec<ListedIssue>), Par
         }
         list_date = Some(date);
         let issue = row.issue()?;
-        if codes.insert(issue.code.clone()) {
-            issues.push(issue);
+        match places.entry(issue.code.clone()) {
+            Entry::Vacant(place) => {
+                place.insert((issues.len(), number));
+                issues.push(issue);
+            }
+            // The same row again is no second issue; which of two different ones is right, nobody knows.
+            Entry::Occupied(place) => {
+                let (at, first) = *place.get();
+                if issues[at] != issue {
+                    return Err(
+                        row.fault(Column::Code, &format!("row {first} has something else of this code"))
+                    );
+                }
+            }
         }
     }
     let list_date = list_date.ok_or(ParseError::Empty("it has headings but no rows"))?;
@@ -50,17 +63,18 @@ struct Row<'a> {
 impl Row<'_> {
     fn issue(&self) -> Result<ListedIssue, ParseError> {
         let text = |column| self.read(column, Cell::to_text);
+        let number = |column| self.read(column, Cell::to_number);
         let market = text(Column::Market)?;
         Ok(ListedIssue {
             code: self.read(Column::Code, Cell::to_code)?,
             name: text(Column::Name)?,
             segment: segment::of_market(&market),
             market,
-            industry33_code: text(Column::Industry33Code)?,
+            industry33_code: number(Column::Industry33Code)?,
             industry33: text(Column::Industry33)?,
-            industry17_code: text(Column::Industry17Code)?,
+            industry17_code: number(Column::Industry17Code)?,
             industry17: text(Column::Industry17)?,
-            scale_code: text(Column::ScaleCode)?,
+            scale_code: number(Column::ScaleCode)?,
             scale: text(Column::Scale)?,
         })
     }

@@ -12,10 +12,10 @@ const JAPANESE: &str =
     "日付,コード,銘柄名,市場・商品区分,33業種コード,33業種区分,17業種コード,17業種区分,規模コード,規模区分";
 const ENGLISH: &str = "Effective Date,Local Code,Name (English),Section/Products,33 Sector(Code),33 Sector(name),\
     17 Sector(Code),17 Sector(name),Size Code (New Index Series),Size (New Index Series)";
-const TWO_ROWS: &str = "20260131,1301,極洋,プライム（内国株式）,50,水産・農林業,1,食品 ,7,TOPIX Small 2\n\
+pub(super) const TWO_ROWS: &str = "20260131,1301,極洋,プライム（内国株式）,50,水産・農林業,1,食品 ,7,TOPIX Small 2\n\
     20260131,130A,ＡＢＣ　ホールディングス,グロース（内国株式）,-,-,-,-,-,-\n";
 
-fn japanese(rows: &str) -> String {
+pub(super) fn japanese(rows: &str) -> String {
     format!("{JAPANESE}\n{rows}")
 }
 
@@ -56,7 +56,27 @@ fn encodings_line_ends_and_columns_order_do_not_matter() {
         ("UTF-16", utf_16),
         ("columns in another order and one more", mixed.into_bytes()),
         ("no final newline", no_final_newline.into_bytes()),
+        (
+            "no final newline, CRLF, BOM",
+            format!("\u{feff}{}", text.trim_end().replace('\n', "\r\n")).into_bytes(),
+        ),
+        ("Shift_JIS with CRLF", encoding_rs::SHIFT_JIS.encode(&text.replace('\n', "\r\n")).0.into_owned()),
         ("blank rows", format!("\n{text}\n\n").into_bytes()),
+        ("blanks around the cells", text.replace(',', " , ").into_bytes()),
+        (
+            "numbers as floats",
+            text.replace("1301", "1301.0")
+                .replace("20260131", "20260131.0")
+                .replace(",50,", ",50.0,")
+                .into_bytes(),
+        ),
+        (
+            "all cells in quotes",
+            text.lines()
+                .map(|line| format!("\"{}\"\n", line.replace(',', "\",\"")))
+                .collect::<String>()
+                .into_bytes(),
+        ),
         ("full-width headings", text.replace("33業種", "３３ 業種").into_bytes()),
     ] {
         assert_eq!(parse(&file).map(|list| list.issues).as_ref(), Ok(&issues), "{case}");
@@ -75,11 +95,14 @@ fn english_lists_are_lists() {
 }
 
 #[test]
-fn of_a_code_that_is_there_twice_the_first_row_stays() {
-    let list =
-        parse(japanese(&format!("{TWO_ROWS}20260131,1301,別,ETF・ETN,-,-,-,-,-,-\n")).as_bytes()).unwrap();
-    assert_eq!(list.issues.len(), 2);
-    assert_eq!(list.issues[0].name, "極洋");
+fn a_row_told_twice_is_one_and_a_code_told_in_two_ways_spoils_the_list() {
+    let first = TWO_ROWS.lines().next().unwrap();
+    let list = parse(japanese(&format!("{TWO_ROWS}{first}\n")).as_bytes()).unwrap();
+    assert_eq!(list.issues, parse(japanese(TWO_ROWS).as_bytes()).unwrap().issues);
+    assert_eq!(
+        fault(japanese(&format!("{TWO_ROWS}20260131,1301,別,ETF・ETN,-,-,-,-,-,-\n"))),
+        "has \"1301\" in row 4, column \"コード\": row 2 has something else of this code"
+    );
 }
 
 #[test]
@@ -102,6 +125,11 @@ fn what_is_no_list_is_said_in_plain_words() {
     assert!(
         fault([0x89, 0x50, 0x4E, 0x47, 0xFF, 0xFF, 0, 0])
             .contains("is no spreadsheet or CSV: it begins with")
+    );
+    // The headings come first: what stands above them may be anything.
+    assert!(
+        fault(format!("東証上場銘柄一覧,,,,,,,,,\n{}", japanese(TWO_ROWS)))
+            .contains("its first row is \"東証上場銘柄一覧\"")
     );
     assert!(fault("key,name\n1,2\n").contains("its first row is \"key\", \"name\""));
     for empty in ["", "\u{feff}", "\r\n\r\n", JAPANESE] {
@@ -126,7 +154,15 @@ fn a_bad_cell_is_named_by_row_column_and_value() {
         fault(row("20260228", "1305")),
         "has \"20260228\" in row 4, column \"日付\": the rows above are of 2026-01-31"
     );
-    assert!(fault(row("20260131", "-")).contains("in row 4, column \"コード\""));
+    for no_code in ["-", "１３０１", "130a", "13010A", "013"] {
+        assert!(
+            fault(row("20260131", no_code)).contains("in row 4, column \"コード\": it is no security code"),
+            "{no_code}"
+        );
+    }
+    for code in ["25935", "131A", "0050", "1305.0"] {
+        assert!(parse(row("20260131", code).as_bytes()).is_ok(), "{code}");
+    }
     let cut = fault(japanese(&TWO_ROWS[..TWO_ROWS.len() - 9]));
     assert!(cut.starts_with("has a broken row 3: it has 6 cells where the headings are 10"), "{cut}");
 }
@@ -175,6 +211,68 @@ fn a_workbook_of_the_newer_kind_is_read_too() {
     for cut in (0..whole.len()).step_by(97) {
         assert!(parse(&whole[..cut]).is_err());
     }
+}
+
+#[cfg(feature = "sheets")]
+fn sheet_row(row: usize, line: &str) -> workbook::Row {
+    (row, ('A'..='J').zip(line.split(',')).map(|(column, cell)| workbook::text(column, row, cell)).collect())
+}
+
+/// The two rows as an .xlsx.
+#[cfg(feature = "sheets")]
+pub(super) fn small_xlsx() -> Vec<u8> {
+    let rows: Vec<_> = (1..)
+        .zip([JAPANESE].into_iter().chain(TWO_ROWS.lines()))
+        .map(|(row, line)| sheet_row(row, line))
+        .collect();
+    workbook::xlsx(&rows)
+}
+
+#[test]
+#[cfg(feature = "sheets")]
+fn of_several_sheets_the_first_is_read() {
+    use workbook::xlsx_of;
+    let list = [sheet_row(1, JAPANESE), sheet_row(2, TWO_ROWS.lines().next().unwrap())];
+    let notes = [sheet_row(1, "a,b,c"), sheet_row(2, "1,2,3")];
+    assert_eq!(parse(&xlsx_of(&[&list, &notes])).unwrap().issues[0].code, "1301");
+    let behind = fault(xlsx_of(&[&notes, &list]));
+    assert!(behind.contains("its first row is \"a\", \"b\", \"c\""), "{behind}");
+}
+
+/// A list of sixty issues as an .xls, by the simulator's own writer.
+#[cfg(feature = "sheets")]
+pub(super) fn xls() -> Vec<u8> {
+    let date = NaiveDate::from_ymd_opt(2026, 1, 31).unwrap();
+    haul_sim::list_xls(7, date.into(), Some(60)).unwrap()
+}
+
+#[test]
+#[cfg(feature = "sheets")]
+fn a_sheet_that_was_cut_is_refused_or_whole() {
+    let whole = xls();
+    let issues = parse(&whole).unwrap().issues;
+    assert!(issues.len() >= 60 && issues.iter().any(|issue| issue.code.ends_with('A')), "{issues:?}");
+    for end in (0..whole.len()).step_by(7) {
+        if let Ok(list) = parse(&whole[..end]) {
+            assert_eq!(list.issues, issues, "cut at {end} of {}", whole.len());
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "sheets")]
+fn a_sheet_with_a_password_is_said_to_have_one() {
+    // The record after the workbook's beginning becomes the one that says so.
+    let mut locked = xls();
+    let begin = locked.windows(4).position(|bytes| bytes == b"\x09\x08\x10\x00").unwrap();
+    locked[begin + 20..begin + 22].copy_from_slice(b"\x2F\x00");
+    assert!(fault(&locked).contains("password"), "{}", fault(&locked));
+    // The newer kind is wrapped into a container of the older one.
+    let mut wrapped = xls();
+    let name = |name: &str| -> Vec<u8> { name.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let at = wrapped.windows(16).position(|bytes| bytes == name("Workbook")).unwrap();
+    wrapped[at..at + 32].copy_from_slice(&name("EncryptedPackage"));
+    assert!(fault(&wrapped).contains("password"), "{}", fault(&wrapped));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Files that other programs wrote.
 
+use sqlx::AssertSqlSafe;
+
 use super::{Folder, execute};
 use crate::store::{Store, sqlite::MigrateError};
 
@@ -33,4 +35,25 @@ async fn a_schema_is_brought_up_to_date_once() {
     let first = folder.open().await.schema().await.unwrap();
     assert_eq!(first.store, first.known);
     assert_eq!(folder.open().await.schema().await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn changes_of_a_list_are_found_by_keys_alone() {
+    let folder = Folder::new();
+    folder.open().await.close().await;
+    let mut conn = folder.connect().await;
+    for condition in ["from_list_date = '2023-09-29' AND to_list_date = '2023-10-31'", "is_next"] {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT * FROM listing_changes WHERE uri = 'u' AND {condition}");
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut conn).await.unwrap();
+        let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        assert!(steps.iter().filter(|step| step.starts_with("SEARCH")).count() >= 12, "{steps:#?}");
+        let whole = |step: &&str| {
+            step.starts_with("SCAN") && *step != "SCAN listing_changes" || step.contains("AUTOMATIC")
+        };
+        assert!(!steps.iter().any(whole), "{steps:#?}");
+        // What is looked up among issues is looked up by code.
+        let by_code = steps.iter().filter(|step| step.contains("list_sha256=? AND code=?")).count();
+        assert_eq!(by_code, 4, "{steps:#?}");
+    }
 }

@@ -12,36 +12,48 @@ pub(super) fn text(column: char, row: usize, text: &str) -> String {
     format!("<c r=\"{column}{row}\" t=\"inlineStr\"><is><t>{text}</t></is></c>")
 }
 
-/// A workbook of one sheet with these rows of cells.
-pub(super) fn xlsx(rows: &[(usize, Vec<String>)]) -> Vec<u8> {
+/// A row's number and cells.
+pub(super) type Row = (usize, Vec<String>);
+
+/// A workbook of one sheet with these rows.
+pub(super) fn xlsx(rows: &[Row]) -> Vec<u8> {
+    xlsx_of(&[rows])
+}
+
+/// A workbook of several sheets.
+pub(super) fn xlsx_of(sheets: &[&[Row]]) -> Vec<u8> {
     const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     const DOCUMENT: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
     const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
-    let mut sheet = format!("<worksheet xmlns=\"{MAIN}\"><sheetData>");
-    for (row, cells) in rows {
-        let _ = write!(sheet, "<row r=\"{row}\">{}</row>", cells.concat());
-    }
-    sheet.push_str("</sheetData></worksheet>");
-    let relation = |part: &str, target: &str| {
-        format!(
-            "<Relationships xmlns=\"{PACKAGE}\"><Relationship Id=\"rId1\" Type=\"{DOCUMENT}/{part}\" \
-             Target=\"{target}\"/></Relationships>"
-        )
+    let relation = |id: usize, part: &str, target: &str| {
+        format!("<Relationship Id=\"rId{id}\" Type=\"{DOCUMENT}/{part}\" Target=\"{target}\"/>")
     };
-    let workbook = format!(
-        "<workbook xmlns=\"{MAIN}\" xmlns:r=\"{DOCUMENT}\"><sheets><sheet name=\"Sheet1\" sheetId=\"1\" \
-         r:id=\"rId1\"/></sheets></workbook>"
-    );
-    zip(&[
-        ("_rels/.rels", relation("officeDocument", "xl/workbook.xml")),
-        ("xl/_rels/workbook.xml.rels", relation("worksheet", "worksheets/sheet1.xml")),
-        ("xl/workbook.xml", workbook),
-        ("xl/worksheets/sheet1.xml", sheet),
-    ])
+    let relations =
+        |relations: &str| format!("<Relationships xmlns=\"{PACKAGE}\">{relations}</Relationships>");
+    let (mut names, mut links, mut parts) = (String::new(), String::new(), Vec::new());
+    for (id, rows) in (1..).zip(sheets) {
+        let _ = write!(names, "<sheet name=\"Sheet{id}\" sheetId=\"{id}\" r:id=\"rId{id}\"/>");
+        links.push_str(&relation(id, "worksheet", &format!("worksheets/sheet{id}.xml")));
+        let mut sheet = format!("<worksheet xmlns=\"{MAIN}\"><sheetData>");
+        for (row, cells) in *rows {
+            let _ = write!(sheet, "<row r=\"{row}\">{}</row>", cells.concat());
+        }
+        parts.push((format!("xl/worksheets/sheet{id}.xml"), sheet + "</sheetData></worksheet>"));
+    }
+    let workbook =
+        format!("<workbook xmlns=\"{MAIN}\" xmlns:r=\"{DOCUMENT}\"><sheets>{names}</sheets></workbook>");
+    let root = relations(&relation(1, "officeDocument", "xl/workbook.xml"));
+    let mut files = vec![
+        ("_rels/.rels".to_owned(), root),
+        ("xl/_rels/workbook.xml.rels".to_owned(), relations(&links)),
+        ("xl/workbook.xml".to_owned(), workbook),
+    ];
+    files.extend(parts);
+    zip(&files)
 }
 
 /// An archive of uncompressed files.
-fn zip(files: &[(&str, String)]) -> Vec<u8> {
+fn zip(files: &[(String, String)]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in files {
         let size = u32::try_from(content.len()).unwrap().to_le_bytes();
