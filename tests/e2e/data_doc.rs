@@ -12,7 +12,7 @@ use crate::world::{
     Server, Upstream,
     database::Database,
     program,
-    spec::{batch, fast, listing},
+    spec::{batch, fast, list_file, listing},
 };
 
 const DOC: &str = include_str!("../../docs/data.md");
@@ -38,17 +38,17 @@ async fn filled() -> (Server, Upstream) {
         Upstream::start(SimConfig { items: Some(60), permanent: 0.1, ..SimConfig::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data");
-    let head = "日付,コード,銘柄名,市場・商品区分,33業種コード,33業種区分,17業種コード,17業種区分,規模コード,規模区分";
-    let list = |date: &str, rows: &[&str]| {
-        let path = folder.path().join(format!("{date}.csv"));
-        let rows: String = rows.iter().map(|row| format!("{date},{row},-,-,-,-,-,-\n")).collect();
-        std::fs::write(&path, format!("{head}\n{rows}")).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let september =
-        list("20230929", &["0001,甲,スタンダード（内国株式）", "0002,乙,ETF・ETN", "0003,丙,ETF・ETN"]);
-    let october =
-        list("20231031", &["0001,甲,プライム（内国株式）", "0003,丁,ETF・ETN", "0004,戊,PRO Market"]);
+    let [standard, fund] = ["スタンダード（内国株式）", "ETF・ETN"];
+    let september = list_file(
+        &folder.path().join("september.csv"),
+        "20230929",
+        &[("0001", "甲", standard), ("0002", "乙", fund), ("0003", "丙", fund)],
+    );
+    let october = list_file(
+        &folder.path().join("october.csv"),
+        "20231031",
+        &[("0001", "甲", "プライム（内国株式）"), ("0003", "丁", fund), ("0004", "戊", "PRO Market")],
+    );
     let uri = upstream.list_url();
     let dir = data_dir.to_str().unwrap();
     let imported =

@@ -22,7 +22,7 @@ use crate::world::{
     database::Database,
     eventually,
     program::{self, Said},
-    spec::{batch, fast, issues, listing, paced},
+    spec::{batch, fast, issues, list_file, listing, paced},
 };
 
 fn key(item: &Item) -> &str {
@@ -177,16 +177,6 @@ async fn a_past_date_takes_the_earliest_list_that_there_is_only_where_that_is_al
 async fn hauld_list(data_dir: &Path, args: &[&str]) -> Said {
     let data_dir = data_dir.to_str().unwrap();
     program::run("hauld", ["list"].iter().chain(args).chain(&["--data-dir", data_dir])).await
-}
-
-/// A list file in the exchange's layout.
-fn list_file(path: &Path, date: &str, issues: &[(&str, &str, &str)]) -> String {
-    let mut text = "日付,コード,銘柄名,市場・商品区分,33業種コード,33業種区分,17業種コード,17業種区分,規模コード,規模区分\n".to_owned();
-    for (code, name, market) in issues {
-        text.push_str(&format!("{date},{code},{name},{market},-,-,-,-,-,-\n"));
-    }
-    std::fs::write(path, text).unwrap();
-    path.to_str().unwrap().to_owned()
 }
 
 const PRIME: &str = "プライム（内国株式）";

@@ -103,3 +103,13 @@ pub(crate) fn prices(count: usize, upstream: &Upstream, fetch: FetchPolicy) -> B
 pub(crate) fn starting(spec: BatchSpec) -> StartBatchRequest {
     StartBatchRequest { spec: Some(spec), ..StartBatchRequest::default() }
 }
+
+/// Writes a list in the exchange's layout: codes, names, markets. Answers with the file's name.
+pub(crate) fn list_file(path: &Path, date: &str, issues: &[(&str, &str, &str)]) -> String {
+    const HEADINGS: &str = "日付,コード,銘柄名,市場・商品区分,33業種コード,33業種区分,17業種コード,17業種区分,規模コード,規模区分";
+    let row =
+        |(code, name, market): &(&str, &str, &str)| format!("{date},{code},{name},{market},-,-,-,-,-,-");
+    let rows: Vec<String> = issues.iter().map(row).collect();
+    std::fs::write(path, format!("{HEADINGS}\n{}\n", rows.join("\n"))).unwrap();
+    path.to_str().unwrap().to_owned()
+}

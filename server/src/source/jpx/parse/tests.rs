@@ -1,7 +1,7 @@
 //! Lists made up here, as CSV; spreadsheets are in `recorded`.
 
 #[cfg(feature = "sheets")]
-mod workbook;
+pub(super) mod workbook;
 
 use chrono::NaiveDate;
 
@@ -72,10 +72,7 @@ fn encodings_line_ends_and_columns_order_do_not_matter() {
         ),
         (
             "all cells in quotes",
-            text.lines()
-                .map(|line| format!("\"{}\"\n", line.replace(',', "\",\"")))
-                .collect::<String>()
-                .into_bytes(),
+            format!("\"{}\"", text.trim_end().replace(',', "\",\"").replace('\n', "\"\n\"")).into_bytes(),
         ),
         ("full-width headings", text.replace("33業種", "３３ 業種").into_bytes()),
     ] {
@@ -218,24 +215,24 @@ fn sheet_row(row: usize, line: &str) -> workbook::Row {
     (row, ('A'..='J').zip(line.split(',')).map(|(column, cell)| workbook::text(column, row, cell)).collect())
 }
 
-/// The two rows as an .xlsx.
+/// The two rows as the files of an .xlsx.
 #[cfg(feature = "sheets")]
-pub(super) fn small_xlsx() -> Vec<u8> {
+pub(super) fn small_xlsx() -> Vec<(String, Vec<u8>)> {
     let rows: Vec<_> = (1..)
         .zip([JAPANESE].into_iter().chain(TWO_ROWS.lines()))
         .map(|(row, line)| sheet_row(row, line))
         .collect();
-    workbook::xlsx(&rows)
+    workbook::parts_of(&[&rows])
 }
 
 #[test]
 #[cfg(feature = "sheets")]
 fn of_several_sheets_the_first_is_read() {
-    use workbook::xlsx_of;
+    use workbook::{parts_of, zip};
     let list = [sheet_row(1, JAPANESE), sheet_row(2, TWO_ROWS.lines().next().unwrap())];
     let notes = [sheet_row(1, "a,b,c"), sheet_row(2, "1,2,3")];
-    assert_eq!(parse(&xlsx_of(&[&list, &notes])).unwrap().issues[0].code, "1301");
-    let behind = fault(xlsx_of(&[&notes, &list]));
+    assert_eq!(parse(&zip(&parts_of(&[&list, &notes]))).unwrap().issues[0].code, "1301");
+    let behind = fault(zip(&parts_of(&[&notes, &list])));
     assert!(behind.contains("its first row is \"a\", \"b\", \"c\""), "{behind}");
 }
 

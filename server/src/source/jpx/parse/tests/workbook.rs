@@ -17,11 +17,11 @@ pub(super) type Row = (usize, Vec<String>);
 
 /// A workbook of one sheet with these rows.
 pub(super) fn xlsx(rows: &[Row]) -> Vec<u8> {
-    xlsx_of(&[rows])
+    zip(&parts_of(&[rows]))
 }
 
-/// A workbook of several sheets.
-pub(super) fn xlsx_of(sheets: &[&[Row]]) -> Vec<u8> {
+/// The files of a workbook of several sheets, by name.
+pub(super) fn parts_of(sheets: &[&[Row]]) -> Vec<(String, Vec<u8>)> {
     const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     const DOCUMENT: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
     const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
@@ -49,22 +49,22 @@ pub(super) fn xlsx_of(sheets: &[&[Row]]) -> Vec<u8> {
         ("xl/workbook.xml".to_owned(), workbook),
     ];
     files.extend(parts);
-    zip(&files)
+    files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
 }
 
 /// An archive of uncompressed files.
-fn zip(files: &[(String, String)]) -> Vec<u8> {
+pub(in crate::source::jpx::parse) fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in files {
         let size = u32::try_from(content.len()).unwrap().to_le_bytes();
         let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
-        common.extend(crc32(content.as_bytes()).to_le_bytes());
+        common.extend(crc32(content).to_le_bytes());
         common.extend([size, size].concat());
         common.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
         common.extend([0, 0]);
         let offset = u32::try_from(archive.len()).unwrap().to_le_bytes();
         directory.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10], &offset, name.as_bytes()].concat());
-        archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), content.as_bytes()].concat());
+        archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), content].concat());
     }
     let [offset, size] =
         [archive.len(), directory.len()].map(|length| u32::try_from(length).unwrap().to_le_bytes());
