@@ -51,7 +51,8 @@ def doctor(lab: Lab, claims: Claims, listed: list[str]) -> None:
     gone.kill()
     nobody = lab.spec("doctor/nobody", job(whole_list(sim), gone.url))
     _finds(claims, "an upstream that is not there", look(nobody), OTHERS, "upstream", "connect")
-    _finds(claims, "a data folder that is a file", look(folder=lab.write("doctor/file", "x")), MACHINE, "folders", "file")
+    _finds(claims, "a data folder that is a file", look(folder=lab.write("doctor/file", "x")), MACHINE,
+           "folders", "file")
     server = lab.server("doctor-running").start()
     ran = look(folder=server.data_dir)
     claims.check("a server that runs on the folder is no fault, and is named",
@@ -74,7 +75,7 @@ def _filesystems(lab: Lab, claims: Claims, spec: Any) -> None:
         [*prefix, "sh", "-c", 'mount -t tmpfs tmpfs "$1"', "sh", str(folder)], check=False, capture_output=True,
     ).returncode == 0]
     if not usable:
-        print("    !!! NOT PROVEN HERE: this account may mount nothing, so there is no read-only and no full folder", flush=True)
+        print("    !!! NOT PROVEN HERE: this account may mount nothing, so no folder is read-only or full", flush=True)
         return
     for case, options, words in (
         ("a read-only folder", "ro,mode=700", ("data", "read-only")),
@@ -90,7 +91,8 @@ def _finds(claims: Claims, case: str, ran: Ran, status: int, group: str, *words:
     said = " | ".join(f"{check['name']}: {check['message']} → {check['fix']}" for check in failed)
     holds = (ran.status == status and bool(failed) and {check["group"] for check in failed} == {group}
              and all(check["fix"] for check in failed) and all(word in said.lower() for word in words))
-    claims.check(f"{case}: status {status}, and it is named with a way out", holds, f"status {ran.status}, {said[:260]}")
+    claims.check(f"{case}: status {status}, and it is named with a way out", holds,
+                 f"status {ran.status}, {said[:260]}")
 
 
 def _told(ran: Ran, name: str) -> str:

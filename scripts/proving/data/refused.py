@@ -24,7 +24,8 @@ def refused(lab: Lab, claims: Claims, items: int, how: str) -> None:
     server.begin_batch(lab.spec("refused/spec", job(whole_list(sim), sim.url, outage=OUTAGE)), "refused")
     _paused(claims, server, "refused", "RATE_LIMITED")
     asked = len(sim.log().charts)
-    claims.check("the list is not burnt", 0 < asked <= REQUESTS_MAX, f"{asked} requests by then, at most {REQUESTS_MAX}")
+    claims.check("the list is not burnt", 0 < asked <= REQUESTS_MAX,
+                 f"{asked} requests by then, at most {REQUESTS_MAX}")
     _untouched(claims, server, items)
     _says_what_to_do(claims, server, "refused")
 
