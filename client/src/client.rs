@@ -109,6 +109,17 @@ impl Client {
             .await
     }
 
+    /// Makes a child batch that decodes a batch's kept bodies anew, without a request. `name` may be an id; an empty
+    /// `request_id` is filled in, so that the call may be repeated without a second child.
+    pub async fn redecode(&self, mut request: v1::RedecodeRequest) -> Result<v1::RedecodeResponse, Error> {
+        request.name = batch_name(&request.name);
+        if request.request_id.is_empty() {
+            request.request_id = Uuid::now_v7().to_string();
+        }
+        self.call(START_DEADLINE, request, |mut stub, request| async move { stub.redecode(request).await })
+            .await
+    }
+
     /// Pauses a batch. `reason` is for people, and may be empty.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
         let request = v1::PauseRequest { name: batch_name(name), reason: reason.to_owned() };

@@ -63,6 +63,22 @@ async fn a_plan_is_asked_for_with_what_a_start_takes_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn redecode_names_the_parent_and_prints_the_child() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(State::Running, 0))]);
+    let line = ["redecode", "weekly", "--batch-id", "nightly"];
+    let (status, out, err) = haul(&server.url(), &line, "").await;
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "batches/nightly\n", ""));
+    let request = server.redecoded().remove(0);
+    assert_eq!((request.name.as_str(), request.batch_id.as_str()), ("batches/weekly", "nightly"));
+    assert!(!request.request_id.is_empty(), "so that the call may be repeated");
+
+    server.stream([Step::Send(Event::Terminal(batch(State::Completed, 2)))]);
+    let (status, ..) = haul(&server.url(), &["redecode", "weekly", "--watch"], "").await;
+    assert_eq!(status, 3);
+}
+
+#[tokio::test]
 async fn a_watched_batch_gives_its_exit_status() {
     for (state, failed_items, expected) in
         [(State::Completed, 0, 0), (State::Completed, 2, 3), (State::Stopped, 0, 4)]

@@ -4,8 +4,8 @@
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};
 use haul_proto::v1::{
-    Batch, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, Plan, PlannedRequest,
-    Progress, UpstreamPlan, batch, batch_spec::Source, item,
+    Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, Plan,
+    PlannedRequest, Progress, UpstreamPlan, batch, batch_spec::Source, item,
 };
 use prost_types::Timestamp;
 
@@ -75,6 +75,15 @@ Revision  1,234
 }
 
 #[test]
+fn a_child_shows_what_it_was_made_from() {
+    let items = BatchItems { name: "batches/weekly".to_owned() };
+    let spec = BatchSpec { source: Some(Source::BatchItems(items)), ..BatchSpec::default() };
+    let child = Batch { spec: Some(spec), ..nightly() };
+    let text = printed(Format::Table, |output, out| output.batch(&child, out).unwrap());
+    assert!(text.contains("\nSource    kept bodies of batches/weekly\n"), "{text}");
+}
+
+#[test]
 fn many_batches_fit_80_columns() {
     let other = Batch {
         name: "batches/01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
@@ -116,15 +125,17 @@ fn items() {
         ..item(1, "1332", item::State::Failed)
     };
     let open = item(2, "1333", item::State::Pending);
+    let skipped = Item { skip_reason: "NO_KEPT_BODY".to_owned(), ..item(3, "1334", item::State::Skipped) };
     assert_eq!(
         printed(Format::Table, |output, out| output
-            .items(&[done.clone(), failed.clone(), open.clone()], out)
+            .items(&[done.clone(), failed.clone(), open.clone(), skipped.clone()], out)
             .unwrap()),
         "\
 INDEX  KEY   STATE      ATTEMPTS  RECORDS  OUTCOME
     0  1301  SUCCEEDED         1      245  200 25.0 KiB
     1  1332  FAILED            4        0  HTTP_STATUS 500
     2  1333  PENDING           0        0
+    3  1334  SKIPPED           0        0  NO_KEPT_BODY
 "
     );
 }

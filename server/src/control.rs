@@ -8,11 +8,11 @@ use tokio::sync::Semaphore;
 use crate::{
     clock,
     domain::{
-        batch::{Batch, Command},
+        batch::{Batch, Command, Kind},
         id::{BatchId, BatchSeq},
         item::{Item, NewItem},
         report::{self, FailureGroup},
-        spec::{AsOf, BatchSpec},
+        spec::{AsOf, BatchSpec, Source},
     },
     engine::Engine,
     progress::{Hub, Snapshot},
@@ -53,6 +53,17 @@ pub struct Start {
     pub now: DateTime<Utc>,
 }
 
+/// A batch whose kept bodies are to be decoded anew.
+#[derive(Debug)]
+pub struct Redecode {
+    /// That batch.
+    pub parent: BatchId,
+    /// Name of the new one, chosen by the caller; a new one otherwise.
+    pub id: Option<BatchId>,
+    /// Idempotency key: id and hash of the request.
+    pub request: Option<(String, [u8; 32])>,
+}
+
 /// What came of a start.
 #[derive(Debug)]
 pub struct Started {
@@ -89,6 +100,8 @@ pub struct Report {
     pub failures: Vec<FailureGroup>,
     /// Leases that ran out or were lost with their process.
     pub lost_leases: i64,
+    /// Batches that were made from it, oldest first.
+    pub children: Vec<BatchId>,
     /// Time in RUNNING.
     pub active: std::time::Duration,
     /// Time in PAUSING and PAUSED.
@@ -107,7 +120,26 @@ impl Control {
     /// Makes a batch and lets it run. Durable before it answers.
     pub async fn start(&self, start: Start) -> Result<Started, CreateError> {
         let now = start.now;
-        let new = new_batch(start);
+        self.create(new_batch(start), now).await
+    }
+
+    /// Makes a child of a batch that decodes its kept bodies anew. Durable before it answers.
+    pub async fn redecode(&self, redecode: Redecode) -> Result<Started, CreateError> {
+        let Redecode { parent, id, request } = redecode;
+        let now = clock::now();
+        let parent = self.store.batch(&parent).await?.ok_or(CreateError::NoParent(parent))?;
+        let source = Source::BatchItems { batch: parent.id };
+        let new = NewBatch {
+            id: id.unwrap_or_else(BatchId::generate),
+            kind: Kind::Redecode { parent: parent.seq },
+            spec: BatchSpec { source, ..BatchSpec::clone(&parent.spec) },
+            items: None,
+            request: request.map(|request| key(request, now)),
+        };
+        self.create(new, now).await
+    }
+
+    async fn create(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Started, CreateError> {
         // A caller that goes away must not leave a batch behind that nobody works on.
         let control = self.clone();
         let work = async move {
@@ -116,7 +148,7 @@ impl Control {
                 Created::Replayed(batch) => (*batch, true),
             };
             tracing::info!(
-                batch_id = %batch.id, action = "batch_start", status = batch.state.as_str(),
+                batch_id = %batch.id, action = "batch_start", kind = batch.kind.as_str(), status = batch.state.as_str(),
                 total = batch.counts.total, replayed,
             );
             Ok(Started { snapshot: control.taken_up(batch).await?, replayed })
@@ -167,6 +199,7 @@ impl Control {
         Ok(Report {
             failures: self.store.failure_groups(batch.seq).await?,
             lost_leases: self.store.lost_leases(batch.seq).await?,
+            children: self.store.children(batch.seq, report::CHILDREN_MAX).await?,
             active: batch.active_until(now),
             paused: batch.paused_until(now),
             floor: report::floor(batch.counts.requests, fetch.rate_per_s, fetch.burst),
@@ -209,13 +242,18 @@ impl Control {
 }
 
 fn new_batch(start: Start) -> NewBatch {
-    let expires_at = start.now + REQUEST_ID_KEPT;
+    let Start { id, spec, items, request, now } = start;
     NewBatch {
-        id: start.id.unwrap_or_else(BatchId::generate),
-        spec: start.spec,
-        items: start.items,
-        request: start.request.map(|(id, sha256)| RequestKey { id, sha256, expires_at }),
+        id: id.unwrap_or_else(BatchId::generate),
+        kind: Kind::Fetch,
+        spec,
+        items,
+        request: request.map(|request| key(request, now)),
     }
+}
+
+fn key((id, sha256): (String, [u8; 32]), now: DateTime<Utc>) -> RequestKey {
+    RequestKey { id, sha256, expires_at: now + REQUEST_ID_KEPT }
 }
 
 enum Followed {

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock, connector,
     domain::{
-        batch::{Batch, PauseCause, State},
+        batch::{Batch, Kind, PauseCause, State},
         id::{BatchId, BatchSeq, NodeId},
         upstream::UpstreamId,
     },
@@ -40,6 +40,7 @@ mod upkeep;
 mod worker;
 
 use gate::{Gates, Lane, Terms};
+use worker::Replies;
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -224,15 +225,15 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         let Some(entry) = engine.hub.live(seq) else { break };
         let batch = Arc::clone(&entry.subscribe().borrow());
         let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
-        match lane(&engine, &batch, connector.as_ref()).await {
-            Ok(lane) => {
+        match replies(&engine, &batch, connector.as_ref()).await {
+            Ok((replies, lane)) => {
                 // Who only looks on does not keep the lane.
-                let pace = Arc::downgrade(&lane);
+                let pace = lane.as_ref().map(Arc::downgrade).unwrap_or_default();
                 entry.set_pace(Arc::new(move || {
                     pace.upgrade().map(|lane| pace_of(&lane)).unwrap_or_default()
                 }));
-                let runner =
-                    runner::Runner::new(Arc::clone(&engine), &batch, Arc::clone(&entry), connector, lane);
+                let (own, watched) = (Arc::clone(&engine), Arc::clone(&entry));
+                let runner = runner::Runner::new(own, &batch, watched, connector, replies, lane);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
             }
             Err(error) => {
@@ -257,14 +258,24 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     engine.running().remove(&seq);
 }
 
-async fn lane(
+/// Where a batch's replies come from, and the lane that its requests wait in, if it sends any.
+async fn replies(
     engine: &Engine,
     batch: &Batch,
     connector: &dyn connector::Connector,
-) -> Result<Arc<Lane>, StoreError> {
+) -> Result<(Replies, Option<Arc<Lane>>), StoreError> {
+    if let Kind::Redecode { parent } = batch.kind {
+        return Ok((Replies::Kept { store: Arc::clone(&engine.store), parent }, None));
+    }
     let origin = connector.origin();
     let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
-    engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await
+    let lane = engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await?;
+    let replies = Replies::Upstream {
+        fetcher: engine.fetcher.clone(),
+        permits: Arc::clone(&lane) as _,
+        user_agent: batch.spec.fetch.user_agent.as_str().into(),
+    };
+    Ok((replies, Some(lane)))
 }
 
 fn pace_of(lane: &Lane) -> Pace {

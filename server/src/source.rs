@@ -19,6 +19,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
+pub mod batch_items;
 pub mod file;
 pub mod jpx;
 
@@ -84,7 +85,7 @@ pub trait Download: Send + Sync {
 /// What sources work with.
 #[derive(Clone)]
 pub struct Tools {
-    /// The store, for lists.
+    /// The store, for lists and for other batches.
     pub store: Arc<dyn Store>,
     /// Requests.
     pub download: Arc<dyn Download>,
@@ -109,6 +110,9 @@ pub fn open(spec: &BatchSpec, tools: Tools) -> Option<Box<dyn Source>> {
     match &spec.source {
         SourceSpec::Inline { .. } => None,
         SourceSpec::JpxListing(listing) => Some(Box::new(jpx::Listing::new(listing.clone(), as_of, tools))),
+        SourceSpec::BatchItems { batch } => {
+            Some(Box::new(batch_items::BatchItems::new(batch.clone(), tools.store)))
+        }
         SourceSpec::File(file) => Some(Box::new(file::KeyFile::new(file.clone(), tools.roots))),
     }
 }

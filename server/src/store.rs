@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::domain::{
-    batch::{Batch, Command, Refusal, State},
+    batch::{Batch, Command, Kind, Refusal, State},
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
-    item::{Attempt, Item, NewItem, Next, OpenItem},
+    item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
@@ -109,6 +109,13 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError>;
+    /// Items of a batch from `from` on, by index, with the word whether their bodies are there.
+    async fn kept_items(&self, batch: BatchSeq, from: i64, limit: usize)
+    -> Result<Vec<KeptItem>, StoreError>;
+    /// The body of an item's last reply, if it is there.
+    async fn kept_body(&self, batch: BatchSeq, index: i64) -> Result<Option<FetchedBody>, StoreError>;
+    /// Batches that were made from this one, oldest first.
+    async fn children(&self, batch: BatchSeq, limit: usize) -> Result<Vec<BatchId>, StoreError>;
     /// Failed items of a batch by class, reason and status, most frequent first.
     async fn failure_groups(&self, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError>;
     /// Leases of a batch that ran out or were lost with their process.
@@ -146,6 +153,9 @@ pub trait Store: Send + Sync + 'static {
 pub struct NewBatch {
     /// Its name.
     pub id: BatchId,
+    /// How it comes about. A parent must have ended, and have kept bodies that have not expired; they then stay as long
+    /// as the new batch is live.
+    pub kind: Kind,
     /// What it is to do.
     pub spec: BatchSpec,
     /// Inline items; the source is then fully read.
@@ -172,6 +182,28 @@ pub enum Created {
     Started(Box<Batch>),
     /// What this request id made before, as it is now.
     Replayed(Box<Batch>),
+}
+
+/// An item of a batch whose bodies may be decoded anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptItem {
+    /// Position in its batch.
+    pub index: i64,
+    /// The caller's key.
+    pub key: String,
+    /// Its other values.
+    pub columns: Option<Columns>,
+    /// Its body is there.
+    pub has_body: bool,
+}
+
+/// A kept body and its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedBody {
+    /// As it is kept.
+    pub body: KeptBody,
+    /// When it came.
+    pub fetched_at: DateTime<Utc>,
 }
 
 /// A change of one batch, and what it let in.
@@ -383,6 +415,25 @@ pub enum CreateError {
     /// The request id came before with other content.
     #[error("request id {0} was used with another request")]
     RequestIdReused(String),
+    /// There is no such batch to make one from.
+    #[error("no batch {0}")]
+    NoParent(BatchId),
+    /// The batch to make one from has not ended.
+    #[error("batch {id} is {}", state.as_str())]
+    ParentNotTerminal {
+        /// That batch.
+        id: BatchId,
+        /// Its state.
+        state: State,
+    },
+    /// There is nothing to decode.
+    #[error("no bodies are kept of batch {id}")]
+    NoKeptBodies {
+        /// The batch to make one from.
+        id: BatchId,
+        /// Where its own bodies are, if it was made from another one's.
+        origin: Option<BatchId>,
+    },
     /// Too many live batches.
     #[error("{limit} batches are live, which is the limit")]
     Quota {

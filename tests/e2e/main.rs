@@ -20,6 +20,7 @@ mod plan;
 mod process;
 mod rate;
 mod read;
+mod redecode;
 mod replay;
 mod run;
 mod start;

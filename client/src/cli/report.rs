@@ -36,6 +36,12 @@ pub fn render(batch: &Batch, report: &Report, out: &mut impl Write) -> io::Resul
         writeln!(out, "\nFailed items")?;
         failures(&report.failures, out)?;
     }
+    if !report.child_batches.is_empty() {
+        writeln!(out, "\nMade from it")?;
+        for child in &report.child_batches {
+            writeln!(out, "  {child}")?;
+        }
+    }
     if let Some(advice) = advice(batch) {
         writeln!(out, "\n{advice}")?;
     }
@@ -208,6 +214,7 @@ mod tests {
             floor_duration: Some(seconds(886)),
             requests_sent: 4491,
             records_changed: 12,
+            child_batches: vec!["batches/mended".to_owned()],
             ..Report::default()
         };
         assert_eq!(
@@ -225,6 +232,9 @@ Failed items
   ITEMS  CLASS      REASON           STATUS  KEYS
       9  PERMANENT  NOT_FOUND           404  1301 1332 ...
       1  PERMANENT  CODE_NOT_LISTED       -  9999
+
+Made from it
+  batches/mended
 "
         );
     }

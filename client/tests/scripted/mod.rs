@@ -42,6 +42,7 @@ struct Script {
     list_pages: VecDeque<Vec<v1::Batch>>,
     streams: VecDeque<Result<Vec<Step>, Status>>,
     started: Vec<v1::StartBatchRequest>,
+    redecoded: Vec<v1::RedecodeRequest>,
     watched: Vec<v1::WatchProgressRequest>,
     deadlines: Vec<String>,
     page_sizes: Vec<i32>,
@@ -138,6 +139,10 @@ impl Scripted {
         self.script.lock().unwrap().started.clone()
     }
 
+    pub(crate) fn redecoded(&self) -> Vec<v1::RedecodeRequest> {
+        self.script.lock().unwrap().redecoded.clone()
+    }
+
     /// The revisions that each watch said it knows.
     pub(crate) fn known_revisions(&self) -> Vec<Option<i64>> {
         let script = self.script.lock().unwrap();
@@ -196,6 +201,18 @@ impl HaulService for Service {
         let outcome = if plan.is_some() { Outcome::Validated } else { Outcome::Started };
         let batch = self.batch(&request)?;
         Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into(), plan }))
+    }
+
+    async fn redecode(
+        &self,
+        request: Request<v1::RedecodeRequest>,
+    ) -> Result<Response<v1::RedecodeResponse>, Status> {
+        self.0.lock().unwrap().redecoded.push(request.get_ref().clone());
+        let batch = self.batch(&request)?;
+        Ok(Response::new(v1::RedecodeResponse {
+            batch,
+            outcome: v1::start_batch_response::Outcome::Started.into(),
+        }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {

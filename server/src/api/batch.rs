@@ -5,8 +5,9 @@ use haul_proto::v1;
 use super::{spec, time};
 use crate::{
     domain::{
-        batch::{PauseCause, State},
+        batch::{Kind, PauseCause, State},
         failure::FailureClass,
+        id::BatchId,
         progress::percentage,
         upstream::{Pressure, PressureCause},
     },
@@ -20,10 +21,14 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         PauseCause::User => v1::batch::PauseCause::User,
         PauseCause::SystemFailure => v1::batch::PauseCause::SystemFailure,
     };
+    let kind = match batch.kind {
+        Kind::Fetch => v1::batch::Kind::Fetch,
+        Kind::Redecode { .. } => v1::batch::Kind::Redecode,
+    };
     let (pause, end) = (batch.pause.as_ref(), batch.end.as_ref());
     v1::Batch {
         name: batch.id.name(),
-        kind: v1::batch::Kind::Fetch.into(),
+        kind: kind.into(),
         state: state(batch.state).into(),
         pause_cause: pause.map(|pause| cause(pause.cause)).unwrap_or_default().into(),
         pause_reason: pause.map(|pause| pause.reason.clone()).unwrap_or_default(),
@@ -35,6 +40,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         create_time: Some(time::timestamp(batch.created_at)),
         start_time: batch.started_at.map(time::timestamp),
         end_time: batch.ended_at.map(time::timestamp),
+        parent_batch: batch.parent().map(BatchId::name).unwrap_or_default(),
         revision: batch.revision,
     }
 }

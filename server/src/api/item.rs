@@ -30,6 +30,7 @@ pub(super) fn item(item: Item) -> v1::Item {
         next_attempt_time: item.not_before.map(time::timestamp),
         result: item.reply.map(result),
         error: item.failure.map(error),
+        skip_reason: item.skip_reason.unwrap_or_default(),
         update_time: item.updated_at.map(time::timestamp),
     }
 }

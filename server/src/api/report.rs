@@ -6,7 +6,7 @@ use super::{
     batch::{failure_class, progress},
     time,
 };
-use crate::control::Report;
+use crate::{control::Report, domain::id::BatchId};
 
 pub(super) fn report(report: Report) -> v1::Report {
     let batch = &report.snapshot.batch;
@@ -33,5 +33,6 @@ pub(super) fn report(report: Report) -> v1::Report {
         requests_sent: batch.counts.requests,
         records_changed: batch.counts.records_changed,
         lost_leases: report.lost_leases,
+        child_batches: report.children.iter().map(BatchId::name).collect(),
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock,
-    control::{Control, Start},
+    control::{Control, Redecode, Start, Started},
     domain::{
         batch::Command,
         id::{BatchId, BatchSeq},
@@ -69,13 +69,19 @@ impl HaulService for Service {
             return Ok(Response::new(plan::validated(plan)));
         }
         let started = self.control.start(start).await.map_err(ApiError::from)?;
-        let outcome = if started.replayed {
-            v1::start_batch_response::Outcome::Replayed
-        } else {
-            v1::start_batch_response::Outcome::Started
-        };
-        let batch = Some(batch(&started.snapshot, BatchView::Full));
-        Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into(), plan: None }))
+        let (batch, outcome) = outcome(&started);
+        Ok(Response::new(v1::StartBatchResponse { batch, outcome, plan: None }))
+    }
+
+    async fn redecode(&self, request: Request<v1::RedecodeRequest>) -> Answer<v1::RedecodeResponse> {
+        self.stays()?;
+        let request = request.into_inner();
+        // No StartBatch has the same hash: one request id makes one batch.
+        let sha256 = Sha256::new_with_prefix(b"Redecode").chain_update(request.encode_to_vec()).finalize();
+        let redecode = redecode(request, sha256.into())?;
+        let started = self.control.redecode(redecode).await.map_err(ApiError::from)?;
+        let (batch, outcome) = outcome(&started);
+        Ok(Response::new(v1::RedecodeResponse { batch, outcome }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
@@ -188,24 +194,8 @@ impl Service {
 fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
     let v1::StartBatchRequest { batch_id, spec, request_id, validate_only: _ } = request;
     let mut faults = Vec::new();
-    let id = match batch_id.as_str() {
-        "" => None,
-        chosen => {
-            let id = BatchId::chosen(chosen);
-            if id.is_none() {
-                faults.push(Violation::new("batch_id", format!("{chosen:?} is not {}", BatchId::PATTERN)));
-            }
-            id
-        }
-    };
-    let request = match request_id.as_str() {
-        "" => None,
-        text if uuid::Uuid::try_parse(text).is_ok() => Some((text.to_ascii_lowercase(), sha256)),
-        text => {
-            faults.push(Violation::new("request_id", format!("{text:?} is no UUID")));
-            None
-        }
-    };
+    let id = chosen_id(&batch_id, &mut faults);
+    let request = request_key(&request_id, sha256, &mut faults);
     let now = clock::now();
     match spec::parse(spec, defaults, now) {
         Ok((spec, items)) if faults.is_empty() => Ok(Start { id, spec, items, request, now }),
@@ -216,6 +206,53 @@ fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) 
         }
         Err(other) => Err(other),
     }
+}
+
+fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, ApiError> {
+    let v1::RedecodeRequest { name, request_id, batch_id: child } = request;
+    let mut faults = Vec::new();
+    let id = chosen_id(&child, &mut faults);
+    let request = request_key(&request_id, sha256, &mut faults);
+    match batch_id("name", &name) {
+        Ok(parent) if faults.is_empty() => Ok(Redecode { parent, id, request }),
+        Ok(_) => Err(ApiError::Invalid(faults)),
+        Err(ApiError::Invalid(mut more)) => {
+            more.extend(faults);
+            Err(ApiError::Invalid(more))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
+    let outcome = if started.replayed {
+        v1::start_batch_response::Outcome::Replayed
+    } else {
+        v1::start_batch_response::Outcome::Started
+    };
+    (Some(batch(&started.snapshot, BatchView::Full)), outcome.into())
+}
+
+fn chosen_id(text: &str, faults: &mut Vec<Violation>) -> Option<BatchId> {
+    if text.is_empty() {
+        return None;
+    }
+    let id = BatchId::chosen(text);
+    if id.is_none() {
+        faults.push(Violation::new("batch_id", format!("{text:?} is not {}", BatchId::PATTERN)));
+    }
+    id
+}
+
+fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Option<(String, [u8; 32])> {
+    if text.is_empty() {
+        return None;
+    }
+    if uuid::Uuid::try_parse(text).is_err() {
+        faults.push(Violation::new("request_id", format!("{text:?} is no UUID")));
+        return None;
+    }
+    Some((text.to_ascii_lowercase(), sha256))
 }
 
 fn invalid(field: &str, problem: impl Into<String>) -> ApiError {

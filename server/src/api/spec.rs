@@ -230,6 +230,10 @@ fn source(
             faults.add("spec.source", "one of inline_items, jpx_listing and file is required");
             None
         }
+        Some(Given::BatchItems(_)) => {
+            faults.add("spec.batch_items", "is set by the server only: Redecode makes such a batch");
+            None
+        }
         Some(Given::InlineItems(_)) => Some(Source::Inline { item_count }),
         Some(Given::JpxListing(listing)) => {
             Some(Source::JpxListing(jpx_listing(listing, defaults, control::is_current(as_of, now), faults)?))

@@ -202,6 +202,30 @@ fn create(error: CreateError) -> Status {
             answer.details.set_resource_info("request", id, "", "");
             answer.status()
         }
+        CreateError::NoParent(id) => not_found(&id),
+        CreateError::ParentNotTerminal { id, state } => {
+            let message = format!("{} is {}: stop it, or wait for its end", id.name(), state.as_str());
+            let mut answer = Answer::new(Code::FailedPrecondition, "BATCH_NOT_TERMINAL", message.clone())
+                .with("name", id.name())
+                .with("state", state.as_str())
+                .with("allowed", "Stop");
+            answer.details.add_precondition_failure_violation("STATE", id.name(), message);
+            answer.status()
+        }
+        CreateError::NoKeptBodies { id, origin } => {
+            let message = match origin {
+                Some(origin) => format!(
+                    "{} keeps no bodies of its own: redecode {}, whose bodies it decoded",
+                    id.name(),
+                    origin.name()
+                ),
+                None => format!("{} has no kept bodies: there were none, or they have expired", id.name()),
+            };
+            let mut answer = Answer::new(Code::FailedPrecondition, "NO_KEPT_BODIES", message.clone())
+                .with("name", id.name());
+            answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
+            answer.status()
+        }
         CreateError::Quota { limit } => {
             let message =
                 format!("{limit} batches are live, which is the limit: stop some, or wait for their end");

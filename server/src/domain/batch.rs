@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use super::{
     id::{BatchId, BatchSeq},
     progress::Counts,
-    spec::BatchSpec,
+    spec::{BatchSpec, Source},
 };
 
 /// Where a batch stands. The last three are terminal, and stay.
@@ -314,6 +314,42 @@ pub struct End {
     pub message: String,
 }
 
+/// How a batch came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Started; its items are fetched.
+    Fetch,
+    /// Made from another batch, whose kept bodies are decoded anew. Its source is that batch's items.
+    Redecode {
+        /// The batch that the bodies belong to.
+        parent: BatchSeq,
+    },
+}
+
+impl Kind {
+    /// The word that the store and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "FETCH",
+            Self::Redecode { .. } => "REDECODE",
+        }
+    }
+
+    /// The batch that it was made from.
+    pub fn parent(self) -> Option<BatchSeq> {
+        match self {
+            Self::Fetch => None,
+            Self::Redecode { parent } => Some(parent),
+        }
+    }
+
+    /// The kind of that word and parent.
+    pub fn parse(word: &str, parent: Option<BatchSeq>) -> Option<Self> {
+        let redecode = parent.map(|parent| Self::Redecode { parent });
+        [Some(Self::Fetch), redecode].into_iter().flatten().find(|kind| kind.as_str() == word)
+    }
+}
+
 /// A batch as committed at its revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
@@ -321,6 +357,8 @@ pub struct Batch {
     pub seq: BatchSeq,
     /// Its name.
     pub id: BatchId,
+    /// How it came about.
+    pub kind: Kind,
     /// Where it stands.
     pub state: State,
     /// Set in PAUSING and PAUSED.
@@ -354,6 +392,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The batch that it was made from.
+    pub fn parent(&self) -> Option<&BatchId> {
+        match (self.kind, &self.spec.source) {
+            (Kind::Redecode { .. }, Source::BatchItems { batch }) => Some(batch),
+            _ => None,
+        }
+    }
+
     /// Time in RUNNING up to `now`.
     pub fn active_until(&self, now: DateTime<Utc>) -> std::time::Duration {
         self.active + self.in_state(now, &[State::Running])
@@ -442,6 +488,10 @@ mod tests {
         }
         for cause in PauseCause::ALL {
             assert_eq!(PauseCause::parse(cause.as_str()), Some(cause));
+        }
+        for parent in [None, Some(BatchSeq(7))] {
+            assert_eq!(Kind::parse("FETCH", parent), Some(Kind::Fetch));
+            assert_eq!(Kind::parse("REDECODE", parent), parent.map(|parent| Kind::Redecode { parent }));
         }
         for reason in EndReason::ALL {
             assert_eq!(EndReason::parse(reason.as_str()), Some(reason));

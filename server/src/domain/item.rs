@@ -42,12 +42,19 @@ pub struct NewItem {
     pub columns: Option<Columns>,
     /// Set where the source knows already that it cannot be fetched: it is FAILED from the start.
     pub failure: Option<Failure>,
+    /// Set where it is left out by rule: it is SKIPPED from the start, for this reason.
+    pub skip_reason: Option<&'static str>,
 }
 
 impl NewItem {
     /// An item without columns.
     pub fn keyed(key: impl Into<String>) -> Self {
-        Self { key: key.into(), columns: None, failure: None }
+        Self { key: key.into(), columns: None, failure: None, skip_reason: None }
+    }
+
+    /// There is something left to do for it.
+    pub fn is_open(&self) -> bool {
+        self.failure.is_none() && self.skip_reason.is_none()
     }
 }
 
@@ -131,6 +138,9 @@ pub struct KeptBody {
     pub content_type: String,
 }
 
+/// Why an item is SKIPPED whose body was not kept, or not until now.
+pub const NO_KEPT_BODY: &str = "NO_KEPT_BODY";
+
 /// Largest body that is kept, compressed.
 pub const KEPT_BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -172,6 +182,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The body of a successful reply, decodable or not, if it is to be kept.
     pub body: Option<KeptBody>,
+    /// Set where the connector judged a kept body and no reply: when that body was fetched.
+    pub redecoded: Option<DateTime<Utc>>,
 }
 
 /// What a return or an end is recorded as.
@@ -282,6 +294,8 @@ pub struct Item {
     pub reply: Option<Reply>,
     /// The latest failure, if the item did not succeed.
     pub failure: Option<Failure>,
+    /// Why it is SKIPPED.
+    pub skip_reason: Option<String>,
     /// When its state was recorded.
     pub updated_at: Option<DateTime<Utc>>,
 }

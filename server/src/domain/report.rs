@@ -21,6 +21,8 @@ pub struct FailureGroup {
 
 /// Most keys of a group.
 pub const SAMPLE_KEYS_MAX: usize = 5;
+/// Most children that a report names.
+pub const CHILDREN_MAX: usize = 1_000;
 /// Most groups of a report.
 pub const GROUPS_MAX: usize = 1_000;
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{backoff::Backoff, item::RetryPolicy, listing::Segment, window::Range};
+use super::{backoff::Backoff, id::BatchId, item::RetryPolicy, listing::Segment, window::Range};
 
 /// A batch's spec. It does not change once the batch is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,11 @@ pub enum Source {
     JpxListing(JpxListing),
     /// A file of keys.
     File(FileSource),
+    /// Another batch's items: the source of its children.
+    BatchItems {
+        /// That batch.
+        batch: BatchId,
+    },
 }
 
 /// The exchange's list of listed issues, narrowed.

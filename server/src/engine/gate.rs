@@ -341,10 +341,10 @@ impl Gate {
         }
         match (was, is) {
             (None, Some(_)) => {
-                tracing::warn!(upstream = self.id.as_str(), "breaker tripped: the upstream is down")
+                tracing::warn!(upstream = self.id.as_str(), "breaker tripped: the upstream is down");
             }
             (Some(_), None) => {
-                tracing::info!(upstream = self.id.as_str(), "breaker closed: the upstream answers")
+                tracing::info!(upstream = self.id.as_str(), "breaker closed: the upstream answers");
             }
             _ => {}
         }

@@ -18,7 +18,7 @@ use super::{
     gate::Lane,
     held::{Held, Lease},
     recorder::{Answer, Message, Recorder},
-    worker::{Finished, Job, Workshop},
+    worker::{Finished, Job, Replies, Workshop},
 };
 use crate::{
     clock,
@@ -46,7 +46,8 @@ pub(super) struct Runner {
     entry: Arc<Entry>,
     states: watch::Receiver<Arc<Batch>>,
     workshop: Arc<Workshop>,
-    lane: Arc<Lane>,
+    /// Nothing where no request is sent.
+    lane: Option<Arc<Lane>>,
     held: Held,
     workers: JoinSet<Finished>,
     free_workers: Vec<u32>,
@@ -85,7 +86,8 @@ impl Runner {
         batch: &Arc<Batch>,
         entry: Arc<Entry>,
         connector: Arc<dyn Connector>,
-        lane: Arc<Lane>,
+        replies: Replies,
+        lane: Option<Arc<Lane>>,
     ) -> Self {
         let fetch = &batch.spec.fetch;
         let unanswered_max = fetch.workers as usize + 4 * fetch.commit_group_size as usize;
@@ -94,18 +96,23 @@ impl Runner {
         let (answers_to, answers) = mpsc::channel(unanswered_max + 1);
         let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
         engine.tasks.spawn(recorder_task.run());
-        let workshop = Workshop {
-            spec: Arc::clone(&batch.spec),
-            connector,
-            fetcher: engine.fetcher.clone(),
-            permits: Arc::clone(&lane) as _,
-            user_agent: fetch.user_agent.as_str().into(),
-        };
+        let mut retry = fetch.retry();
+        if lane.is_none() {
+            // A kept body stays what it is: another attempt would come to the same.
+            retry.attempts_max = 1;
+        }
+        // Where nothing is sent there is nobody to probe.
+        let probe = (lane.is_some() && !has_answers(batch)).then(|| StartProbe {
+            items: fetch.probe_items as usize,
+            started: 0,
+            unanswered: Vec::new(),
+        });
+        let workshop = Workshop { spec: Arc::clone(&batch.spec), connector, replies };
         Self {
             withdrawn: entry.sending().child_token(),
             batch: batch.id.clone(),
             seq: batch.seq,
-            retry: fetch.retry(),
+            retry,
             states: entry.subscribe(),
             entry,
             workshop: Arc::new(workshop),
@@ -120,11 +127,7 @@ impl Runner {
             claim_at: Instant::now(),
             total_seen: 0,
             fault: None,
-            probe: (!has_answers(batch)).then(|| StartProbe {
-                items: fetch.probe_items as usize,
-                started: 0,
-                unanswered: Vec::new(),
-            }),
+            probe,
             outage_hold: batch.spec.outage.hold,
             began: Instant::now(),
             engine,
@@ -190,7 +193,7 @@ impl Runner {
         if self.fault.is_some() {
             return Instant::now();
         }
-        if let Some(opens) = self.lane.opens() {
+        if let Some(opens) = self.lane.as_ref().and_then(|lane| lane.opens()) {
             if opens.saturating_duration_since(Instant::now()) > PATIENCE {
                 // Not until a time of day: it is the gate that holds them, and it goes by a clock that does not jump.
                 let given_back = self.held.give_back();
@@ -312,7 +315,7 @@ impl Runner {
     async fn record(&mut self, finished: Finished) {
         let Finished { lease, item, worker, attempt } = finished;
         // Whoever meets an upstream that is down learns nothing of the item.
-        let is_down = self.lane.tripped_since().is_some();
+        let is_down = self.lane.as_ref().and_then(|lane| lane.tripped_since()).is_some();
         let next = match &attempt.outcome {
             Outcome::Failed(failure) if is_down && failure.class == FailureClass::Temporary => {
                 Next::UNTOUCHED
@@ -340,8 +343,8 @@ impl Runner {
     /// Looks whether the first items are all over without an answer. Then the list is not burnt: they go back
     /// uncharged, the breaker trips, and the batch pauses. `exhausted`: there are no more items to ask with.
     async fn judge_probe(&mut self, exhausted: bool) {
-        let Some(probe) = &self.probe else { return };
-        let is_over = exhausted || probe.unanswered.len() >= probe.items || self.lane.opens().is_some();
+        let (Some(probe), Some(lane)) = (&self.probe, self.lane.clone()) else { return };
+        let is_over = exhausted || probe.unanswered.len() >= probe.items || lane.opens().is_some();
         if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over {
             return;
         }
@@ -350,30 +353,31 @@ impl Runner {
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         });
         if let Some(failure) = failure
-            && !self.lane.answered_others_since(self.began)
+            && !lane.answered_others_since(self.began)
         {
             self.fault = Some(Fault {
                 cause: PauseCause::UpstreamOutage,
                 reason: failure.outage_reason(),
                 message: format!(
                     "no item has had an answer from {}, so the others were not sent: {}",
-                    self.lane.host(),
+                    lane.host(),
                     failure.message
                 ),
             });
-            self.lane.refused().await;
+            lane.refused().await;
         }
         self.end_probe().await;
     }
 
     /// Looks whether the upstream has been down for so long that the batch pauses.
     fn judge_outage(&mut self) {
-        let Some(since) = self.lane.tripped_since() else { return };
+        let Some(lane) = &self.lane else { return };
+        let Some(since) = lane.tripped_since() else { return };
         if self.fault.is_none() && since.max(self.began).elapsed() >= self.outage_hold {
             self.fault = Some(Fault {
                 cause: PauseCause::UpstreamOutage,
-                reason: if self.lane.is_pushed_back() { "RATE_LIMITED" } else { "UPSTREAM_UNREACHABLE" },
-                message: format!("{} has not answered for {} s", self.lane.host(), since.elapsed().as_secs()),
+                reason: if lane.is_pushed_back() { "RATE_LIMITED" } else { "UPSTREAM_UNREACHABLE" },
+                message: format!("{} has not answered for {} s", lane.host(), since.elapsed().as_secs()),
             });
         }
     }
@@ -400,7 +404,7 @@ impl Runner {
             batch_id = %self.batch,
             worker_id = worker,
             item_key = item.key,
-            action = "data_fetch",
+            action = if self.lane.is_some() { "data_fetch" } else { "data_decode" },
             status,
             duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
             records_count,

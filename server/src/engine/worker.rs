@@ -1,7 +1,9 @@
-//! A worker's one attempt at one item: request, fetch, decode.
+//! A worker's one attempt at one item: request, fetch, decode; or, where bodies are decoded anew, the kept body in place
+//! of request and fetch.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{io::Read, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -12,23 +14,55 @@ use crate::{
     connector::Connector,
     domain::{
         failure::{Failure, FailureClass},
+        id::BatchSeq,
         item::{Attempt, KEPT_BODY_BYTES_MAX, KeptBody, OpenItem, Outcome, Reply},
         request::Response,
         spec::BatchSpec,
     },
     fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
+    store::{FetchedBody, Store},
 };
 
 /// Larger bodies are decoded beside the runtime's threads, which have pauses and leases to see to.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 
+/// Wait before the store is asked again that was out of reach.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// Given back, with nothing to wait for.
+const RELEASED: Outcome = Outcome::Released { not_before: None };
+
 /// What all attempts of a batch share.
 pub(super) struct Workshop {
     pub(super) spec: Arc<BatchSpec>,
     pub(super) connector: Arc<dyn Connector>,
-    pub(super) fetcher: Fetcher,
-    pub(super) permits: Arc<dyn Permits>,
-    pub(super) user_agent: Arc<str>,
+    pub(super) replies: Replies,
+}
+
+/// Where replies come from.
+pub(super) enum Replies {
+    /// The upstream.
+    Upstream { fetcher: Fetcher, permits: Arc<dyn Permits>, user_agent: Arc<str> },
+    /// What another batch has kept of its own. Nothing is sent.
+    Kept { store: Arc<dyn Store>, parent: BatchSeq },
+}
+
+/// What came of an attempt.
+struct Made {
+    outcome: Outcome,
+    body: Option<KeptBody>,
+    redecoded: Option<DateTime<Utc>>,
+}
+
+impl From<Outcome> for Made {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, body: None, redecoded: None }
+    }
+}
+
+impl From<Failure> for Made {
+    fn from(failure: Failure) -> Self {
+        Outcome::Failed(failure).into()
+    }
 }
 
 /// One attempt to be made.
@@ -59,13 +93,20 @@ impl Workshop {
         let Job { lease, item, worker, withdrawn, abort } = job;
         let started_at = clock::now();
         let meter = Arc::new(Meter::default());
-        let work = AssertUnwindSafe(self.outcome(&item, &meter, withdrawn)).catch_unwind();
-        let (outcome, body) = tokio::select! {
-            done = work => done.unwrap_or_else(|_| {
+        let work = async {
+            match &self.replies {
+                Replies::Upstream { fetcher, permits, user_agent } => {
+                    self.fetched(fetcher, permits, user_agent, &item, &meter, withdrawn).await
+                }
+                Replies::Kept { store, parent } => self.kept(store, *parent, &item, withdrawn).await,
+            }
+        };
+        let Made { outcome, body, redecoded } = tokio::select! {
+            done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|_| {
                 let message = "the connector panicked; see the server's log";
-                (Outcome::Failed(Failure::new(FailureClass::System, "BUG", message)), None)
+                Failure::new(FailureClass::System, "BUG", message).into()
             }),
-            () = abort.cancelled() => (Outcome::Released { not_before: None }, None),
+            () = abort.cancelled() => RELEASED.into(),
         };
         let attempt = Attempt {
             index: item.index,
@@ -76,66 +117,99 @@ impl Workshop {
             bytes_received: meter.bytes_received(),
             outcome,
             body,
+            redecoded,
         };
         Finished { lease, item, worker, attempt }
     }
 
-    async fn outcome(
+    async fn fetched(
         self: &Arc<Self>,
+        fetcher: &Fetcher,
+        permits: &Arc<dyn Permits>,
+        user_agent: &Arc<str>,
         item: &OpenItem,
         meter: &Arc<Meter>,
         withdrawn: CancellationToken,
-    ) -> (Outcome, Option<KeptBody>) {
+    ) -> Made {
         let request = match self.connector.request(&item.key) {
             Ok(request) => request,
-            Err(failure) => return (Outcome::Failed(failure), None),
+            Err(failure) => return failure.into(),
         };
         let fetch = &self.spec.fetch;
         let call = Call {
             request,
-            user_agent: Arc::clone(&self.user_agent),
+            user_agent: Arc::clone(user_agent),
             timeout: fetch.attempt_timeout,
             body_bytes_max: fetch.body_bytes_max,
-            permits: Arc::clone(&self.permits),
+            permits: Arc::clone(permits),
             withdrawn,
             meter: Arc::clone(meter),
         };
-        let response = match self.fetcher.fetch(call).await {
+        let response = match fetcher.fetch(call).await {
             Ok(response) => response,
             // A quick try that met the gate has sent its first request all the same.
-            Err(FetchError::Held { until }) => return (Outcome::Released { not_before: Some(until) }, None),
-            Err(error) => {
-                let outcome = classify::transport(&error)
-                    .map_or(Outcome::Released { not_before: None }, Outcome::Failed);
-                return (outcome, None);
-            }
+            Err(FetchError::Held { until }) => return Outcome::Released { not_before: Some(until) }.into(),
+            Err(error) => return classify::transport(&error).map_or(RELEASED, Outcome::Failed).into(),
         };
-        let decoded = if response.body.len() <= INLINE_BYTES_MAX {
-            self.outcome_of(&item.key, &response)
-        } else {
-            let (workshop, key) = (Arc::clone(self), item.key.clone());
-            match tokio::task::spawn_blocking(move || workshop.outcome_of(&key, &response)).await {
-                Ok(decoded) => decoded,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        };
-        let failure = match &decoded.0 {
+        let (workshop, key, size) = (Arc::clone(self), item.key.clone(), response.body.len());
+        let made = beside_if(size > INLINE_BYTES_MAX, move || {
+            let outcome = workshop.decoded(&key, &response);
+            let body = if workshop.keeps(&outcome, &response) { compressed(&response) } else { None };
+            Made { body, ..outcome.into() }
+        })
+        .await;
+        let failure = match &made.outcome {
             Outcome::Failed(failure) => Some(failure),
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         };
         if let Some(verdict) = classify::content(failure) {
-            self.permits.observe(verdict).await;
+            permits.observe(verdict).await;
         }
-        decoded
+        made
     }
 
-    fn outcome_of(&self, key: &str, response: &Response) -> (Outcome, Option<KeptBody>) {
-        let outcome = match self.connector.decode(key, response) {
+    /// The same with a kept body. No later attempt can come to anything else.
+    async fn kept(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        parent: BatchSeq,
+        item: &OpenItem,
+        withdrawn: CancellationToken,
+    ) -> Made {
+        let kept = loop {
+            match store.kept_body(parent, item.index).await {
+                Ok(kept) => break kept,
+                Err(error) if error.is_transient() => tokio::select! {
+                    () = tokio::time::sleep(STORE_RETRY) => {}
+                    () = withdrawn.cancelled() => return RELEASED.into(),
+                },
+                Err(error) => {
+                    let reason = error.pause_reason();
+                    return Failure::new(FailureClass::System, reason, &error.to_string()).into();
+                }
+            }
+        };
+        let Some(FetchedBody { body, fetched_at }) = kept else {
+            let message = "the kept body was there when the batch was made, and is gone";
+            return Failure::new(FailureClass::Permanent, "KEPT_BODY_MISSING", message).into();
+        };
+        let (workshop, key) = (Arc::clone(self), item.key.clone());
+        beside_if(body.zstd.len() > INLINE_BYTES_MAX / 8, move || {
+            match decompressed(&body, workshop.spec.fetch.body_bytes_max) {
+                Ok(response) => {
+                    Made { redecoded: Some(fetched_at), ..workshop.decoded(&key, &response).into() }
+                }
+                Err(failure) => failure.into(),
+            }
+        })
+        .await
+    }
+
+    fn decoded(&self, key: &str, response: &Response) -> Outcome {
+        match self.connector.decode(key, response) {
             Ok(records) => Outcome::Succeeded { reply: reply(response), records },
             Err(fault) => Outcome::Failed(classify::reply(&fault, response, clock::now())),
-        };
-        let body = if self.keeps(&outcome, response) { kept(response) } else { None };
-        (outcome, body)
+        }
     }
 
     /// Whether a mended decoder may want to see the reply again: it was a success by its status, whatever this decoder
@@ -160,11 +234,77 @@ fn reply(response: &Response) -> Reply {
     }
 }
 
-fn kept(response: &Response) -> Option<KeptBody> {
+/// Does some work here, or beside the runtime's threads.
+async fn beside_if<T: Send + 'static>(beside: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if !beside {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// The reply that a kept body was, as far as it is known.
+fn decompressed(kept: &KeptBody, body_bytes_max: u64) -> Result<Response, Failure> {
+    let damaged = |error: std::io::Error| {
+        let message = format!("the kept body cannot be decompressed: {error}");
+        Failure::new(FailureClass::Permanent, "KEPT_BODY_DAMAGED", &message)
+    };
+    let mut body = Vec::new();
+    let decoder = zstd::Decoder::new(kept.zstd.as_slice()).map_err(damaged)?;
+    decoder.take(body_bytes_max + 1).read_to_end(&mut body).map_err(damaged)?;
+    if body.len() as u64 > body_bytes_max {
+        let error = FetchError::BodyTooLarge(body_bytes_max);
+        return Err(Failure::new(FailureClass::Permanent, "BODY_TOO_LARGE", &error.to_string()));
+    }
+    Ok(Response {
+        date: None,
+        status: kept.http_status,
+        content_type: kept.content_type.clone(),
+        retry_after: None,
+        body: body.into(),
+        bytes_received: 0,
+        latency: Duration::ZERO,
+    })
+}
+
+fn compressed(response: &Response) -> Option<KeptBody> {
     let zstd = zstd::bulk::compress(&response.body, zstd::DEFAULT_COMPRESSION_LEVEL).ok()?;
     (zstd.len() <= KEPT_BODY_BYTES_MAX).then(|| KeptBody {
         zstd,
         http_status: response.status,
         content_type: response.content_type.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(body: &[u8]) -> KeptBody {
+        let zstd = zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap();
+        KeptBody { zstd, http_status: 203, content_type: "text/plain".to_owned() }
+    }
+
+    #[test]
+    fn a_kept_body_becomes_the_reply_that_it_was() {
+        let reply = decompressed(&kept(&[7; 1_000]), 1_000).unwrap();
+        assert_eq!((reply.status, reply.content_type.as_str()), (203, "text/plain"));
+        assert_eq!((&reply.body[..], reply.bytes_received), (&[7; 1_000][..], 0));
+        assert!(decompressed(&kept(b""), 1).unwrap().body.is_empty());
+    }
+
+    #[test]
+    fn a_kept_body_is_bounded_and_may_be_damaged() {
+        let reason = |body: &KeptBody| decompressed(body, 999).unwrap_err().reason;
+        assert_eq!(reason(&kept(&[7; 1_000])), "BODY_TOO_LARGE");
+        // Much of nothing compresses to little, and is not unpacked to its end.
+        assert_eq!(reason(&kept(&vec![0; 64 << 20])), "BODY_TOO_LARGE");
+        let mut cut = kept(&[7; 500]);
+        cut.zstd.truncate(10);
+        assert_eq!(reason(&cut), "KEPT_BODY_DAMAGED");
+        let damaged = KeptBody { zstd: vec![1, 2, 3], ..cut };
+        assert_eq!(reason(&damaged), "KEPT_BODY_DAMAGED");
+    }
 }

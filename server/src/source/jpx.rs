@@ -170,7 +170,7 @@ fn item(issue: ListedIssue) -> NewItem {
         "scale_code": issue.scale_code,
         "scale": issue.scale,
     });
-    NewItem { key: issue.code, columns: Some(columns.to_string()), failure: None }
+    NewItem { columns: Some(columns.to_string()), ..NewItem::keyed(issue.code) }
 }
 
 /// The list in a local file, or what is wrong with it in words that follow its name.

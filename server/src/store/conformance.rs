@@ -22,6 +22,7 @@ mod item;
 mod listing;
 mod purge;
 mod recover;
+mod redecode;
 mod row;
 mod source;
 mod transition;
@@ -116,6 +117,27 @@ macro_rules! conformance {
                 what_waits_is_admitted,
                 a_source_is_read_on,
                 everything_answered_is_still_there,
+            }
+            redecode {
+                a_child_says_what_it_was_made_from,
+                a_parent_must_have_ended,
+                there_must_be_bodies_that_have_not_expired,
+                a_child_has_no_bodies_and_says_who_has,
+                what_refuses_a_child_is_found_in_order,
+                items_tell_whether_their_bodies_are_there,
+                a_body_comes_back_as_it_was_kept,
+                an_item_without_a_body_is_skipped_and_says_why,
+                a_batch_of_skipped_items_completes,
+                bodies_stay_while_a_child_is_live,
+                rows_come_back_as_they_were_fetched,
+                what_the_family_wrote_and_the_body_does_not_hold_goes,
+                what_others_wrote_stays,
+                what_was_fetched_later_stays,
+                a_bar_that_was_settled_later_does_not_come_back,
+                a_provisional_bar_goes_only_if_it_is_older,
+                events_follow_the_same_rules,
+                a_body_that_is_no_answer_takes_its_rows_along,
+                a_refused_row_leaves_none,
             }
             row {
                 a_row_is_written_once_per_key,

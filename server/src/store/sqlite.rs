@@ -18,8 +18,8 @@ use sqlx::{
 };
 
 use super::{
-    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, NewBatch, SourceLease,
-    SourcePage, Store, StoreError,
+    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, FetchedBody, KeptItem,
+    NewBatch, SourceLease, SourcePage, Store, StoreError,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
@@ -301,6 +301,31 @@ impl Store for SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError> {
         item::list(&self.readers, batch, from, limit, now).await
+    }
+
+    async fn kept_items(
+        &self,
+        batch: BatchSeq,
+        from: i64,
+        limit: usize,
+    ) -> Result<Vec<KeptItem>, StoreError> {
+        item::kept(&self.readers, batch, from, limit).await
+    }
+
+    async fn kept_body(&self, batch: BatchSeq, index: i64) -> Result<Option<FetchedBody>, StoreError> {
+        item::body(&self.readers, batch, index).await
+    }
+
+    async fn children(&self, batch: BatchSeq, limit: usize) -> Result<Vec<BatchId>, StoreError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM batch_executions WHERE parent_seq = $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(batch.0)
+        .bind(limit as i64)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(error::store)?;
+        Ok(names.into_iter().map(BatchId::stored).collect())
     }
 
     async fn failure_groups(&self, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError> {

@@ -29,6 +29,24 @@ impl Database {
         sqlx::query_scalar(sql).fetch_one(&self.0).await.unwrap()
     }
 
+    /// Every row of prices and events, but for who wrote it last.
+    pub(crate) async fn datasets(&self) -> Vec<String> {
+        let rows = "
+            SELECT json_array(code, interval, ts, session_date, symbol, open, high, low, close, adj_close, volume,
+              currency, provisional, fetched_at) FROM stock_prices
+            UNION ALL
+            SELECT json_array(code, kind, date, ts, symbol, amount, numerator, denominator, currency, fetched_at)
+              FROM stock_events ORDER BY 1";
+        sqlx::query_scalar(rows).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// What the limiter remembers.
+    pub(crate) async fn upstreams(&self) -> Vec<String> {
+        let rows =
+            "SELECT json_array(upstream, host, rate_per_s, burst, held_until_at, push_backs) FROM upstreams";
+        sqlx::query_scalar(rows).fetch_all(&self.0).await.unwrap()
+    }
+
     /// The keys that have succeeded.
     pub(crate) async fn succeeded_keys(&self) -> HashSet<String> {
         let sql = "SELECT item_key FROM batch_execution_details WHERE status = 'SUCCEEDED'";

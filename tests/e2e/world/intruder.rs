@@ -50,7 +50,41 @@ impl Intruder {
         self.run("DROP TRIGGER bad_luck").await;
     }
 
-    async fn run(&mut self, sql: &'static str) {
-        sqlx::query(sql).execute(&mut self.0).await.unwrap();
+    /// Leaves what a faulty decoder would have left: bars and events missing, wrong, and out of nothing. Answers with how
+    /// many are wrong.
+    pub(crate) async fn spoil_datasets(&mut self) -> u64 {
+        self.run("DELETE FROM stock_prices WHERE ts / 86400 % 5 = 1").await;
+        self.run("DELETE FROM stock_events WHERE code LIKE '%1'").await;
+        let prices = self.run("UPDATE stock_prices SET close = close * 10 WHERE ts / 86400 % 3 = 0").await;
+        let events = self.run("UPDATE stock_events SET amount = amount * 2 WHERE kind = 'DIVIDEND'").await;
+        self.run(
+            "INSERT INTO stock_prices
+             SELECT code, interval, ts + 1, session_date, symbol, 1, 1, 1, 1, 1, 1, currency, 0, batch_seq, fetched_at
+             FROM stock_prices WHERE ts / 86400 % 7 = 2
+             UNION ALL
+             SELECT code, interval, 0, '1970-01-01', symbol, 1, 1, 1, 1, 1, 1, currency, 0, batch_seq, fetched_at
+             FROM stock_prices GROUP BY code",
+        )
+        .await;
+        self.run(
+            "INSERT INTO stock_events SELECT code, 'SPLIT', '1970-01-01', 0, symbol, NULL, 2, 1, currency, batch_seq, fetched_at
+             FROM stock_prices GROUP BY code",
+        )
+        .await;
+        prices + events
+    }
+
+    /// Has the newest batch's item of that index be kept with another body.
+    pub(crate) async fn replace_body(&mut self, index: i64, body: Vec<u8>) {
+        sqlx::query("UPDATE kept_bodies SET body = $2 WHERE item_index = $1")
+            .bind(index)
+            .bind(body)
+            .execute(&mut self.0)
+            .await
+            .unwrap();
+    }
+
+    async fn run(&mut self, sql: &'static str) -> u64 {
+        sqlx::query(sql).execute(&mut self.0).await.unwrap().rows_affected()
     }
 }

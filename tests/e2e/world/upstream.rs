@@ -71,6 +71,11 @@ impl Upstream {
         self.sim.list_url()
     }
 
+    /// Takes it away.
+    pub(crate) async fn leave(self) {
+        self.sim.shutdown().await;
+    }
+
     /// Everything that arrived.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         let text = std::fs::read_to_string(self.folder.path().join("requests.jsonl")).unwrap();

@@ -68,7 +68,9 @@ impl Failure {
                 "SOURCE_UNREADABLE" => {
                     Some("a batch of this spec would wait for its source, or fail: see to it first")
                 }
-                "BATCH_TERMINAL" | "BATCH_STOPPING" => Some("`haul get` shows where the batch stands"),
+                "BATCH_TERMINAL" | "BATCH_STOPPING" | "BATCH_NOT_TERMINAL" => {
+                    Some("`haul get` shows where the batch stands")
+                }
                 "" if refusal.code == Code::Unimplemented => {
                     Some("is that a haul server? Check --server and HAUL_SERVER")
                 }

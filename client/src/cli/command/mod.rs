@@ -6,6 +6,7 @@ mod control;
 mod failure;
 mod plan;
 mod read;
+mod redecode;
 mod start;
 mod watch;
 
@@ -36,6 +37,7 @@ Examples:
   haul list                              the newest batches
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
+  haul redecode nightly --watch          rebuild its records from the kept replies
 
 Exit status:
   0  all items succeeded or were skipped
@@ -73,6 +75,7 @@ enum Command {
     List(read::List),
     Items(read::Items),
     Report(read::Report),
+    Redecode(redecode::Redecode),
 }
 
 /// What a command works with.
@@ -114,6 +117,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::List(list) => list.run(&context, out).await,
         Command::Items(items) => items.run(&context, out).await,
         Command::Report(report) => report.run(&context, out).await,
+        Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
     }?;
     out.flush()?;
     Ok(status)

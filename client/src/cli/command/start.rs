@@ -6,10 +6,13 @@ use std::{
 };
 
 use clap::Args;
-use haul_proto::v1::{StartBatchRequest, start_batch_response::Outcome};
+use haul_proto::v1::{Batch, StartBatchRequest, start_batch_response::Outcome};
 
 use super::{Context, failure::Failure, watch};
-use crate::cli::{output::Format, spec};
+use crate::{
+    Client,
+    cli::{output::Format, spec},
+};
 
 /// Start a batch from a spec file
 ///
@@ -66,17 +69,29 @@ impl Start {
         let started = client.start_batch(request).await?;
         let replayed = started.outcome() == Outcome::Replayed;
         let batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
-        if replayed {
-            // Lost with standard error; the batch is what was asked for.
-            let _ = writeln!(io::stderr(), "haul: this request id was answered before; this is its batch");
-        }
-        // A document is whole: with --watch it is printed at the end.
-        match (context.output.format(), self.watch) {
-            (Format::Table, _) => writeln!(out, "{}", batch.name)?,
-            (_, false) => context.output.batch(&batch, out)?,
-            (_, true) => {}
-        }
-        out.flush()?;
-        if self.watch { watch::to_the_end(&client, &batch.name, context, out).await } else { Ok(0) }
+        said(&client, &batch, replayed, self.watch, context, out).await
     }
+}
+
+/// Prints a batch that was just made, and follows it if asked to.
+pub(super) async fn said(
+    client: &Client,
+    batch: &Batch,
+    replayed: bool,
+    watched: bool,
+    context: &Context,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
+    if replayed {
+        // Lost with standard error; the batch is what was asked for.
+        let _ = writeln!(io::stderr(), "haul: this request id was answered before; this is its batch");
+    }
+    // A document is whole: with --watch it is printed at the end.
+    match (context.output.format(), watched) {
+        (Format::Table, _) => writeln!(out, "{}", batch.name)?,
+        (_, false) => context.output.batch(batch, out)?,
+        (_, true) => {}
+    }
+    out.flush()?;
+    if watched { watch::to_the_end(client, &batch.name, context, out).await } else { Ok(0) }
 }

@@ -121,6 +121,9 @@ fn outcome(item: &Item) -> String {
             status => format!("{} {status}", error.reason),
         };
     }
+    if !item.skip_reason.is_empty() {
+        return item.skip_reason.clone();
+    }
     match &item.result {
         Some(result) => format!("{} {}", result.http_status, number::bytes(result.size_bytes)),
         None => String::new(),
@@ -135,6 +138,7 @@ pub(super) fn source(spec: &v1::BatchSpec) -> String {
         Some(Source::JpxListing(listing)) if listing.list_date.is_empty() => "JPX listing".to_owned(),
         Some(Source::JpxListing(listing)) => format!("JPX listing of {}", listing.list_date),
         Some(Source::File(file)) => file.uri.clone(),
+        Some(Source::BatchItems(items)) => format!("kept bodies of {}", items.name),
         None => String::new(),
     }
 }

@@ -45,6 +45,8 @@ pub(super) async fn check(
             (vec![GROUP.ok("items", format!("{items} in the spec"))], None)
         }
         Source::File(file) => keys(file, config),
+        // No spec that a caller gives has it.
+        Source::BatchItems { .. } => (Vec::new(), None),
         Source::JpxListing(listing) => {
             let mut findings = Vec::new();
             let key = match fetch(listing, config, probe, now, dates, &mut findings).await {

@@ -118,7 +118,7 @@ pub(super) fn said(failure: &Failure) -> String {
 pub(super) fn advice(failure: &Failure) -> &'static str {
     match (failure.reason.as_str(), failure.http_status) {
         ("RATE_LIMITED", _) => {
-            "send nothing for at least 15 minutes, then ask for less: fetch: {requestsPerSecond: 0.5, burst: 1} in the spec"
+            "send nothing for at least 15 minutes, then ask for less: examples/tokyo-real.yaml has settings that are reported to last"
         }
         ("HTTP_STATUS", Some(401 | 403)) => {
             "it turns this address or this User-Agent away: say who you are with user_agent, and see its terms of use"

@@ -7,7 +7,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{error, instant};
 use crate::{
     domain::{
-        batch::{Batch, End, EndReason, Pause, PauseCause, State},
+        batch::{Batch, End, EndReason, Kind, Pause, PauseCause, State},
         id::{BatchId, BatchSeq},
         listing::ListVersion,
         progress::Counts,
@@ -53,9 +53,13 @@ pub(super) fn from_row(
         }),
         None => None,
     };
+    let parent = row.get::<Option<i64>, _>("parent_seq").map(BatchSeq);
+    let kind = Kind::parse(row.get("kind"), parent)
+        .ok_or_else(|| error::damaged(&format!("kind of batch {} and its parent", seq.0)))?;
     Ok(Batch {
         seq,
         id: BatchId::stored(row.get("name")),
+        kind,
         state,
         pause,
         end,

@@ -174,11 +174,18 @@ async fn write_item(
     let mut written = Written { next: recording.next, failed_class: None, records: 0, changed: 0 };
     match &recording.attempt.outcome {
         Outcome::Succeeded { records, .. } => {
-            let at = recording.attempt.ended_at;
-            written.changed = record::write(conn, commit.batch, &recording.item.key, records, at).await?;
-            written.records = records.len() as i64;
+            let (batch, key) = (commit.batch, &recording.item.key);
+            (written.records, written.changed) = match recording.attempt.redecoded {
+                None => record::write(conn, batch, key, records, recording.attempt.ended_at).await?,
+                Some(fetched_at) => record::rewrite(conn, batch, key, records, fetched_at).await?,
+            };
         }
-        Outcome::Failed(failure) => written.failed_class = Some(failure.class),
+        Outcome::Failed(failure) => {
+            written.failed_class = Some(failure.class);
+            if let Some(fetched_at) = recording.attempt.redecoded {
+                record::retract(conn, commit.batch, &recording.item.key, fetched_at).await?;
+            }
+        }
         Outcome::Released { .. } => {}
     }
     if let Some(body) = &recording.attempt.body {

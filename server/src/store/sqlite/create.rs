@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, error, ms, source, transition};
 use crate::{
     domain::{
-        batch::Batch,
+        batch::{Batch, Kind},
         id::{BatchId, BatchSeq},
     },
     store::{CreateError, Created, NewBatch, RequestKey, StoreError},
@@ -74,6 +74,9 @@ async fn begin(
         return Ok(Begun::Before(Box::new(batch)));
     }
     let seq = insert(conn, new, now).await?;
+    if let Kind::Redecode { parent } = new.kind {
+        check_parent(store, conn, parent, now).await?;
+    }
     let live: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
     )
@@ -95,8 +98,8 @@ async fn insert(
     let spec = serde_json::to_string(&new.spec).map_err(|e| StoreError::Fault(format!("spec: {e}")))?;
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions
-           (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at)
-         VALUES ($1, $2, $3, 'QUEUED', $4, $5, $6, $7, $7) RETURNING seq",
+           (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq)
+         VALUES ($1, $2, $3, 'QUEUED', $4, $5, $6, $7, $7, $8, $9) RETURNING seq",
     )
     .bind(new.id.as_str())
     .bind(&new.spec.display_name)
@@ -105,6 +108,8 @@ async fn insert(
     .bind(ms(new.spec.as_of.time))
     .bind(new.spec.as_of.zone.name())
     .bind(ms(now))
+    .bind(new.kind.as_str())
+    .bind(new.kind.parent().map(|parent| parent.0))
     .fetch_one(conn)
     .await;
     match inserted {
@@ -112,6 +117,32 @@ async fn insert(
         Err(e) if error::is_unique_violation(&e) => Err(CreateError::BatchExists(new.id.clone())),
         Err(e) => Err(error::store(e).into()),
     }
+}
+
+/// Whether the bodies of a batch may be decoded anew.
+async fn check_parent(
+    store: &SqliteStore,
+    conn: &mut SqliteConnection,
+    parent: BatchSeq,
+    now: DateTime<Utc>,
+) -> Result<(), CreateError> {
+    let batch = store.load(conn, parent).await?;
+    if !batch.state.is_terminal() {
+        return Err(CreateError::ParentNotTerminal { id: batch.id, state: batch.state });
+    }
+    let kept: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM batch_executions b JOIN kept_bodies k ON k.batch_seq = b.seq
+                        WHERE b.seq = $1 AND b.bodies_expire_at > $2)",
+    )
+    .bind(parent.0)
+    .bind(ms(now))
+    .fetch_one(conn)
+    .await
+    .map_err(error::store)?;
+    if kept {
+        return Ok(());
+    }
+    Err(CreateError::NoKeptBodies { origin: batch.parent().cloned(), id: batch.id })
 }
 
 /// The batch that this request id made, if it is known and not forgotten.

@@ -10,10 +10,10 @@ use crate::{
     domain::{
         failure::{Failure, FailureClass},
         id::BatchSeq,
-        item::{Item, Next, Outcome, Reply, State},
+        item::{Item, KeptBody, Next, Outcome, Reply, State},
         report::{FailureGroup, GROUPS_MAX, SAMPLE_KEYS_MAX},
     },
-    store::{Commit, Recording, StoreError},
+    store::{Commit, FetchedBody, KeptItem, Recording, StoreError},
 };
 
 /// Given back before a request was sent, and with no time to wait for: the item is as it was.
@@ -196,8 +196,59 @@ fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
         not_before: if state == State::Pending { at("not_before_at") } else { None },
         reply,
         failure,
+        skip_reason: (state == State::Skipped).then(|| text("error_reason")),
         updated_at: at("updated_at"),
     })
+}
+
+pub(super) async fn kept(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+    from: i64,
+    limit: usize,
+) -> Result<Vec<KeptItem>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT d.item_index, d.item_key, d.columns, EXISTS (SELECT 1 FROM kept_bodies k
+           WHERE k.batch_seq = d.batch_seq AND k.item_index = d.item_index) AS has_body
+         FROM batch_execution_details d
+         WHERE d.batch_seq = $1 AND d.item_index >= $2 ORDER BY d.item_index LIMIT $3",
+    )
+    .bind(batch.0)
+    .bind(from)
+    .bind(limit as i64)
+    .fetch_all(pool)
+    .await
+    .map_err(error::store)?;
+    let item = |row: &SqliteRow| KeptItem {
+        index: row.get("item_index"),
+        key: row.get("item_key"),
+        columns: row.get("columns"),
+        has_body: row.get("has_body"),
+    };
+    Ok(rows.iter().map(item).collect())
+}
+
+pub(super) async fn body(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+    index: i64,
+) -> Result<Option<FetchedBody>, StoreError> {
+    let row = sqlx::query(
+        "SELECT body, http_status, content_type, fetched_at FROM kept_bodies WHERE batch_seq = $1 AND item_index = $2",
+    )
+    .bind(batch.0)
+    .bind(index)
+    .fetch_optional(pool)
+    .await
+    .map_err(error::store)?;
+    Ok(row.map(|row| FetchedBody {
+        body: KeptBody {
+            zstd: row.get("body"),
+            http_status: u16::try_from(row.get::<i64, _>("http_status")).unwrap_or(0),
+            content_type: row.get("content_type"),
+        },
+        fetched_at: instant(row.get("fetched_at")),
+    }))
 }
 
 pub(super) async fn failure_groups(

@@ -1,6 +1,6 @@
 //! Datasets: rows upserted by natural key, and the bodies that they came from.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
@@ -12,24 +12,103 @@ use crate::domain::{
     item::KeptBody,
 };
 
-/// Writes an item's records and answers how many of them existed before with other values.
+/// Writes an item's records. Answers how many, and how many of them existed before with other values.
 pub(super) async fn write(
     conn: &mut SqliteConnection,
     batch: BatchSeq,
     key: &str,
     records: &Records,
     fetched_at: DateTime<Utc>,
-) -> Result<i64, sqlx::Error> {
-    match records {
-        Records::PriceHistory(history) => {
-            let changed =
-                changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
-            drop_provisional(conn, key, history).await?;
-            write_prices(conn, batch, key, history, fetched_at).await?;
-            write_events(conn, batch, key, history, fetched_at).await?;
-            Ok(changed)
-        }
+) -> Result<(i64, i64), sqlx::Error> {
+    let Records::PriceHistory(history) = records;
+    let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
+    drop_provisional(conn, key, history, None).await?;
+    write_prices(conn, batch, key, history, fetched_at).await?;
+    write_events(conn, batch, key, history, fetched_at).await?;
+    Ok((records.len() as i64, changed))
+}
+
+/// Writes the records of a kept body that `batch` decoded anew, as if they had been written when the body came: they
+/// take the place of all that the body's batch and its other children wrote for the item, and what a later fetch wrote
+/// stays. Answers as [`write`] does.
+pub(super) async fn rewrite(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    key: &str,
+    records: &Records,
+    fetched_at: DateTime<Utc>,
+) -> Result<(i64, i64), sqlx::Error> {
+    let Records::PriceHistory(history) = records;
+    let rest = without_later(conn, key, history, fetched_at).await?;
+    let changed = changed_prices(conn, key, &rest).await? + changed_events(conn, key, &rest).await?;
+    retract(conn, batch, key, fetched_at).await?;
+    drop_provisional(conn, key, history, Some(fetched_at)).await?;
+    write_prices(conn, batch, key, &rest, fetched_at).await?;
+    write_events(conn, batch, key, &rest, fetched_at).await?;
+    Ok((Records::PriceHistory(rest).len() as i64, changed))
+}
+
+/// Deletes what the body's batch and its children wrote for an item, `batch` being one of them, and nobody later.
+pub(super) async fn retract(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    key: &str,
+    fetched_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    for delete in RETRACT.iter() {
+        sqlx::query(delete.as_str()).bind(key).bind(ms(fetched_at)).bind(batch.0).execute(&mut *conn).await?;
     }
+    Ok(())
+}
+
+static RETRACT: LazyLock<[String; 2]> = LazyLock::new(|| {
+    ["stock_prices", "stock_events"].map(|table| {
+        format!(
+            "DELETE FROM {table} WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
+               SELECT parent_seq FROM batch_executions WHERE seq = $3
+               UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
+                 AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3))"
+        )
+    })
+});
+
+/// A history but for what a later fetch has written: the same bars and events, and bars that were provisional of days
+/// that it covers.
+async fn without_later(
+    conn: &mut SqliteConnection,
+    code: &str,
+    history: &PriceHistory,
+    fetched_at: DateTime<Utc>,
+) -> Result<PriceHistory, sqlx::Error> {
+    let bars: Vec<(i64, i64, String)> = sqlx::query_as(
+        "SELECT ts, fetched_at, session_date FROM stock_prices
+         WHERE code = $1 AND interval = $2 AND fetched_at > $3 ORDER BY fetched_at, ts",
+    )
+    .bind(code)
+    .bind(&history.interval)
+    .bind(ms(fetched_at))
+    .fetch_all(&mut *conn)
+    .await?;
+    let events: Vec<(String, String)> =
+        sqlx::query_as("SELECT kind, date FROM stock_events WHERE code = $1 AND fetched_at > $2")
+            .bind(code)
+            .bind(ms(fetched_at))
+            .fetch_all(conn)
+            .await?;
+    let times: HashSet<i64> = bars.iter().map(|(ts, ..)| *ts).collect();
+    let is_covered = |day: &str| {
+        let mut fetches = bars.chunk_by(|(_, one, _), (_, other, _)| one == other);
+        fetches.any(|bars| bars[0].2.as_str() <= day && day <= bars[bars.len() - 1].2.as_str())
+    };
+    let mut rest = history.clone();
+    rest.prices.retain(|price| {
+        !(times.contains(&price.ts) || price.provisional && is_covered(&price.session_date.to_string()))
+    });
+    rest.events.retain(|event| {
+        let date = event.date.to_string();
+        !events.iter().any(|(kind, day)| *kind == event.kind.as_str() && *day == date)
+    });
+    Ok(rest)
 }
 
 /// Rows per statement. Each statement is a way to the engine's thread and back, which costs more than a few rows do.
@@ -130,16 +209,18 @@ async fn drop_provisional(
     conn: &mut SqliteConnection,
     code: &str,
     history: &PriceHistory,
+    fetched_until: Option<DateTime<Utc>>,
 ) -> Result<(), sqlx::Error> {
     let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return Ok(()) };
     sqlx::query(
         "DELETE FROM stock_prices WHERE code = $1 AND interval = $2 AND provisional = 1
-           AND session_date BETWEEN $3 AND $4",
+           AND session_date BETWEEN $3 AND $4 AND fetched_at <= $5",
     )
     .bind(code)
     .bind(&history.interval)
     .bind(first.session_date.to_string())
     .bind(last.session_date.to_string())
+    .bind(fetched_until.map_or(i64::MAX, ms))
     .execute(conn)
     .await?;
     Ok(())

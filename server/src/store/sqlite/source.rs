@@ -162,21 +162,26 @@ pub(super) async fn append(
         );
         insert.push_values(rows, |mut row, (index, slice, item)| {
             let failure = item.failure.as_ref();
+            let status = match (failure, item.skip_reason) {
+                (Some(_), _) => "FAILED",
+                (None, Some(_)) => "SKIPPED",
+                (None, None) => "PENDING",
+            };
             row.push_bind(seq.0)
                 .push_bind(*index)
                 .push_bind(item.key.as_str())
                 .push_bind(item.columns.as_deref())
                 .push_bind(*slice)
-                .push_bind(if failure.is_some() { "FAILED" } else { "PENDING" })
+                .push_bind(status)
                 .push_bind(failure.map(|failure| failure.class.as_str()))
-                .push_bind(failure.map(|failure| failure.reason.as_str()))
+                .push_bind(failure.map_or(item.skip_reason, |failure| Some(failure.reason.as_str())))
                 .push_bind(failure.map(|failure| failure.message.as_str()))
-                .push_bind(failure.map(|_| ms(now)));
+                .push_bind((!item.is_open()).then(|| ms(now)));
         });
         insert.build().execute(&mut *conn).await?;
     }
     for (n, slice) in (0i64..).zip(indexed.chunks(SLICE_ITEMS)) {
-        let open = slice.iter().filter(|(.., item)| item.failure.is_none()).count() as i64;
+        let open = slice.iter().filter(|(.., item)| item.is_open()).count() as i64;
         let first = first_index + n * SLICE_ITEMS as i64;
         sqlx::query(
             "INSERT INTO batch_slices (batch_seq, slice_no, first_index, end_index, open_count, status)
@@ -197,10 +202,11 @@ pub(super) async fn append(
             .count() as i64
     };
     let by_class = FailureClass::ALL.map(failed);
+    let skipped = fresh.iter().filter(|item| item.failure.is_none() && !item.is_open()).count() as i64;
     sqlx::query(
         "UPDATE batch_executions SET total_count = total_count + $2, duplicate_count = duplicate_count + $3,
            failed_count = failed_count + $4, temporary_items = temporary_items + $5,
-           permanent_items = permanent_items + $6, system_items = system_items + $7
+           permanent_items = permanent_items + $6, system_items = system_items + $7, skipped_count = skipped_count + $8
          WHERE seq = $1",
     )
     .bind(seq.0)
@@ -210,6 +216,7 @@ pub(super) async fn append(
     .bind(by_class[0])
     .bind(by_class[1])
     .bind(by_class[2])
+    .bind(skipped)
     .execute(conn)
     .await?;
     Ok(())

@@ -78,11 +78,14 @@ const PURGE_ROWS: i64 = 500;
 
 pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
+    // A live child decodes them.
     let bodies = sqlx::query(
         "DELETE FROM kept_bodies WHERE (batch_seq, item_index) IN (
            SELECT k.batch_seq, k.item_index FROM kept_bodies k
            JOIN batch_executions b ON b.seq = k.batch_seq
-           WHERE b.bodies_expire_at <= $1 LIMIT $2)",
+           WHERE b.bodies_expire_at <= $1 AND NOT EXISTS (SELECT 1 FROM batch_executions child
+             WHERE child.parent_seq = b.seq AND child.status NOT IN ('COMPLETED', 'FAILED', 'STOPPED'))
+           LIMIT $2)",
     )
     .bind(ms(now))
     .bind(PURGE_ROWS)
@@ -92,11 +95,14 @@ pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64
     .rows_affected();
     if bodies == 0 {
         // Nothing of them is left: they need not be looked at again.
-        sqlx::query("UPDATE batch_executions SET bodies_expire_at = NULL WHERE bodies_expire_at <= $1")
-            .bind(ms(now))
-            .execute(&mut *tx)
-            .await
-            .map_err(error::store)?;
+        sqlx::query(
+            "UPDATE batch_executions SET bodies_expire_at = NULL WHERE bodies_expire_at <= $1
+               AND NOT EXISTS (SELECT 1 FROM kept_bodies WHERE batch_seq = seq)",
+        )
+        .bind(ms(now))
+        .execute(&mut *tx)
+        .await
+        .map_err(error::store)?;
     }
     let requests = sqlx::query(
         "DELETE FROM requests WHERE request_id IN (

@@ -48,7 +48,7 @@ impl Header {
         let key = fields[self.key_at].clone();
         let columns: Map<String, Value> =
             self.names.iter().cloned().zip(fields.into_iter().map(Value::String)).collect();
-        Ok(NewItem { key, columns: Some(Value::Object(columns).to_string()), failure: None })
+        Ok(NewItem { columns: Some(Value::Object(columns).to_string()), ..NewItem::keyed(key) })
     }
 }
 

@@ -21,5 +21,5 @@ pub(super) fn item(line: &str, key_column: &str) -> Result<NewItem, String> {
         }
         None => return Err(format!("it has no {key_column:?}: every object needs the key's member")),
     };
-    Ok(NewItem { key, columns: Some(Value::Object(object).to_string()), failure: None })
+    Ok(NewItem { columns: Some(Value::Object(object).to_string()), ..NewItem::keyed(key) })
 }

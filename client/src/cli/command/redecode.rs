@@ -1,0 +1,48 @@
+//! `haul redecode`
+
+use std::io::Write;
+
+use clap::Args;
+use haul_proto::v1::{RedecodeRequest, start_batch_response::Outcome};
+
+use super::{Context, failure::Failure, start};
+
+/// Decode the kept bodies of a batch anew, without a request
+///
+/// Makes a new batch that rebuilds the records of one that has ended, with the server's present decoder: what that
+/// batch wrote is replaced, what was fetched later stays. An item whose body was not kept is skipped. Prints the new
+/// batch's name.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul redecode nightly-2026-02-28 --watch    after the decoder was mended
+  haul report nightly-2026-02-28              names the batches made from it")]
+pub(super) struct Redecode {
+    /// Id of the batch that was fetched, or batches/ID.
+    batch: String,
+    /// Id of the new batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
+    #[arg(long, visible_alias = "id", value_name = "ID")]
+    batch_id: Option<String>,
+    /// Follow it to its end, then print its report.
+    #[arg(long)]
+    watch: bool,
+    /// Idempotency key: the same key makes the same batch but once. Default: a new one.
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
+}
+
+impl Redecode {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let client = context.connect().await?;
+        let made = client
+            .redecode(RedecodeRequest {
+                name: self.batch,
+                batch_id: self.batch_id.unwrap_or_default(),
+                request_id: self.request_id.unwrap_or_default(),
+            })
+            .await?;
+        let replayed = made.outcome() == Outcome::Replayed;
+        let batch = made.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
+        start::said(&client, &batch, replayed, self.watch, context, out).await
+    }
+}
