@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def planted(lab: Lab, claims: Claims, repository: Path, listed: list[str], items
     claims.part(f"Faults planted in the decoder: {items} codes, seed {seed}")
     undecodable, invented = listed[3], listed[5]
     program, seconds = _build(lab, repository, undecodable, invented)
-    claims.check("a server with a wrong decoder is built", True, f"{program.name}, {seconds:.0f} s")
+    claims.check("a server with a wrong decoder is built", program.is_file(), f"{program.name}, {seconds:.0f} s")
     sim = lab.simulator("planted", "--seed", seed)
     spec = lab.spec("planted/spec", job(these(listed[:items]), sim.url, day=month_ends()[0]))
 
@@ -129,12 +130,13 @@ def _build(lab: Lab, repository: Path, undecodable: str, invented: str) -> tuple
     began = time.monotonic()
     target = lab.binaries.parent
     copy = target / "prove" / "planted"
+    version = tomllib.loads((repository / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     faults = FAULTS.replace("{undecodable}", undecodable).replace("{invented}", invented)
     changes = {
         "server/src/connector/yahoo_chart/decode.rs": [
             (f"pub(super) fn {SIGNATURE}", f"pub(super) fn {SIGNATURE}{faults}fn sound_{SIGNATURE}")],
         "server/Cargo.toml": [('name = "hauld"', f'name = "{PROGRAM}"'), ('default-run = "hauld"\n', "")],
-        "Cargo.toml": [('version = "0.1.0"\nedition', 'version = "0.1.0-planted"\nedition')],
+        "Cargo.toml": [(f'\nversion = "{version}"\n', f'\nversion = "{version}-planted"\n')],
     }
     _copy(repository, copy, changes)
     command = ["cargo", "build", "--quiet", "--offline", "-p", "haul-server", "-p", "haul-client", "-p", "haul-sim",
