@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .job import Row, job, month_ends, table, these
 PROGRAM = "hauld-planted"
 CODE_COLUMN = 0
 
-# File, what stands there once, what is put in its place. What is not found ends the proof.
+# Where the faults are put, in front of the decoder's own function. If it is not found the proof ends.
 SIGNATURE = "history(asked: &Asked, symbol: &str, response: &Response) -> Result<PriceHistory, Fault> {"
 FAULTS = """
     // Planted by a proof.
@@ -130,13 +130,15 @@ def _build(lab: Lab, repository: Path, undecodable: str, invented: str) -> tuple
     began = time.monotonic()
     target = lab.binaries.parent
     copy = target / "prove" / "planted"
-    version = tomllib.loads((repository / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    versions = re.findall(r'^version = "(.+)"$', (repository / "Cargo.toml").read_text(), re.MULTILINE)
+    if len(versions) != 1:
+        raise Trouble(f"Cargo.toml names {len(versions)} versions, not one")
     faults = FAULTS.replace("{undecodable}", undecodable).replace("{invented}", invented)
     changes = {
         "server/src/connector/yahoo_chart/decode.rs": [
             (f"pub(super) fn {SIGNATURE}", f"pub(super) fn {SIGNATURE}{faults}fn sound_{SIGNATURE}")],
         "server/Cargo.toml": [('name = "hauld"', f'name = "{PROGRAM}"'), ('default-run = "hauld"\n', "")],
-        "Cargo.toml": [(f'\nversion = "{version}"\n', f'\nversion = "{version}-planted"\n')],
+        "Cargo.toml": [(f'\nversion = "{versions[0]}"\n', f'\nversion = "{versions[0]}-planted"\n')],
     }
     _copy(repository, copy, changes)
     command = ["cargo", "build", "--quiet", "--offline", "-p", "haul-server", "-p", "haul-client", "-p", "haul-sim",
