@@ -36,7 +36,7 @@ struct Import {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Address that batches name, whose lists these are [default: the configured `list_uri`, the exchange's own]
+    /// Address that batches name, whose lists these are [default: as for a server, the exchange's own]
     #[arg(long, value_name = "URI")]
     uri: Option<String>,
     #[command(flatten)]
