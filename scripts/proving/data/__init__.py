@@ -10,6 +10,7 @@ from ..lab import Lab
 from ..tokyo.demo import list_codes
 from .backfill import backfill
 from .doctor import doctor
+from .fuzz import fuzz
 from .peer import peer
 from .planted import planted
 from .recordings import recordings
@@ -20,11 +21,12 @@ def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) ->
     """What is proven, by name, in the order in which it is."""
     listed = list_codes(repository)
     return {
-        "recordings": lambda: recordings(claims, repository, 5 if quick else 120),
+        "recordings": lambda: recordings(claims, repository),
+        "fuzz": lambda: fuzz(claims, repository, 3 if quick else 120),
         "planted": lambda: planted(lab, claims, repository, listed, 120 if quick else 300, seed),
         "peer": lambda: peer(lab, claims, listed, 40, seed),
         "backfill": lambda: backfill(lab, claims, listed),
-        "refused": lambda: refused(lab, claims, 300 if quick else len(listed)),
+        "refused": lambda: refused(lab, claims, 300 if quick else len(listed), "all,1" if quick else "all"),
         "unreachable": lambda: unreachable(lab, claims, 100 if quick else 1_000),
-        "doctor": lambda: doctor(lab, claims),
+        "doctor": lambda: doctor(lab, claims, listed),
     }

@@ -41,12 +41,13 @@ def backfill(lab: Lab, claims: Claims, listed: list[str]) -> None:
                      f"{len(keys)} items, list of {used}{but(set(keys) ^ set(listed[:EARLIER]))}")
     lists = [request for request in once + again if request.endpoint == "list"]
     claims.check("today's list is not asked for", not lists, f"{len(lists)} requests for a list")
-    claims.check("both runs sent the same requests", once and _said(once) == _said(again),
+    claims.check("both runs sent the same requests", bool(once) and _said(once) == _said(again),
                  f"{len(once)} and {len(again)} requests, {len(_said(once) - _said(again))} of them differ")
     newest = server.store.value(
         "SELECT max(session_date) FROM stock_prices p JOIN batch_executions b ON b.seq = p.batch_seq WHERE b.name = ?",
         "backfill-2")
-    claims.check("no bar is later than the day", newest is not None and newest <= str(day), f"newest bar is of {newest}")
+    claims.check("no bar is later than the day", newest is not None and newest <= str(day),
+                 f"newest bar is of {newest}")
 
     spec = lab.spec("backfill/before", job(whole_list(later), later.url, day=end_of[7]))
     ran = server.haul("start", "-f", spec, "--id", "before", "--watch")

@@ -15,7 +15,9 @@ PROVENANCE = frozenset({"batch_seq", "fetched_at"})
 KEYS = {"stock_prices": ("code", "interval", "ts"), "stock_events": ("code", "kind", "date")}
 
 
-def job(source: dict[str, Any], chart_url: str, *, span: str = "1y", day: date | None = None, **more: Any) -> dict[str, Any]:
+def job(
+    source: dict[str, Any], chart_url: str, *, span: str = "1y", day: date | None = None, **more: Any
+) -> dict[str, Any]:
     """A spec, as of a day of Tokyo or of now."""
     as_of = {"timeZone": "Asia/Tokyo"} | ({} if day is None else {"date": str(day)})
     return source | {

@@ -59,7 +59,8 @@ def _installed(lab: Lab) -> Path:
     folder = lab.binaries.parent / "prove" / PINNED[0].replace("==", "-")
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.exists() or done.read_text() != " ".join(PINNED):
-        if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], check=False, capture_output=True).returncode:
+        probe = [sys.executable, "-c", "import ensurepip, venv"]
+        if subprocess.run(probe, check=False, capture_output=True).returncode:
             _venv_package()
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED]
         for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
@@ -130,7 +131,7 @@ def _stored(store: Store, codes: list[str]) -> tuple[Bars, Events]:
 
 def _value(row: Any) -> float:
     """The peer tells a split as one number."""
-    return row["numerator"] / row["denominator"] if row["kind"] == "SPLIT" else row["amount"]
+    return float(row["numerator"] / row["denominator"] if row["kind"] == "SPLIT" else row["amount"])
 
 
 def _bars(claims: Claims, own: Bars, peer_bars: Bars, events: Events) -> None:
@@ -142,18 +143,18 @@ def _bars(claims: Claims, own: Bars, peer_bars: Bars, events: Events) -> None:
                 unlike[column].append(f"{' '.join(key)}: {mine} here, {theirs} there")
     cells = len(both) * len(COLUMNS)
     for column, differences in unlike.items():
-        claims.check(f"{column} is the same", not differences,
-                     f"{len(both):,} bars" + (f", {len(differences)} differ: {sample(differences)}" if differences else ""))
-    # A row that is null in all four prices says nothing about a price, and haul does not store it. The peer drops such a
-    # row too, unless an event falls on its day: then it keeps it to tell the event.
+        but_some = f", {len(differences)} differ: {sample(differences)}" if differences else ""
+        claims.check(f"{column} is the same", not differences, f"{len(both):,} bars{but_some}")
+    # A row that is null in all four prices says nothing about a price, and haul does not store it. The peer drops
+    # such a row too, unless an event falls on its day: then it keeps it to tell the event.
     days = {(code, day) for code, _, day in events}
     explained = {key for key in peer_bars.keys() - own.keys()
                  if key in days and all(price is None for price in peer_bars[key][:5])}
     only_there = peer_bars.keys() - own.keys() - explained
     only_here = own.keys() - peer_bars.keys()
     claims.check("the same bars are there", bool(both) and not only_there and not only_here,
-                 f"{len(both):,} on both sides, {cells:,} values; {len(explained)} more there, null rows that it keeps for the "
-                 f"event on their day; unexplained: {len(only_there)} there, {len(only_here)} here"
+                 f"{len(both):,} on both sides, {cells:,} values; {len(explained)} more there, null rows that it keeps "
+                 f"for the event on their day; unexplained: {len(only_there)} there, {len(only_here)} here"
                  + (f" ({sample(only_there | only_here)})" if only_there or only_here else ""))
 
 

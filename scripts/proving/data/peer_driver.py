@@ -1,7 +1,7 @@
-"""Fetches histories with yfinance, every request of which goes to the simulator: peer_driver.py URL CACHE START END CODE…
+"""Fetches histories with yfinance from the simulator: peer_driver.py URL CACHE START END CODE…
 
-Runs with a Python of its own that has yfinance. Prints a JSON object per code. Nothing of yfinance is replaced but where its
-requests go: its cookie, its crumb, its session with a browser's fingerprint and its parser are its own.
+Runs with a Python of its own that has yfinance. Prints a JSON object per code. Nothing of yfinance is replaced but
+where its requests go: its cookie, its crumb, its session with a browser's fingerprint and its parser are its own.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from .job import Row, job, month_ends, table, these
 PROGRAM = "hauld-planted"
 CODE_COLUMN = 0
 
-# File, what stands there once, what is put in its place. What is not found ends the proof.
+# Where the faults are put, in front of the decoder's own function. If it is not found the proof ends.
 SIGNATURE = "history(asked: &Asked, symbol: &str, response: &Response) -> Result<PriceHistory, Fault> {"
 FAULTS = """
     // Planted by a proof.
@@ -51,7 +52,7 @@ def planted(lab: Lab, claims: Claims, repository: Path, listed: list[str], items
     claims.part(f"Faults planted in the decoder: {items} codes, seed {seed}")
     undecodable, invented = listed[3], listed[5]
     program, seconds = _build(lab, repository, undecodable, invented)
-    claims.check("a server with a wrong decoder is built", True, f"{program.name}, {seconds:.0f} s")
+    claims.check("a server with a wrong decoder is built", program.is_file(), f"{program.name}, {seconds:.0f} s")
     sim = lab.simulator("planted", "--seed", seed)
     spec = lab.spec("planted/spec", job(these(listed[:items]), sim.url, day=month_ends()[0]))
 
@@ -62,7 +63,8 @@ def planted(lab: Lab, claims: Claims, repository: Path, listed: list[str], items
     wrong.start()
     spoilt = wrong.haul("start", "-f", spec, "--id", "wrong", "--watch")
     wrong.kill()
-    claims.check("both runs end with status 0", (clean.status, spoilt.status) == (0, 0), f"{clean.status}, {spoilt.status}")
+    claims.check("the clean run ends with status 0, the wrong one with 3: an item failed",
+                 (clean.status, spoilt.status) == (0, 3), f"{clean.status}, {spoilt.status}")
     expected = {name: table(good.store, name) for name in ("stock_prices", "stock_events")}
     _is_wrong(claims, wrong.store, expected, undecodable, invented)
 
@@ -72,7 +74,9 @@ def planted(lab: Lab, claims: Claims, repository: Path, listed: list[str], items
     wrong.kill()
 
 
-def _is_wrong(claims: Claims, store: Store, expected: dict[str, dict[Row, Any]], undecodable: str, invented: str) -> None:
+def _is_wrong(
+    claims: Claims, store: Store, expected: dict[str, dict[Row, Any]], undecodable: str, invented: str
+) -> None:
     prices, events = table(store, "stock_prices"), table(store, "stock_events")
     right = expected["stock_prices"]
     both = right.keys() & prices.keys()
@@ -85,8 +89,8 @@ def _is_wrong(claims: Claims, store: Store, expected: dict[str, dict[Row, Any]],
     claims.check("what it stored is wrong in every planted way",
                  min(volumes, len(lost), amounts) > 0 and {key[CODE_COLUMN] for key in made_up} == {invented}
                  and failed == [(undecodable, "UNDECODABLE")],
-                 f"of {len(right):,} bars {volumes:,} with another volume and {len(lost):,} lost, {len(made_up)} made up, "
-                 f"{amounts:,} amounts doubled, failed: {sample(map(' '.join, failed))}")
+                 f"of {len(right):,} bars {volumes:,} with another volume and {len(lost):,} lost, {len(made_up)} made "
+                 f"up, {amounts:,} amounts doubled, failed: {sample(map(' '.join, failed))}")
 
 
 def _put_right(claims: Claims, sim: Simulator, server: Server, expected: dict[str, dict[Row, Any]], items: int) -> None:
@@ -98,7 +102,8 @@ def _put_right(claims: Claims, sim: Simulator, server: Server, expected: dict[st
     claims.check("haul redecode --watch ends with status 0", ran.status == 0,
                  f"{ran.status}, {seconds:.1f} s" + (f", {ran.said[-200:]}" if ran.status else ""))
     children = server.store.rows(
-        "SELECT name, status, requests_count, successful_count, total_count FROM batch_executions WHERE kind = 'REDECODE'")
+        "SELECT name, status, requests_count, successful_count, total_count FROM batch_executions"
+        " WHERE kind = 'REDECODE'")
     if not children:
         raise Trouble("there is no child")
     child = children[0]
@@ -120,17 +125,20 @@ def _put_right(claims: Claims, sim: Simulator, server: Server, expected: dict[st
 
 
 def _build(lab: Lab, repository: Path, undecodable: str, invented: str) -> tuple[Path, float]:
-    """A copy of the source with the faults in it, built beside the good programs. It has a version and a program name of its
-    own, so the two share what they depend on and nothing else."""
+    """A copy of the source with the faults in it, built beside the good programs. It has a version and a program name
+    of its own, so the two share what they depend on and nothing else."""
     began = time.monotonic()
     target = lab.binaries.parent
     copy = target / "prove" / "planted"
+    versions = re.findall(r'^version = "(.+)"$', (repository / "Cargo.toml").read_text(), re.MULTILINE)
+    if len(versions) != 1:
+        raise Trouble(f"Cargo.toml names {len(versions)} versions, not one")
     faults = FAULTS.replace("{undecodable}", undecodable).replace("{invented}", invented)
     changes = {
         "server/src/connector/yahoo_chart/decode.rs": [
             (f"pub(super) fn {SIGNATURE}", f"pub(super) fn {SIGNATURE}{faults}fn sound_{SIGNATURE}")],
         "server/Cargo.toml": [('name = "hauld"', f'name = "{PROGRAM}"'), ('default-run = "hauld"\n', "")],
-        "Cargo.toml": [('version = "0.1.0"\nedition', 'version = "0.1.0-planted"\nedition')],
+        "Cargo.toml": [(f'\nversion = "{versions[0]}"\n', f'\nversion = "{versions[0]}-planted"\n')],
     }
     _copy(repository, copy, changes)
     command = ["cargo", "build", "--quiet", "--offline", "-p", "haul-server", "-p", "haul-client", "-p", "haul-sim",
@@ -153,8 +161,9 @@ def _copy(repository: Path, copy: Path, changes: dict[str, list[tuple[str, str]]
     for name in names:
         content = (repository / name).read_bytes()
         for old, new in changes.get(name, []):
-            if content.decode().count(old) != 1:
-                raise Trouble(f"{name} has {content.decode().count(old)} times {old!r}: say anew where the fault is planted")
+            found = content.decode().count(old)
+            if found != 1:
+                raise Trouble(f"{name} has {found} times {old!r}: say anew where the fault is planted")
             content = content.decode().replace(old, new).encode()
         path = copy / name
         if not path.is_file() or path.read_bytes() != content:
