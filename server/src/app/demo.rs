@@ -169,6 +169,8 @@ impl Demo {
                 initial_backoff: seconds(1),
                 ..v1::FetchPolicy::default()
             }),
+            // Nobody is bothered by being asked often.
+            outage: Some(v1::OutagePolicy { probe_interval: seconds(1), ..v1::OutagePolicy::default() }),
             ..v1::BatchSpec::default()
         }
     }
