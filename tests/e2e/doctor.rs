@@ -480,8 +480,11 @@ async fn an_upstream_whose_gate_is_held_is_not_asked_until_it_is_over() {
     assert_line(&said, "gate", &["warn", "127.0.0.1 is not asked until", "nothing is sent", "wait"]);
     assert_eq!(canned.requests(), before);
 
-    run(&server.data_dir().join("haul.db"), "UPDATE upstreams SET held_until_at = 1, tripped_at = NULL, probe_at = NULL")
-        .await;
+    run(
+        &server.data_dir().join("haul.db"),
+        "UPDATE upstreams SET held_until_at = 1, tripped_at = NULL, probe_at = NULL",
+    )
+    .await;
     let said = doctor(&server.data_dir(), &["--spec", &spec], &[]).await;
     assert_line(&said, "chart", &["FAIL", "RATE_LIMITED"]);
     assert_eq!(canned.requests(), before + 1);

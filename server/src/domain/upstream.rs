@@ -277,7 +277,7 @@ mod tests {
             assert_eq!(probing.shut_until(), Some(due + SECOND));
             assert_eq!(probing.next(Signal::Answer, due, MINUTE), Breaker::CLOSED);
             breaker = probing.next(Signal::Failure, due, MINUTE);
-            waits.push((breaker.shut_until().unwrap() - due).as_secs());
+            waits.push(breaker.shut_until().unwrap().saturating_sub(due).as_secs());
         }
         assert_eq!(waits, [10, 20, 40, 60, 60, 60]);
         assert_eq!(breaker.tripped_since(), Some(Duration::ZERO));

@@ -71,7 +71,7 @@ async fn look_after_outages(engine: &Arc<Engine>, batches: &[Batch]) {
             // Where a batch runs, its own items are the probes.
             match engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await {
                 Ok(lane) => {
-                    drop(engine.tasks.spawn(probe(Arc::clone(engine), batch.clone(), connector, lane)))
+                    engine.tasks.spawn(probe(Arc::clone(engine), batch.clone(), connector, lane));
                 }
                 Err(error) => tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent"),
             }
