@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haul_proto::v1::{
-    BatchSpec, OutagePolicy,
+    BatchSpec, FetchPolicy, OutagePolicy,
     batch::{PauseCause, State},
     batch_spec::Source,
     host_pressure::Cause,
@@ -15,7 +15,7 @@ use prost_types::Duration as Span;
 use crate::world::{
     Server, Upstream,
     database::Database,
-    spec::{batch, fast, listing, prices},
+    spec::{at_once, batch, fast, listing, prices},
     watching::assert_adds_up,
 };
 
@@ -161,4 +161,41 @@ async fn an_upstream_that_goes_down_midway_charges_little_and_is_waited_for() {
     assert_eq!((ended.state(), progress.succeeded_items), (State::Completed, ITEMS as i64));
     assert!(progress.retried_attempts <= 30, "charged before the trip: {}", progress.retried_attempts);
     Database::of(&server).await.assert_exactly_once(ITEMS as i64).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_or_a_stop_in_an_outage_is_quiet_though_a_probe_waits_for_its_permit() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::start(refuse_all()));
+    let slow = FetchPolicy { requests_per_second: Some(0.2), burst: Some(1), ..fast() };
+    let name = server.start_batch(asked_again_each_second(prices(10, &upstream, slow))).await;
+    server.batch_in(&name, State::Paused).await;
+    // The next probe is due, and has to wait for the rate.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    server.client().await.pause(&name, "quiet").await.unwrap();
+    let sent = upstream.charts().len();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(upstream.charts().len(), sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_probe_items_than_outcomes_under_way_are_recorded_all_the_same() {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let (server, mut spec) = {
+        let (server, upstream) = tokio::join!(Server::start([]), Upstream::at(address));
+        (server, asked_again_each_second(prices(500, &upstream, at_once())))
+    };
+    spec.fetch.as_mut().unwrap().commit_group_size = Some(2);
+    spec.fetch.as_mut().unwrap().probe_items = Some(400);
+    let name = server.start_batch(spec).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_reason, "UPSTREAM_UNREACHABLE");
+    assert_adds_up(&paused);
+    let items = server.items(&name).await;
+    assert!(items.iter().all(|item| item.attempt_count == 0), "nobody is charged");
+    assert!(items.iter().filter(|item| item.error.is_some()).count() >= 10, "and what was tried is told");
+    let _upstream = Upstream::at(address).await;
+    assert_eq!(server.batch_ended(&name).await.progress.unwrap().succeeded_items, 500);
 }

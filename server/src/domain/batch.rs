@@ -392,6 +392,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// An outage has paused it, and nothing else since.
+    pub fn waits_for_upstream(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.cause == PauseCause::UpstreamOutage)
+    }
+
     /// The batch that it was made from.
     pub fn parent(&self) -> Option<&BatchId> {
         match (self.kind, &self.spec.source) {

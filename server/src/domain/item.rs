@@ -205,15 +205,15 @@ pub enum Next {
 }
 
 impl Outcome {
-    /// The upstream had something to say to this item: it was reached, and does not just ask for less.
-    pub fn is_reply(&self) -> bool {
+    /// The upstream had nothing to say to this item: it was not reached, or just asks for less.
+    pub fn met_nobody(&self) -> bool {
         match self {
-            Self::Succeeded { .. } => true,
+            Self::Succeeded { .. } => false,
             Self::Failed(failure) => {
-                failure.class == FailureClass::Permanent
-                    || (failure.http_status.is_some() && !failure.push_back)
+                failure.class == FailureClass::Temporary
+                    && (failure.push_back || failure.http_status.is_none())
             }
-            Self::Released { .. } => false,
+            Self::Released { .. } => true,
         }
     }
 }

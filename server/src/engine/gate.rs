@@ -311,15 +311,14 @@ impl Gate {
         self.state().breaker.tripped_since().map(|since| self.epoch + since)
     }
 
-    /// A probe may be sent now.
-    pub fn probe_is_due(&self) -> bool {
+    /// A probe has been due for a while, and nobody is about to send one. Where a batch runs, its own items are the
+    /// probes; but they may all be waiting for something else.
+    pub fn wants_probe(&self) -> bool {
+        let overdue = self.epoch.elapsed().saturating_sub(PROBE_POLL);
         let state = self.state();
-        state.breaker.tripped_since().is_some() && state.shut(self.epoch).is_none()
-    }
-
-    /// Batches that work on it now.
-    pub fn is_in_use(&self) -> bool {
-        !self.state().lanes.is_empty()
+        state.breaker.shut_until().is_some_and(|until| until <= overdue)
+            && state.shut(self.epoch).is_none()
+            && state.waiting == 0
     }
 
     /// Tells the breaker. Answers whether what must be durable has changed.

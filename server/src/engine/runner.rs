@@ -234,7 +234,7 @@ impl Runner {
         self.withdrawn.cancel();
         let now = clock::now();
         self.renew(now).await;
-        self.end_probe().await;
+        self.release_probe().await;
         if !self.workers.is_empty() || self.unanswered > 0 {
             return Instant::now() + POLL;
         }
@@ -296,16 +296,14 @@ impl Runner {
             self.entry.drop_items(&[finished.item.index]);
             // Of a lease that was lost nothing comes back: whoever has the slice does the item again.
             self.held.put_first(finished.lease, finished.item);
-            if let Some(probe) = &mut self.probe {
-                probe.started -= 1;
-            }
+            self.count_probe();
             return;
         }
         match &mut self.probe {
-            Some(_) if outcome.is_reply() && !unsent => self.end_probe().await,
+            Some(probe) if outcome.met_nobody() => return probe.unanswered.push(finished),
             // Its key makes no request.
-            Some(probe) if outcome.is_reply() => probe.started -= 1,
-            Some(probe) => return probe.unanswered.push(finished),
+            Some(_) if unsent => self.count_probe(),
+            Some(_) => self.end_probe().await,
             None => {}
         }
         self.record(finished).await;
@@ -332,11 +330,30 @@ impl Runner {
         }
     }
 
-    /// An item had an answer, or the batch does not run any more: what was held back is recorded, and no item is held
-    /// back any more.
+    /// An item has had an answer: none is held back any more.
     async fn end_probe(&mut self) {
-        for finished in self.probe.take().map(|probe| probe.unanswered).unwrap_or_default() {
+        self.release_probe().await;
+        self.probe = None;
+    }
+
+    /// Records what was held back. Whatever is sent next has to find out anew.
+    async fn release_probe(&mut self) {
+        let held_back =
+            self.probe.as_mut().map(|probe| std::mem::take(&mut probe.unanswered)).unwrap_or_default();
+        for finished in held_back {
+            while self.unanswered >= self.unanswered_max {
+                let Some(answer) = self.answers.recv().await else { return };
+                self.answered(answer);
+            }
             self.record(finished).await;
+        }
+        self.count_probe();
+    }
+
+    /// What is under way or held back is what was started.
+    fn count_probe(&mut self) {
+        if let Some(probe) = &mut self.probe {
+            probe.started = self.workers.len() + probe.unanswered.len();
         }
     }
 
@@ -352,21 +369,21 @@ impl Runner {
             Outcome::Failed(failure) => Some(failure),
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         });
-        if let Some(failure) = failure
-            && !lane.answered_others_since(self.began)
-        {
-            self.fault = Some(Fault {
-                cause: PauseCause::UpstreamOutage,
-                reason: failure.outage_reason(),
-                message: format!(
-                    "no item has had an answer from {}, so the others were not sent: {}",
-                    lane.host(),
-                    failure.message
-                ),
-            });
-            lane.refused().await;
-        }
-        self.end_probe().await;
+        let Some(failure) = failure.filter(|_| !lane.answered_others_since(self.began)) else {
+            // Another batch has had an answer meanwhile: it is not the upstream.
+            return self.end_probe().await;
+        };
+        self.fault = Some(Fault {
+            cause: PauseCause::UpstreamOutage,
+            reason: failure.outage_reason(),
+            message: format!(
+                "no item has had an answer from {}, so the others were not sent: {}",
+                lane.host(),
+                failure.message
+            ),
+        });
+        lane.refused().await;
+        self.release_probe().await;
     }
 
     /// Looks whether the upstream has been down for so long that the batch pauses.

@@ -67,8 +67,7 @@ async fn look_after_outages(engine: &Arc<Engine>, batches: &[Batch]) {
                     tracing::warn!(batch_id = %batch.id, error = %error, "the end of an outage could not be recorded");
                 }
             }
-        } else if gate.probe_is_due() && !gate.is_in_use() {
-            // Where a batch runs, its own items are the probes.
+        } else if gate.wants_probe() {
             match engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await {
                 Ok(lane) => {
                     engine.tasks.spawn(probe(Arc::clone(engine), batch.clone(), connector, lane));
@@ -81,13 +80,22 @@ async fn look_after_outages(engine: &Arc<Engine>, batches: &[Batch]) {
 
 /// One request of an open item, that no item is charged or credited with.
 async fn probe(engine: Arc<Engine>, batch: Batch, connector: Box<dyn Connector>, lane: Arc<Lane>) {
-    let key = match engine.store.open_key(batch.seq).await {
+    // Followed before it is read again, so that no later command is missed.
+    let mut states = engine.hub.follow(&batch).subscribe();
+    let read = async {
+        if let Some(batch) = engine.store.batch(&batch.id).await? {
+            engine.hub.publish(batch, &[]);
+        }
+        engine.store.open_key(batch.seq).await
+    };
+    let key = match read.await {
         Ok(Some(key)) => key,
         Ok(None) => return,
         Err(error) => {
             return tracing::warn!(batch_id = %batch.id, error = %error, "no item to probe with could be read");
         }
     };
+    let withdrawn = engine.draining.child_token();
     let fetch = &batch.spec.fetch;
     // A key that makes no request proves nothing; the batch finds out by itself.
     let Ok(request) = connector.request(&key) else { return lane.observe(Verdict::Alive).await };
@@ -97,10 +105,26 @@ async fn probe(engine: Arc<Engine>, batch: Batch, connector: Box<dyn Connector>,
         timeout: fetch.attempt_timeout,
         body_bytes_max: fetch.body_bytes_max,
         permits: Arc::clone(&lane) as _,
-        withdrawn: engine.draining.child_token(),
+        withdrawn: withdrawn.clone(),
         meter: Arc::default(),
     };
-    let (verdict, said) = match engine.fetcher.fetch(call).await {
+    let mut fetched = Box::pin(engine.fetcher.fetch(call));
+    let over = async {
+        let _ = states.wait_for(|batch| !batch.waits_for_upstream()).await;
+    };
+    let reply = tokio::select! {
+        reply = &mut fetched => Some(reply),
+        // Somebody has paused or stopped it: nothing more is sent for it.
+        () = over => None,
+    };
+    let reply = match reply {
+        Some(reply) => reply,
+        None => {
+            withdrawn.cancel();
+            fetched.await
+        }
+    };
+    let (verdict, said) = match reply {
         Ok(response) => {
             let failure = connector.decode(&key, &response).err();
             let failure = failure.map(|fault| classify::reply(&fault, &response, clock::now()));
