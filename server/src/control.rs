@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Months, Utc};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -261,12 +261,12 @@ enum Followed {
     Over(Box<Batch>),
 }
 
-/// Whether a logical date is current for the exchange's list: today, or in the month that the published list is for,
-/// which is the month before this one. Decided once, when a batch is made.
+/// Whether a logical date is current for the exchange's list: from the first day of the month that the published list is
+/// for, which is the month before this one, to today. Decided once, when a batch is made.
 pub fn is_current(as_of: &AsOf, now: DateTime<Utc>) -> bool {
     let today = now.with_timezone(&as_of.zone).date_naive();
-    let month = |date: NaiveDate| (date.year(), date.month());
-    as_of.date() == today || today.checked_sub_months(Months::new(1)).map(month) == Some(month(as_of.date()))
+    let month = today.checked_sub_months(Months::new(1)).and_then(|date| date.with_day(1));
+    (month.unwrap_or(today)..=today).contains(&as_of.date())
 }
 
 #[cfg(test)]
@@ -274,13 +274,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn today_and_the_month_before_are_current() {
+    fn the_month_before_and_this_one_up_to_today_are_current() {
         let now = "2026-11-20T15:30:00Z".parse().unwrap();
         let current =
             |time: &str| is_current(&AsOf { time: time.parse().unwrap(), zone: chrono_tz::Asia::Tokyo }, now);
         // It is the 21st in Tokyo.
         assert!(current("2026-11-20T15:00:00Z"));
-        assert!(!current("2026-11-20T14:59:59Z"));
+        assert!(current("2026-11-20T14:59:59Z"));
+        assert!(current("2026-10-31T15:00:00Z"));
         assert!(current("2026-10-31T14:59:59Z"));
         assert!(current("2026-09-30T15:00:00Z"));
         assert!(!current("2026-09-30T14:59:59Z"));

@@ -105,6 +105,10 @@ impl Engine {
                 self.tasks.spawn(run(Arc::clone(self), batch.seq, batch.id.clone()));
             }
         }
+        if batch.state.is_terminal() {
+            // It may have had no task that sees to it.
+            self.gates.forget(batch.seq);
+        }
         self.hub.publish(batch, &[]);
     }
 
@@ -145,6 +149,15 @@ impl Engine {
     fn publish(self: &Arc<Self>, committed: Committed, settled: &[i64]) {
         self.take_up_all(committed.admitted);
         self.hub.publish(committed.batch, settled);
+    }
+
+    /// The batches that send requests now.
+    fn at_work(&self) -> Vec<Batch> {
+        let batches: Vec<BatchSeq> = self.running().iter().copied().collect();
+        let live = batches.into_iter().filter_map(|seq| self.hub.live(seq));
+        live.map(|entry| Batch::clone(&entry.subscribe().borrow()))
+            .filter(|batch| batch.state == State::Running && batch.kind == Kind::Fetch)
+            .collect()
     }
 
     /// Waits, unless the node drains meanwhile. Answers whether to go on.
@@ -268,7 +281,7 @@ async fn replies(
         return Ok((Replies::Kept { store: Arc::clone(&engine.store), parent }, None));
     }
     let origin = connector.origin();
-    let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+    let upstream = origin.upstream();
     let lane = engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await?;
     let replies = Replies::Upstream {
         fetcher: engine.fetcher.clone(),

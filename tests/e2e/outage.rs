@@ -14,8 +14,9 @@ use prost_types::Duration as Span;
 
 use crate::world::{
     Server, Upstream,
+    canned::Canned,
     database::Database,
-    spec::{at_once, batch, fast, listing, prices},
+    spec::{at_once, batch, codes, fast, inline, listing, millis, prices},
     watching::assert_adds_up,
 };
 
@@ -198,4 +199,86 @@ async fn more_probe_items_than_outcomes_under_way_are_recorded_all_the_same() {
     assert!(items.iter().filter(|item| item.error.is_some()).count() >= 10, "and what was tried is told");
     let _upstream = Upstream::at(address).await;
     assert_eq!(server.batch_ended(&name).await.progress.unwrap().succeeded_items, 500);
+}
+
+/// An upstream at which these codes always fail, and every other has nothing to tell.
+async fn bad_at(codes: &[String], head: &'static str) -> Canned {
+    let bad: Vec<String> = codes.iter().map(|code| format!("/{code}.T?")).collect();
+    Canned::choosing(move |request| {
+        if bad.iter().any(|path| request.contains(path)) {
+            return (head.to_owned(), String::new());
+        }
+        let nothing = r#"{"chart":{"result":null,"error":{"code":"Bad Request",
+            "description":"Data doesn't exist for startDate = 1, endDate = 2"}}}"#;
+        ("400 Bad Request\r\ncontent-type: application/json".to_owned(), nothing.to_owned())
+    })
+    .await
+}
+
+/// Items that fail whenever they are asked for, at an upstream that answers all others, do not keep the batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_items_end_failed_wherever_they_stand_and_however_many() {
+    let all = codes(40);
+    for bad in [&all[36..], &all[..4], &all[28..]] {
+        let (server, upstream) = tokio::join!(Server::start([]), bad_at(bad, "500 Internal Server Error"));
+        let spec = asked_again_each_second(batch(inline(all.clone()), &upstream.url(), fast()));
+        let name = server.start_batch(spec).await;
+        let ended = server.batch_ended(&name).await;
+        let progress = ended.progress.as_ref().unwrap();
+        let figures = (progress.succeeded_items, progress.failed_items);
+        assert_eq!(figures, (40 - bad.len() as i64, bad.len() as i64), "{}", ended.pause_message);
+        assert_adds_up(&ended);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_items_that_nobody_answers_do_not_keep_the_others() {
+    let all = codes(20);
+    let (server, upstream) = tokio::join!(Server::start([]), bad_at(&all[..3], ""));
+    let mut fetch = fast();
+    fetch.attempt_timeout = Some(millis(1_000));
+    let name = server.start_batch(asked_again_each_second(batch(inline(all), &upstream.url(), fetch))).await;
+    let ended = server.batch_ended(&name).await;
+    let progress = ended.progress.unwrap();
+    assert_eq!((progress.succeeded_items, progress.failed_items), (17, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_reads_its_list_elsewhere_keeps_no_other_from_its_probe() {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let server = Server::start([]).await;
+    let (mut first, mut second) = {
+        let upstream = Upstream::at(address).await;
+        let mut listless = listing(&upstream);
+        listless.uri = "http://127.0.0.1:1/list.xls".to_owned();
+        let listless = batch(Source::JpxListing(listless), &upstream.url(), fast());
+        (listless, prices(30, &upstream, fast()))
+    };
+    first.outage =
+        Some(OutagePolicy { hold: Some(Span { seconds: 3_600, nanos: 0 }), ..OutagePolicy::default() });
+    second = asked_again_each_second(second);
+    server.start_batch(first).await;
+    let name = server.start_batch(second).await;
+    server.batch_in(&name, State::Paused).await;
+    let _upstream = Upstream::at(address).await;
+    assert_eq!(server.batch_ended(&name).await.progress.unwrap().succeeded_items, 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_and_a_resume_do_not_let_the_list_go_after_the_first_items() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(60_000));
+    let mut fetch = fast();
+    (fetch.workers, fetch.attempt_timeout) = (Some(20), Some(millis(2_000)));
+    let name = server.start_batch(prices(40, &upstream, fetch)).await;
+    server.batch_when(&name, "has sent the first", |_| upstream.charts().len() == 3).await;
+    let client = server.client().await;
+    client.pause(&name, "").await.unwrap();
+    client.resume(&name, "").await.unwrap();
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_cause(), PauseCause::UpstreamOutage);
+    assert!(upstream.charts().len() <= 7, "{}", upstream.charts().len());
+    assert_eq!(paused.progress.unwrap().failed_items, 0);
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::Uri;
 
+use crate::domain::upstream::UpstreamId;
+
 /// Scheme, host and port. Two URLs of one origin share its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
@@ -16,6 +18,11 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The upstream that its limits belong to.
+    pub fn upstream(&self) -> UpstreamId {
+        UpstreamId::of(&self.scheme, &self.host, self.port)
+    }
+
     /// The origin of an absolute http or https URL, or nothing if it is none.
     pub fn of_url(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;

@@ -80,7 +80,7 @@ impl Control {
         let Read { tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
 
         let origin = connector.origin();
-        let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+        let upstream = origin.upstream();
         let fetch = &spec.fetch;
         let floor = report::floor(tally.requests, fetch.rate_per_s, fetch.burst);
         let made_before = made_before.map(|id| {
@@ -120,7 +120,14 @@ impl Control {
         let Some(mut source) = source::open(spec, tools) else { return Ok(read) };
         let mut position = None;
         loop {
-            let page = source.page(position.as_deref()).await?;
+            let page = match source.page(position.as_deref()).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // What came may be no list: the next plan asks again.
+                    *self.recent.lock().await = None;
+                    return Err(error.into());
+                }
+            };
             let counted = count(page.items);
             read.list = page.list;
             position = page.next;

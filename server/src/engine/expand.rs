@@ -18,9 +18,8 @@ use crate::{
         id::BatchSeq,
         request::{self, Request, Response},
         spec::BatchSpec,
-        upstream::UpstreamId,
     },
-    fetch::{Call, FetchError, Meter, Permits, Verdict, classify},
+    fetch::{Call, FetchError, Meter, Verdict, classify},
     progress::Entry,
     source::{self, Download, Fetched, Page, SourceError, Tools},
     store::{PageRead, SourceLease, SourcePage, StoreError},
@@ -265,7 +264,7 @@ impl Download for Downloader {
         let origin = Origin::of_url(url).ok_or_else(|| {
             Failure::new(FailureClass::Permanent, "UNSENDABLE", &format!("{url:?} is no http(s) URL"))
         })?;
-        let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+        let upstream = origin.upstream();
         let gates = &self.engine.gates;
         let (lane, withdrawn) = match &self.reader {
             Some((batch, entry)) => {
@@ -296,7 +295,7 @@ impl Download for Downloader {
         };
         let now: DateTime<Utc> = clock::now();
         if reply.is_ok() && classify::verdict(&reply, now) == Some(Verdict::Alive) {
-            lane.observe(Verdict::Alive).await;
+            lane.lives().await;
         }
         match reply {
             Ok(response) if (200..300).contains(&response.status) => Ok(response),

@@ -37,6 +37,8 @@ const HOLD: Duration = Duration::from_secs(60);
 const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 /// Whoever is turned away while a probe is on its way asks again after this.
 const PROBE_POLL: Duration = Duration::from_secs(1);
+/// For so long the items leave every second probe to [`Gates::canary`]. If nobody sends it, they go on themselves.
+const CANARY_WAIT: Duration = Duration::from_secs(3);
 
 /// What a batch permits, and expects of its upstream.
 #[derive(Debug, Clone, Copy)]
@@ -97,12 +99,28 @@ impl Gates {
             batch,
             ticket,
             terms,
+            sender: Sender::Item,
             own: gate.own(batch, terms),
             turn: tokio::sync::Mutex::new(()),
         };
         // Durable before the first request: after a crash the bucket is known to have been in use.
         self.store.put_upstream(&gate.record()).await?;
         Ok(Arc::new(lane))
+    }
+
+    /// Opens a lane for a probe of a batch: see [`State::is_canarys_turn`].
+    pub async fn canary(
+        &self,
+        upstream: &UpstreamId,
+        host: &str,
+        batch: BatchSeq,
+        terms: Terms,
+    ) -> Result<Arc<Lane>, StoreError> {
+        let mut lane = self.join(upstream, host, batch, terms).await?;
+        if let Some(lane) = Arc::get_mut(&mut lane) {
+            lane.sender = Sender::Probe;
+        }
+        Ok(lane)
     }
 
     /// Opens a lane for a reader that is no batch, such as a plan. It never lifts the limit of the batches there are.
@@ -124,6 +142,7 @@ impl Gates {
             gate: Arc::clone(&gate),
             batch: NO_BATCH,
             terms,
+            sender: Sender::Probe,
             own: Arc::new(Mutex::new(Bucket::full(terms.rate_per_s, terms.burst))),
             turn: tokio::sync::Mutex::new(()),
         };
@@ -152,7 +171,8 @@ impl Gates {
         for gate in locked(&self.open).values() {
             let mut state = gate.state();
             state.own.remove(&batch);
-            state.answered.remove(&batch);
+            let last = state.answered.remove(&batch);
+            state.answered_last = state.answered_last.max(last);
         }
     }
 }
@@ -181,8 +201,12 @@ struct State {
     held: Option<Held>,
     push_backs: u32,
     breaker: Breaker,
-    /// When each batch had its last answer.
+    /// Probes that failed since it tripped.
+    failed_probes: u32,
+    /// Batches that had an answer, with the time of the last one.
     answered: HashMap<BatchSeq, Instant>,
+    /// The same of the last batch that ended.
+    answered_last: Option<Instant>,
     /// Since when requests have had to wait for the rate.
     limited_since: Option<DateTime<Utc>>,
     waiting: usize,
@@ -234,7 +258,9 @@ impl Gate {
                 held,
                 push_backs: known.map_or(0, |record| record.push_backs),
                 breaker,
+                failed_probes: 0,
                 answered: HashMap::new(),
+                answered_last: None,
                 limited_since: None,
                 waiting: 0,
             }),
@@ -301,9 +327,9 @@ impl Gate {
         }
     }
 
-    /// What keeps requests from being sent now, if anything does.
+    /// What keeps an item's request from being sent now, if anything does.
     fn shut(&self) -> Option<Shut> {
-        self.state().shut(self.epoch)
+        self.state().shut(self.epoch, Sender::Item)
     }
 
     /// Since when its breaker is not closed.
@@ -314,11 +340,17 @@ impl Gate {
     /// A probe has been due for a while, and nobody is about to send one. Where a batch runs, its own items are the
     /// probes; but they may all be waiting for something else.
     pub fn wants_probe(&self) -> bool {
-        let overdue = self.epoch.elapsed().saturating_sub(PROBE_POLL);
+        let now = self.epoch.elapsed();
         let state = self.state();
-        state.breaker.shut_until().is_some_and(|until| until <= overdue)
-            && state.shut(self.epoch).is_none()
+        let due = state.breaker.shut_until().is_some_and(|until| until + PROBE_POLL <= now);
+        (due || state.is_canarys_turn(now))
+            && state.shut(self.epoch, Sender::Probe).is_none()
             && state.waiting == 0
+    }
+
+    /// Probes that failed since it tripped: which one is next.
+    pub fn failed_probes(&self) -> u32 {
+        self.state().failed_probes
     }
 
     /// Tells the breaker. Answers whether what must be durable has changed.
@@ -328,6 +360,11 @@ impl Gate {
         let interval = state.lanes.values().map(|terms| terms.probe_interval).min().unwrap_or(Duration::MAX);
         let before = state.breaker;
         state.breaker = before.next(signal, now, interval);
+        match (before, state.breaker) {
+            (Breaker::Probing { .. }, Breaker::Tripped { .. }) => state.failed_probes += 1,
+            (_, Breaker::Closed { .. }) => state.failed_probes = 0,
+            _ => {}
+        }
         let (was, is) = (before.tripped_since(), state.breaker.tripped_since());
         if is.is_none() && was.is_some() {
             // Whoever has just come back does not get the burst at once.
@@ -393,10 +430,29 @@ struct Shut {
     is_stored: bool,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    Item,
+    /// A request that no item is charged or credited with.
+    Probe,
+}
+
 impl State {
+    /// Every second probe is not an item's: those that are left may all be bad ones, and then they say nothing of the
+    /// upstream.
+    fn is_canarys_turn(&self, now: Duration) -> bool {
+        let due = match self.breaker {
+            Breaker::Tripped { probe_at, .. } => probe_at,
+            Breaker::Closed { .. } | Breaker::Probing { .. } => return false,
+        };
+        self.failed_probes % 2 == 1 && due <= now && now < due + CANARY_WAIT
+    }
+
     /// The cause that lasts longest.
-    fn shut(&self, epoch: Instant) -> Option<Shut> {
+    fn shut(&self, epoch: Instant, sender: Sender) -> Option<Shut> {
         let now = Instant::now();
+        let canary = sender == Sender::Item && self.is_canarys_turn(epoch.elapsed());
         let held = self.held.map(|held| Shut {
             opens: held.opens,
             until: held.until,
@@ -409,6 +465,7 @@ impl State {
             let opens = match self.breaker {
                 // It may be answered at any moment.
                 Breaker::Probing { .. } => until.min(now + PROBE_POLL),
+                Breaker::Closed { .. } | Breaker::Tripped { .. } if canary => now + PROBE_POLL,
                 Breaker::Closed { .. } | Breaker::Tripped { .. } => until,
             };
             let since = self.breaker.tripped_since().map_or(now, |since| epoch + since);
@@ -435,6 +492,7 @@ pub struct Lane {
     batch: BatchSeq,
     ticket: usize,
     terms: Terms,
+    sender: Sender,
     own: Arc<Mutex<Bucket>>,
     turn: tokio::sync::Mutex<()>,
 }
@@ -462,7 +520,22 @@ impl Lane {
 
     /// The upstream has answered another batch since then.
     pub fn answered_others_since(&self, since: Instant) -> bool {
-        self.gate.state().answered.iter().any(|(batch, at)| *batch != self.batch && *at >= since)
+        let state = self.gate.state();
+        let live = state.answered.iter().filter(|(batch, _)| **batch != self.batch).map(|(_, at)| *at);
+        live.chain(state.answered_last).any(|at| at >= since)
+    }
+
+    /// A request for one of the batch's items has had an answer, in this process.
+    pub fn has_answered(&self) -> bool {
+        self.gate.state().answered.contains_key(&self.batch)
+    }
+
+    /// It is there, though it has answered no item: a list was read.
+    pub async fn lives(&self) {
+        let push_backs = std::mem::take(&mut self.gate.state().push_backs);
+        if self.gate.signal(Signal::Answer) || push_backs > 0 {
+            self.persist().await;
+        }
     }
 
     /// The batch's first items were all refused, or met nobody.
@@ -510,7 +583,7 @@ impl Lane {
         let gate = &*self.gate;
         let now = gate.epoch.elapsed();
         let mut state = gate.state();
-        if let Some(shut) = state.shut(gate.epoch) {
+        if let Some(shut) = state.shut(gate.epoch, self.sender) {
             return Err(Refused::Held(Denied { until: shut.until }));
         }
         if state.held.take().is_some() {
@@ -571,7 +644,7 @@ impl Permits for Lane {
             if wait.is_zero() {
                 break;
             }
-            if let Some(shut) = self.gate.shut() {
+            if let Some(shut) = self.gate.state().shut(self.gate.epoch, self.sender) {
                 return Err(Denied { until: shut.until });
             }
             tokio::time::sleep(wait).await;
@@ -593,25 +666,20 @@ impl Permits for Lane {
     }
 
     async fn observe(&self, verdict: Verdict) {
-        let is_durable = match verdict {
+        match verdict {
             Verdict::PushBack { retry_after } => {
                 self.gate.hold(retry_after);
-                true
+                self.persist().await;
             }
             Verdict::Alive => {
-                let push_backs = {
-                    let mut state = self.gate.state();
-                    if self.batch != NO_BATCH {
-                        state.answered.insert(self.batch, Instant::now());
-                    }
-                    std::mem::take(&mut state.push_backs)
-                };
-                self.gate.signal(Signal::Answer) || push_backs > 0
+                self.gate.state().answered.insert(self.batch, Instant::now());
+                self.lives().await;
             }
-            Verdict::Failing => self.gate.signal(Signal::Failure),
-        };
-        if is_durable {
-            self.persist().await;
+            Verdict::Failing => {
+                if self.gate.signal(Signal::Failure) {
+                    self.persist().await;
+                }
+            }
         }
     }
 }

@@ -66,8 +66,10 @@ pub(super) struct Runner {
     probe: Option<StartProbe>,
     /// How long an upstream may be down before the batch pauses.
     outage_hold: Duration,
-    /// When this task began to work: the outage's clock starts anew with it.
+    /// Since when the batch runs: the outage's clock starts anew with it.
     began: Instant,
+    /// What the upstream said last while it was down.
+    last_failure: Option<String>,
 }
 
 /// The first items of a batch. If none of them gets an answer, the rest is not sent after them.
@@ -102,7 +104,8 @@ impl Runner {
             retry.attempts_max = 1;
         }
         // Where nothing is sent there is nobody to probe.
-        let probe = (lane.is_some() && !has_answers(batch)).then(|| StartProbe {
+        let wants_probe = lane.as_ref().is_some_and(|lane| !lane.has_answered() && !has_answers(batch));
+        let probe = wants_probe.then(|| StartProbe {
             items: fetch.probe_items as usize,
             started: 0,
             unanswered: Vec::new(),
@@ -130,6 +133,7 @@ impl Runner {
             probe,
             outage_hold: batch.spec.outage.hold,
             began: Instant::now(),
+            last_failure: None,
             engine,
         }
     }
@@ -145,6 +149,10 @@ impl Runner {
             if total > self.total_seen {
                 self.total_seen = total;
                 self.claim_at = Instant::now();
+            }
+            if state != State::Running {
+                // The outage's clock starts anew with the next RUNNING.
+                self.began = Instant::now();
             }
             let works = state == State::Running && self.fault.is_none() && !draining.is_cancelled();
             let wake = if works { self.fill().await } else { self.settle_down(state).await };
@@ -316,6 +324,7 @@ impl Runner {
         let is_down = self.lane.as_ref().and_then(|lane| lane.tripped_since()).is_some();
         let next = match &attempt.outcome {
             Outcome::Failed(failure) if is_down && failure.class == FailureClass::Temporary => {
+                self.last_failure = Some(failure.message.clone());
                 Next::UNTOUCHED
             }
             outcome => settle(outcome, item.attempts, &self.retry, attempt.ended_at, rand::random()),
@@ -362,17 +371,21 @@ impl Runner {
     async fn judge_probe(&mut self, exhausted: bool) {
         let (Some(probe), Some(lane)) = (&self.probe, self.lane.clone()) else { return };
         let is_over = exhausted || probe.unanswered.len() >= probe.items || lane.opens().is_some();
-        if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over {
+        if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over || self.fault.is_some() {
             return;
         }
         let failure = probe.unanswered.iter().rev().find_map(|finished| match &finished.attempt.outcome {
             Outcome::Failed(failure) => Some(failure),
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         });
-        let Some(failure) = failure.filter(|_| !lane.answered_others_since(self.began)) else {
+        let Some(failure) = failure else {
+            // All were given back after a request: asked again when the gate opens.
+            return self.release_probe().await;
+        };
+        if lane.answered_others_since(self.began) {
             // Another batch has had an answer meanwhile: it is not the upstream.
             return self.end_probe().await;
-        };
+        }
         self.fault = Some(Fault {
             cause: PauseCause::UpstreamOutage,
             reason: failure.outage_reason(),
@@ -390,11 +403,13 @@ impl Runner {
     fn judge_outage(&mut self) {
         let Some(lane) = &self.lane else { return };
         let Some(since) = lane.tripped_since() else { return };
-        if self.fault.is_none() && since.max(self.began).elapsed() >= self.outage_hold {
+        let has_items = self.states.borrow().counts.open() > 0;
+        if has_items && self.fault.is_none() && since.max(self.began).elapsed() >= self.outage_hold {
+            let said = self.last_failure.as_deref().unwrap_or("no answer");
             self.fault = Some(Fault {
                 cause: PauseCause::UpstreamOutage,
                 reason: if lane.is_pushed_back() { "RATE_LIMITED" } else { "UPSTREAM_UNREACHABLE" },
-                message: format!("{} has not answered for {} s", lane.host(), since.elapsed().as_secs()),
+                message: format!("{} has been down for {} s: {said}", lane.host(), since.elapsed().as_secs()),
             });
         }
     }

@@ -1,17 +1,23 @@
 //! Upkeep: deletes what has expired, a little at a time, ends what drains without anybody seeing to it, and asks
 //! upstreams that are down whether they answer again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
     gate::{Lane, Terms},
 };
 use crate::{
-    clock,
-    connector::{self, Connector},
-    domain::{batch::Batch, upstream::UpstreamId},
+    clock, connector,
+    domain::{
+        batch::{Batch, State},
+        request::Request,
+        upstream::UpstreamId,
+    },
     fetch::{Call, Permits, Verdict, classify},
+    store::StoreError,
 };
 
 /// Between two rounds.
@@ -31,7 +37,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             Err(error) => tracing::warn!(error = %error, "draining batches could not be looked at"),
         }
         match engine.store.outages().await {
-            Ok(batches) => look_after_outages(&engine, &batches).await,
+            Ok(batches) => look_after_outages(&engine, batches).await,
             Err(error) => tracing::warn!(error = %error, "outages could not be looked at"),
         }
         rounds_to_purge -= 1;
@@ -48,94 +54,130 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Lets the batches go on whose upstream answers again, and sends the probes that are due. One upstream gets one probe at
-/// a time: its breaker sees to that.
-async fn look_after_outages(engine: &Arc<Engine>, batches: &[Batch]) {
-    for batch in batches.iter().filter(|batch| batch.spec.outage.auto_resume) {
-        let connector = connector::build(&batch.spec);
-        let origin = connector.origin();
-        let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
-        let gate = engine.gates.gate(&upstream, &origin.host, Terms::of(&batch.spec));
+/// Lets the batches go on whose upstream answers again, and sends the probes that are due and no item's.
+async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
+    let mut waiting: BTreeMap<UpstreamId, Vec<Batch>> = BTreeMap::new();
+    let running = engine.at_work();
+    let paused = paused.into_iter().filter(|batch| batch.spec.outage.auto_resume);
+    for batch in paused.chain(running) {
+        let upstream = connector::build(&batch.spec).origin().upstream();
+        waiting.entry(upstream).or_default().push(batch);
+    }
+    for (upstream, batches) in waiting {
+        let host = connector::build(&batches[0].spec).origin().host.clone();
+        let mut terms = Terms::of(&batches[0].spec);
+        for batch in &batches[1..] {
+            terms.probe_interval = terms.probe_interval.min(batch.spec.outage.probe_interval);
+        }
+        let gate = engine.gates.gate(&upstream, &host, terms);
         if gate.tripped_since().is_none() {
-            match engine.store.end_outage(batch.seq, clock::now()).await {
-                Ok(changed) => {
-                    tracing::info!(batch_id = %batch.id, action = "outage_over", status = changed.batch.state.as_str());
-                    engine.take_up_all(changed.admitted);
-                    engine.take_up(changed.batch);
-                }
-                Err(error) => {
-                    tracing::warn!(batch_id = %batch.id, error = %error, "the end of an outage could not be recorded");
-                }
+            for batch in batches.iter().filter(|batch| batch.state == State::Paused) {
+                end_outage(engine, batch).await;
             }
         } else if gate.wants_probe() {
-            match engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await {
-                Ok(lane) => {
-                    engine.tasks.spawn(probe(Arc::clone(engine), batch.clone(), connector, lane));
+            // The first that has something to ask with.
+            for batch in batches {
+                let Some((key, request)) = question(engine, &batch, gate.failed_probes()).await else {
+                    continue;
+                };
+                match engine.gates.canary(&upstream, &host, batch.seq, terms).await {
+                    Ok(lane) => {
+                        engine.tasks.spawn(probe(Arc::clone(engine), batch, key, request, lane));
+                    }
+                    Err(error) => {
+                        tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent")
+                    }
                 }
-                Err(error) => tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent"),
+                break;
             }
         }
     }
 }
 
-/// One request of an open item, that no item is charged or credited with.
-async fn probe(engine: Arc<Engine>, batch: Batch, connector: Box<dyn Connector>, lane: Arc<Lane>) {
+async fn end_outage(engine: &Arc<Engine>, batch: &Batch) {
+    match engine.store.end_outage(batch.seq, clock::now()).await {
+        Ok(changed) => {
+            if changed.batch.state != State::Paused {
+                tracing::info!(batch_id = %batch.id, action = "outage_over", status = changed.batch.state.as_str());
+            }
+            engine.take_up_all(changed.admitted);
+            engine.take_up(changed.batch);
+        }
+        Err(error) => {
+            tracing::warn!(batch_id = %batch.id, error = %error, "the end of an outage could not be recorded");
+        }
+    }
+}
+
+/// Keys that are looked at for one that makes a request.
+const KEYS_MAX: u32 = 10;
+
+/// What to ask with: by turns an open item, another one each time, and one that had an answer before. If only bad items
+/// are left, it is the latter that tells an upstream that lives.
+async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<(String, Request)> {
+    let connector = connector::build(&batch.spec);
+    let asked = |key: String| connector.request(&key).ok().map(|request| (key, request));
+    let read = async {
+        if failed_probes % 2 == 1
+            && let Some(key) = engine.store.succeeded_key(batch.seq).await?
+        {
+            return Ok(asked(key));
+        }
+        for nth in 0..KEYS_MAX {
+            let Some(key) = engine.store.open_key(batch.seq, failed_probes + nth).await? else { break };
+            if let Some(question) = asked(key) {
+                return Ok(Some(question));
+            }
+        }
+        Ok(None)
+    };
+    read.await.unwrap_or_else(|error: StoreError| {
+        tracing::warn!(batch_id = %batch.id, error = %error, "no item to probe with could be read");
+        None
+    })
+}
+
+/// One request that no item is charged or credited with. It records nothing, so it may be cut off at any moment.
+async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request, lane: Arc<Lane>) {
     // Followed before it is read again, so that no later command is missed.
     let mut states = engine.hub.follow(&batch).subscribe();
-    let read = async {
-        if let Some(batch) = engine.store.batch(&batch.id).await? {
-            engine.hub.publish(batch, &[]);
-        }
-        engine.store.open_key(batch.seq).await
-    };
-    let key = match read.await {
-        Ok(Some(key)) => key,
-        Ok(None) => return,
-        Err(error) => {
-            return tracing::warn!(batch_id = %batch.id, error = %error, "no item to probe with could be read");
-        }
-    };
-    let withdrawn = engine.draining.child_token();
+    if let Ok(Some(batch)) = engine.store.batch(&batch.id).await {
+        engine.hub.publish(batch, &[]);
+    }
     let fetch = &batch.spec.fetch;
-    // A key that makes no request proves nothing; the batch finds out by itself.
-    let Ok(request) = connector.request(&key) else { return lane.observe(Verdict::Alive).await };
     let call = Call {
         request,
         user_agent: fetch.user_agent.as_str().into(),
         timeout: fetch.attempt_timeout,
         body_bytes_max: fetch.body_bytes_max,
         permits: Arc::clone(&lane) as _,
-        withdrawn: withdrawn.clone(),
+        withdrawn: CancellationToken::new(),
         meter: Arc::default(),
     };
-    let mut fetched = Box::pin(engine.fetcher.fetch(call));
     let over = async {
-        let _ = states.wait_for(|batch| !batch.waits_for_upstream()).await;
+        let is_over = |batch: &Arc<Batch>| batch.state != State::Running && !batch.waits_for_upstream();
+        let _ = states.wait_for(is_over).await;
     };
     let reply = tokio::select! {
-        reply = &mut fetched => Some(reply),
+        reply = engine.fetcher.fetch(call) => reply,
         // Somebody has paused or stopped it: nothing more is sent for it.
-        () = over => None,
+        () = over => return,
+        () = engine.draining.cancelled() => return,
     };
-    let reply = match reply {
-        Some(reply) => reply,
-        None => {
-            withdrawn.cancel();
-            fetched.await
-        }
-    };
-    let (verdict, said) = match reply {
+    let said = match reply {
         Ok(response) => {
-            let failure = connector.decode(&key, &response).err();
-            let failure = failure.map(|fault| classify::reply(&fault, &response, clock::now()));
-            let said = failure.as_ref().map_or("an answer".to_owned(), |failure| failure.message.clone());
-            (classify::content(failure.as_ref()), said)
+            let decoded = tokio::task::spawn_blocking(move || {
+                let fault = connector::build(&batch.spec).decode(&key, &response).err();
+                fault.map(|fault| classify::reply(&fault, &response, clock::now()))
+            });
+            let Ok(failure) = decoded.await else { return lane.observe(Verdict::Failing).await };
+            if let Some(verdict) = classify::content(failure.as_ref()) {
+                lane.observe(verdict).await;
+            }
+            failure.map_or("an answer".to_owned(), |failure| failure.message)
         }
         // The stack has told already.
-        Err(error) => (None, error.to_string()),
+        Err(error) => error.to_string(),
     };
-    if let Some(verdict) = verdict {
-        lane.observe(verdict).await;
-    }
-    tracing::info!(batch_id = %batch.id, item_key = key, action = "probe", said);
+    tracing::info!(action = "probe", said);
 }

@@ -244,12 +244,28 @@ impl Store for SqliteStore {
         rows.iter().map(|row| self.decode(row)).collect()
     }
 
-    async fn open_key(&self, batch: BatchSeq) -> Result<Option<String>, StoreError> {
+    async fn open_key(&self, batch: BatchSeq, nth: u32) -> Result<Option<String>, StoreError> {
+        let open = |nth: u32| {
+            sqlx::query_scalar(
+                "SELECT d.item_key FROM batch_slices s JOIN batch_execution_details d
+                   ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
+                 WHERE s.batch_seq = $1 AND s.status = 'READY' AND d.status = 'PENDING'
+                 ORDER BY s.slice_no, d.item_index LIMIT 1 OFFSET $2",
+            )
+            .bind(batch.0)
+            .bind(i64::from(nth))
+            .fetch_optional(&self.readers)
+        };
+        match open(nth).await.map_err(error::store)? {
+            None if nth > 0 => open(0).await.map_err(error::store),
+            key => Ok(key),
+        }
+    }
+
+    async fn succeeded_key(&self, batch: BatchSeq) -> Result<Option<String>, StoreError> {
         sqlx::query_scalar(
-            "SELECT d.item_key FROM batch_slices s JOIN batch_execution_details d
-               ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
-             WHERE s.batch_seq = $1 AND s.status = 'READY' AND d.status = 'PENDING'
-             ORDER BY s.slice_no, d.item_index LIMIT 1",
+            "SELECT item_key FROM batch_execution_details WHERE batch_seq = $1 AND status = 'SUCCEEDED'
+             ORDER BY item_index DESC LIMIT 1",
         )
         .bind(batch.0)
         .fetch_optional(&self.readers)

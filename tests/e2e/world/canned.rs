@@ -1,4 +1,4 @@
-//! An upstream that gives everybody the same answer, or none.
+//! An upstream with made answers, or none.
 
 use std::{
     net::SocketAddr,
@@ -13,6 +13,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+
+type Reply = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// Answers as long as it is not dropped.
 pub(crate) struct Canned {
@@ -34,12 +36,21 @@ impl Canned {
 
     /// The same with a body.
     pub(crate) async fn showing(head: &str, body: &str) -> Self {
-        let length = body.len();
-        let reply = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-        Self::start(Some(reply)).await
+        let (head, body) = (head.to_owned(), body.to_owned());
+        Self::choosing(move |_| (head.clone(), body.clone())).await
     }
 
-    async fn start(reply: Option<String>) -> Self {
+    /// Head and body are made from the request.
+    pub(crate) async fn choosing(reply: impl Fn(&str) -> (String, String) + Send + Sync + 'static) -> Self {
+        let whole = move |request: &str| {
+            let (head, body) = reply(request);
+            let length = body.len();
+            format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+        };
+        Self::start(Some(Arc::new(whole))).await
+    }
+
+    async fn start(reply: Option<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -58,7 +69,7 @@ impl Canned {
     }
 }
 
-async fn serve(listener: TcpListener, reply: Option<String>, requests: Arc<AtomicUsize>) {
+async fn serve(listener: TcpListener, reply: Option<Reply>, requests: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     loop {
         let (connection, _) = listener.accept().await.unwrap();
@@ -67,14 +78,13 @@ async fn serve(listener: TcpListener, reply: Option<String>, requests: Arc<Atomi
     }
 }
 
-async fn answer(mut connection: TcpStream, reply: Option<String>, requests: Arc<AtomicUsize>) {
+async fn answer(mut connection: TcpStream, reply: Option<Reply>, requests: Arc<AtomicUsize>) {
     let mut request = [0; 4_096];
-    if !matches!(connection.read(&mut request).await, Ok(1..)) {
-        return;
-    }
+    let Ok(length @ 1..) = connection.read(&mut request).await else { return };
     requests.fetch_add(1, Ordering::SeqCst);
     match reply {
         Some(reply) => {
+            let reply = reply(&String::from_utf8_lossy(&request[..length]));
             let _ = connection.write_all(reply.as_bytes()).await;
         }
         // Open until the other side has had enough.

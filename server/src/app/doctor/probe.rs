@@ -20,7 +20,6 @@ use crate::{
         failure::{Failure, FailureClass},
         request::{Request, Response},
         spec::FetchPolicy,
-        upstream::UpstreamId,
     },
     fetch::{Call, Denied, FetchError, Fetcher, Meter, Permits, Verdict, classify},
     store::sqlite::Hold,
@@ -51,7 +50,7 @@ impl Permits for Once {
 impl Probe<'_> {
     /// Why nothing is sent to an origin now, if its gate is held.
     pub(super) fn held(&self, group: Group, origin: &Origin, now: DateTime<Utc>) -> Option<Finding> {
-        let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+        let upstream = origin.upstream();
         let hold = self.holds.iter().find(|hold| hold.upstream == upstream && hold.until > now)?;
         let why = if hold.tripped { "its breaker has tripped" } else { "it asked for less (429)" };
         let until = hold.until.format("%Y-%m-%d %H:%M:%S UTC");
@@ -62,7 +61,7 @@ impl Probe<'_> {
     /// An origin that asked for less is not asked again.
     pub(super) fn heed(&mut self, origin: &Origin, failure: &Failure, now: DateTime<Utc>) {
         if failure.push_back {
-            let upstream = UpstreamId::of(&origin.scheme, &origin.host, origin.port);
+            let upstream = origin.upstream();
             let until = now + failure.retry_after.unwrap_or(PATIENCE);
             self.holds.push(Hold { upstream, until, tripped: false });
         }

@@ -75,6 +75,10 @@ pub(super) async fn apply(
     let decision = match input {
         // Somebody or something else has its say by now.
         Input::OutageOver if cause != Some(PauseCause::UpstreamOutage) => Decision::Stay,
+        // A command came between the finding and its record.
+        Input::OutageDeclared if !matches!(state, State::Running | State::Pausing | State::Stopping) => {
+            Decision::Stay
+        }
         _ => decide(state, input, leases),
     };
     if decision == Decision::Enter(State::Paused) {
