@@ -136,6 +136,8 @@ struct Work {
     pace: Option<PaceSource>,
     /// The latest time that an item waits for.
     latest_retry: Option<DateTime<Utc>>,
+    /// The host of its source, if that cannot be read now.
+    source: Option<Pressure>,
 }
 
 struct InFlight {
@@ -161,8 +163,14 @@ impl Sample {
 impl Entry {
     fn new(batch: Batch) -> Self {
         let samples = VecDeque::from([Sample::of(&batch)]);
-        let work =
-            Work { in_flight: HashMap::new(), active_workers: 0, samples, pace: None, latest_retry: None };
+        let work = Work {
+            in_flight: HashMap::new(),
+            active_workers: 0,
+            samples,
+            pace: None,
+            latest_retry: None,
+            source: None,
+        };
         let sending = Mutex::new(CancellationToken::new());
         Self { work: Mutex::new(work), batch: watch::channel(Arc::new(batch)).0, sending }
     }
@@ -186,6 +194,11 @@ impl Entry {
     pub fn wait_until(&self, at: DateTime<Utc>) {
         let mut work = locked(&self.work);
         work.latest_retry = work.latest_retry.max(Some(at));
+    }
+
+    /// Its source cannot be read now, or can again.
+    pub fn set_source(&self, unread: Option<Pressure>) {
+        locked(&self.work).source = unread;
     }
 
     /// An attempt begins.
@@ -247,6 +260,7 @@ impl Entry {
         let current_keys = work.current_keys();
         let throughput = work.throughput(&batch);
         let latest_retry = work.latest_retry;
+        let source = work.source.clone().filter(|_| batch.state == State::Running);
         drop(work);
         let pace = if batch.state == State::Running { pace.map(|pace| pace()) } else { None };
         let estimated_completion =
@@ -261,7 +275,7 @@ impl Entry {
             current_keys,
             throughput,
             estimated_completion,
-            pressure: pace.map(|pace| pace.pressure).unwrap_or_default(),
+            pressure: source.into_iter().chain(pace.into_iter().flat_map(|pace| pace.pressure)).collect(),
             batch,
         }
     }

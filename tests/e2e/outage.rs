@@ -282,3 +282,19 @@ async fn a_pause_and_a_resume_do_not_let_the_list_go_after_the_first_items() {
     assert!(upstream.charts().len() <= 7, "{}", upstream.charts().len());
     assert_eq!(paused.progress.unwrap().failed_items, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_cannot_be_reached_is_said_to_be_what_is_waited_for() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let mut list = listing(&upstream);
+    list.uri = "http://127.0.0.1:1/list.xls".to_owned();
+    let name = server.start_batch(batch(Source::JpxListing(list), &upstream.url(), fast())).await;
+    let waiting = server
+        .batch_when(&name, "waits for its list", |batch| {
+            batch.progress.as_ref().is_some_and(|progress| !progress.host_pressure.is_empty())
+        })
+        .await;
+    let pressure = &waiting.progress.unwrap().host_pressure[0];
+    assert_eq!((pressure.cause(), pressure.host.as_str()), (Cause::Outage, "127.0.0.1"));
+    assert!(pressure.next_probe_time.is_some());
+}

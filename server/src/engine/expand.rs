@@ -17,7 +17,8 @@ use crate::{
         failure::{Failure, FailureClass},
         id::BatchSeq,
         request::{self, Request, Response},
-        spec::BatchSpec,
+        spec::{BatchSpec, Source},
+        upstream::{Pressure, PressureCause},
     },
     fetch::{Call, FetchError, Meter, Verdict, classify},
     progress::Entry,
@@ -128,6 +129,7 @@ impl Expansion<'_> {
             let read = match page {
                 Ok(Page { items, next, list }) => {
                     failures = 0;
+                    self.entry.set_source(None);
                     position.clone_from(&next);
                     PageRead::Items { items, next, list }
                 }
@@ -141,6 +143,7 @@ impl Expansion<'_> {
                         batch_id = %self.batch.id, action = "source_read", status = "retry", error = %error,
                         retry_count = failures, wait_ms = wait.as_millis() as u64, "the source is read again later",
                     );
+                    self.entry.set_source(unread(&self.batch.spec, wait));
                     if goes_on(self.engine, &mut self.states, wait).await {
                         continue;
                     }
@@ -196,6 +199,23 @@ impl Expansion<'_> {
             }
         }
     }
+}
+
+/// What holds a batch back whose source is asked for again after `wait`.
+fn unread(spec: &BatchSpec, wait: Duration) -> Option<Pressure> {
+    let origin = match &spec.source {
+        Source::JpxListing(list) => Origin::of_url(&list.uri)?,
+        Source::Inline { .. } | Source::File(_) | Source::BatchItems { .. } => return None,
+    };
+    let now = clock::now();
+    Some(Pressure {
+        upstream: origin.upstream(),
+        host: origin.host,
+        cause: PressureCause::Outage,
+        permitted_per_s: 0.0,
+        held_until: Some(now + wait),
+        since: now,
+    })
 }
 
 fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration {

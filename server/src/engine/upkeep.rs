@@ -85,7 +85,7 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
                         engine.tasks.spawn(probe(Arc::clone(engine), batch, key, request, lane));
                     }
                     Err(error) => {
-                        tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent")
+                        tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent");
                     }
                 }
                 break;
