@@ -66,7 +66,7 @@ async fn a_plan_is_asked_for_with_what_a_start_takes_and_starts_nothing() {
 async fn redecode_names_the_parent_and_prints_the_child() {
     let server = Scripted::start().await;
     server.batches([Ok(batch(State::Running, 0))]);
-    let line = ["redecode", "weekly", "--batch-id", "nightly"];
+    let line = ["redecode", "weekly", "--id", "nightly"];
     let (status, out, err) = haul(&server.url(), &line, "").await;
     assert_eq!((status, out.as_str(), err.as_str()), (0, "batches/nightly\n", ""));
     let request = server.redecoded().remove(0);

@@ -63,8 +63,8 @@ Name      batches/nightly
 Title     Every night
 State     PAUSED, USER_PAUSE (lunch)
 Source    JPX listing of 2026-01-31
-Progress  1,234 of 4,430, 27.85%
-Done      1,231 succeeded, 3 failed
+Progress  1,234 of 4,430 final, 27.85%
+Final     1,231 succeeded, 3 failed
 Open      3,196 pending
 Records   302,000 written
 Created   2026-02-28 11:58:30 +09:00
@@ -121,7 +121,12 @@ fn items() {
     };
     let failed = Item {
         attempt_count: 4,
-        error: Some(ItemError { reason: "HTTP_STATUS".to_owned(), http_status: 500, ..ItemError::default() }),
+        error: Some(ItemError {
+            reason: "HTTP_STATUS".to_owned(),
+            http_status: 500,
+            message: "the upstream\n says: come back later, please".to_owned(),
+            ..ItemError::default()
+        }),
         ..item(1, "1332", item::State::Failed)
     };
     let open = item(2, "1333", item::State::Pending);
@@ -131,9 +136,9 @@ fn items() {
             .items(&[done.clone(), failed.clone(), open.clone(), skipped.clone()], out)
             .unwrap()),
         "\
-INDEX  KEY   STATE      ATTEMPTS  RECORDS  OUTCOME
+INDEX  KEY   STATE      ATTEMPTS  RECORDS  OUTCOME          MESSAGE
     0  1301  SUCCEEDED         1      245  200 25.0 KiB
-    1  1332  FAILED            4        0  HTTP_STATUS 500
+    1  1332  FAILED            4        0  HTTP_STATUS 500  the upstream says...
     2  1333  PENDING           0        0
     3  1334  SKIPPED           0        0  NO_KEPT_BODY
 "
@@ -155,7 +160,7 @@ fn documents_are_canonical() {
 
 #[test]
 fn a_plan() {
-    let floor = Some(prost_types::Duration { seconds: 354_560, nanos: 0 });
+    let floor = Some(prost_types::Duration { seconds: 354_559, nanos: 1 });
     let plan = Plan {
         total_items: 4_435,
         total_is_partial: true,
@@ -206,6 +211,6 @@ Warnings
     );
     let text = printed(Format::Json, |output, out| output.plan(&nightly(), &plan, out).unwrap());
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(document["plan"]["floorDuration"], "354560s");
+    assert_eq!(document["plan"]["floorDuration"], "354559.000000001s");
     assert_eq!(document["batch"]["spec"]["displayName"], "Every night");
 }

@@ -303,7 +303,7 @@ fn told(error: &figment::Error) -> String {
                 format!("{key} is no setting (there are {})", known.join(", "))
             }
             kind if key.is_empty() => kind.to_string(),
-            kind => format!("{key}: {kind}"),
+            kind => format!("{key}: {kind}").replace("expected usize", "expected a whole number"),
         };
         what + &place.unwrap_or_default()
     };

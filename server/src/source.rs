@@ -57,10 +57,10 @@ pub enum SourceError {
     #[error("no list of {date} or before is stored from {uri}{}", match earliest {
         Some(earliest) => format!(
             "; the earliest is of {earliest}: set allow_later_list to take that one, or load an older one with \
-             `hauld list import`"
+             `hauld list import` while no server runs"
         ),
-        None => ", and as_of is not current, so none is fetched: load one with `hauld list import`, or read a current \
-                 one first and set allow_later_list".to_owned(),
+        None => ", and as_of is not current, so none is fetched: load one with `hauld list import` while no server \
+                 runs, or read a current one first and set allow_later_list".to_owned(),
     })]
     NoList {
         /// The list's address.

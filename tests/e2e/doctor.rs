@@ -132,7 +132,7 @@ async fn where_nothing_is_wrong_it_says_so_and_sends_two_requests() {
     for (name, words) in [
         ("file", &["ok", "none"][..]),
         ("data_dir", &["ok", "set by --data-dir", "folder of the store"]),
-        ("port", &["ok", "127.0.0.1:0 is free"]),
+        ("port", &["ok", "any free port of 127.0.0.1"]),
         ("spec", &["ok", "would be taken"]),
         ("data", &["ok", "can be written"]),
         ("lock", &["ok", "no hauld holds"]),
@@ -197,7 +197,19 @@ async fn a_folder_that_is_not_there_yet_is_made_by_the_server_and_not_by_the_doc
     let said = doctor(&place.path("a/b/c"), &["--offline"], &[]).await;
     assert_eq!(said.status, 0, "{}", said.out);
     assert_line(&said, "data", &["ok", "not there yet; hauld serve makes it"]);
+    assert_line(&said, "port", &["ok", "any free port of 127.0.0.1"]);
     assert!(!place.path("a").exists());
+
+    let data = place.path("a/b/c");
+    let mut server = program::command("hauld");
+    server.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
+    let mut server = server.kill_on_drop(true).spawn().unwrap();
+    eventually("the server has made its store", || async { data.join("haul.db").exists().then_some(()) })
+        .await;
+    server.kill().await.unwrap();
+    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    let said = doctor(&data, &["--offline"], &[]).await;
+    assert!(!said.out.contains("by every account"), "{}", said.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,7 +340,8 @@ async fn a_setting_that_is_wrong_is_one_line_with_key_value_and_place() {
     let file = place.write("haul.toml", "running_batches = \"many\"\n");
     let said = place.doctor(&["--config", &file]).await;
     assert_eq!(said.status, 2);
-    assert_line(&said, "settings", &["FAIL", "running_batches", "\"many\"", &file]);
+    assert_line(&said, "settings", &["FAIL", "running_batches", "\"many\"", "a whole number", &file]);
+    assert_line(&said, "running_batches", &["running_batches  -   "]);
     let file = place.write("haul.toml", "lisen = 1\n");
     let said = place.doctor(&["--config", &file]).await;
     assert_line(&said, "settings", &["FAIL", "lisen is no setting", "listen", &file]);
@@ -476,8 +489,9 @@ async fn an_upstream_whose_gate_is_held_is_not_asked_until_it_is_over() {
     let before = canned.requests();
     let spec = place.spec(&upstream.list_url(), &canned.url());
     let said = doctor(&server.data_dir(), &["--spec", &spec], &[]).await;
-    assert_eq!(said.status, 0, "{}", said.out);
+    assert_eq!(said.status, 1, "{}", said.out);
     assert_line(&said, "gate", &["warn", "127.0.0.1 is not asked until", "nothing is sent", "wait"]);
+    assert!(said.out.lines().last().unwrap().starts_with("a run would wait: 0 failed"), "{}", said.out);
     assert_eq!(canned.requests(), before);
 
     run(
@@ -493,6 +507,7 @@ async fn an_upstream_whose_gate_is_held_is_not_asked_until_it_is_over() {
     run(&server.data_dir().join("haul.db"), trip).await;
     let said = doctor(&server.data_dir(), &["--spec", &spec], &[]).await;
     assert_line(&said, "gate", &["warn", "its breaker has tripped"]);
+    assert_eq!(said.status, 1, "{}", said.out);
     assert_eq!(canned.requests(), before + 1);
 }
 

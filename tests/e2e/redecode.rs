@@ -128,7 +128,7 @@ async fn an_item_without_a_body_is_skipped_and_one_that_was_no_answer_fails_agai
     let name = server.start_batch(prices(150, &upstream, fast())).await;
     server.batch_ended(&name).await;
     let requests = upstream.arrivals().len();
-    let said = server.haul(&["redecode", &name, "--batch-id", "mended", "--watch"]).await;
+    let said = server.haul(&["redecode", &name, "--id", "mended", "--watch"]).await;
     assert_eq!(said.status, 3, "{}", said.err);
     assert!(said.out.starts_with("batches/mended\n"), "{}", said.out);
     let (mut skipped, mut failed) = (0, 0);

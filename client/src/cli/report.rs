@@ -5,16 +5,22 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, FixedOffset};
 use haul_proto::v1::{Batch, FailureGroup, Progress, Report, batch::PauseCause};
 
 use crate::cli::{
     label, number,
     output::{Align, Table},
-    time,
+    progress, time,
 };
 
 /// Writes the report of `batch`. Of a live batch the figures are as they stand, and it says so.
-pub fn render(batch: &Batch, report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn render(
+    batch: &Batch,
+    report: &Report,
+    now: DateTime<FixedOffset>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let progress = report.progress.clone().unwrap_or_default();
     writeln!(out, "{}  {}", batch.name, label::batch_state_with_cause(batch))?;
     if !report.r#final {
@@ -30,6 +36,9 @@ pub fn render(batch: &Batch, report: &Report, out: &mut impl Write) -> io::Resul
         ("Requests", requests(&progress, report)),
     ] {
         table.row([name.to_owned(), value]);
+    }
+    if let Some(waiting) = progress::held_back(batch, now) {
+        table.row(["Waiting".to_owned(), waiting]);
     }
     table.write(0, None, out)?;
     if !report.failures.is_empty() {
@@ -54,33 +63,39 @@ fn advice(batch: &Batch) -> Option<String> {
     let resume = format!("haul resume {id}");
     let auto_resume = batch.spec.as_ref().and_then(|spec| spec.outage).and_then(|outage| outage.auto_resume);
     let goes_on = if auto_resume == Some(false) {
-        format!("It does not go on by itself: {resume}")
+        "It does not go on by itself."
     } else {
-        format!("haul asks again now and then, and goes on by itself once it is answered. At once: {resume}")
+        "haul asks again now and then, and goes on by itself once it is answered."
     };
+    let outage = format!(
+        "nothing is charged while this lasts.\n{goes_on}\n{resume} goes on as soon as the upstream's hold is over."
+    );
     match batch.pause_cause() {
         PauseCause::Unspecified => None,
         PauseCause::UpstreamOutage if batch.pause_reason == "RATE_LIMITED" => Some(format!(
-            "The upstream refuses requests from here; no item was charged for it. {goes_on}\n\
+            "The upstream refuses requests from here; {outage}\n\
              If that comes back: lower fetch.requestsPerSecond and fetch.burst, name yourself in fetch.userAgent\n\
              (examples/tokyo-real.yaml has settings that last), and see what hauld doctor meets."
         )),
         PauseCause::UpstreamOutage => Some(format!(
-            "The upstream does not answer; no item was charged for it. {goes_on}\n\
+            "The upstream does not answer; {outage}\n\
              hauld doctor says whether it can be reached from here."
         )),
         PauseCause::User => Some(format!("To go on: {resume}")),
         PauseCause::SystemFailure => Some(format!(
-            "Nothing is lost. Put right what the reason names, see that hauld doctor agrees, then: {resume}"
+            "Nothing is lost. Put right what the reason names, see that hauld doctor agrees, then:\n{resume}"
         )),
     }
 }
 
 fn items(progress: &Progress) -> String {
+    // What was canceled is final and has no outcome.
+    let of_what = if progress.canceled_items == 0 { "" } else { " with an outcome" };
     let done = format!(
-        "{} of {} done ({})",
+        "{} of {}{} final ({}{of_what})",
         number::count(progress.processed_items),
         number::count(progress.total_items),
+        if progress.total_is_partial { "+" } else { "" },
         number::percentage(progress.percentage)
     );
     let outcomes = number::tally(&[
@@ -102,11 +117,17 @@ fn records(progress: &Progress, report: &Report) -> String {
 }
 
 fn times(report: &Report) -> String {
+    let floor = match report.requests_sent {
+        0 => String::new(),
+        _ => format!(
+            "; the requests sent take {} at the permitted rate",
+            time::wire_duration(report.floor_duration)
+        ),
+    };
     format!(
-        "{} active, {} paused; {} is the shortest the permitted rate allows",
+        "{} active, {} paused{floor}",
         time::wire_duration(report.active_duration),
-        time::wire_duration(report.paused_duration),
-        time::wire_duration(report.floor_duration)
+        time::wire_duration(report.paused_duration)
     )
 }
 
@@ -163,7 +184,9 @@ fn failures(groups: &[FailureGroup], out: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use haul_proto::v1::{BatchSpec, FailureClass, OutagePolicy, batch::State};
+    use haul_proto::v1::{
+        BatchSpec, FailureClass, HostPressure, OutagePolicy, batch::State, host_pressure::Cause,
+    };
 
     use super::*;
 
@@ -172,8 +195,9 @@ mod tests {
     }
 
     fn text(batch: &Batch, report: &Report) -> String {
+        let now = DateTime::parse_from_rfc3339("2026-02-28T12:03:04+09:00").unwrap();
         let mut out = Vec::new();
-        render(batch, report, &mut out).unwrap();
+        render(batch, report, now, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -222,9 +246,9 @@ mod tests {
             "\
 batches/nightly  COMPLETED, ALL_ITEMS_FINAL
 
-Items     4,430 of 4,430 done (100.00%): 4,420 succeeded, 10 failed
+Items     4,430 of 4,430 final (100.00%): 4,420 succeeded, 10 failed
 Records   1,085,000 written, 12 of them changed; 5.0 MiB received
-Time      22m 10s active, 0s paused; 14m 46s is the shortest the permitted rate allows
+Time      22m 10s active, 0s paused; the requests sent take 14m 46s at the permitted rate
 Speed     200 items/min, 48,947 records/min
 Requests  4,491 sent, 61 attempts repeated
 
@@ -244,7 +268,7 @@ Made from it
         let paused = |cause: PauseCause, reason: &str, auto_resume| {
             let outage = OutagePolicy { auto_resume, ..OutagePolicy::default() };
             advice(&Batch {
-                name: "batches/nightly".to_owned(),
+                name: "batches/01a2002e-a50e-77e4-9b6d-f7d463925370".to_owned(),
                 pause_cause: cause.into(),
                 pause_reason: reason.to_owned(),
                 spec: Some(BatchSpec { outage: Some(outage), ..BatchSpec::default() }),
@@ -253,32 +277,66 @@ Made from it
         };
         let refused = paused(PauseCause::UpstreamOutage, "RATE_LIMITED", Some(true)).unwrap();
         for word in
-            ["refuses", "goes on by itself", "haul resume nightly", "requestsPerSecond", "hauld doctor"]
+            ["refuses", "goes on by itself", "nothing is charged while", "requestsPerSecond", "hauld doctor"]
         {
             assert!(refused.contains(word), "{word}: {refused}");
         }
         let down = paused(PauseCause::UpstreamOutage, "UPSTREAM_UNREACHABLE", Some(false)).unwrap();
         assert!(down.contains("does not answer") && down.contains("does not go on by itself"), "{down}");
-        assert_eq!(paused(PauseCause::User, "USER_PAUSE", None).unwrap(), "To go on: haul resume nightly");
-        assert!(paused(PauseCause::SystemFailure, "DISK_FULL", None).unwrap().contains("Put right"));
+        let full = paused(PauseCause::SystemFailure, "DISK_FULL", None).unwrap();
+        assert!(full.contains("Put right"), "{full}");
+        let user = paused(PauseCause::User, "USER_PAUSE", None).unwrap();
+        for said in [refused, down, full, user] {
+            assert!(said.contains("haul resume 01a2002e-a50e-77e4-9b6d-f7d463925370"), "{said}");
+            assert!(said.lines().all(|line| line.len() <= 100), "{said}");
+        }
         assert_eq!(paused(PauseCause::Unspecified, "", None), None);
     }
 
     #[test]
-    fn a_live_batch_is_said_to_be_one() {
-        let batch =
-            Batch { name: "batches/nightly".to_owned(), state: State::Queued.into(), ..Batch::default() };
+    fn a_canceled_item_is_final_and_has_no_outcome() {
+        let progress = Progress {
+            total_items: 1_600,
+            processed_items: 1_600,
+            succeeded_items: 3,
+            canceled_items: 1_597,
+            percentage: 0.1875,
+            ..Progress::default()
+        };
         assert_eq!(
-            text(&batch, &Report::default()),
+            items(&progress),
+            "1,600 of 1,600 final (0.18% with an outcome): 3 succeeded, 1,597 canceled"
+        );
+    }
+
+    #[test]
+    fn a_live_batch_is_said_to_be_one_and_to_wait() {
+        let pressure = HostPressure {
+            host: "example.com".to_owned(),
+            cause: Cause::PushedBack.into(),
+            held_until: Some(prost_types::Timestamp { seconds: 1_772_247_810, nanos: 0 }),
+            ..HostPressure::default()
+        };
+        let progress =
+            Progress { total_is_partial: true, host_pressure: vec![pressure], ..Progress::default() };
+        let batch = Batch {
+            name: "batches/nightly".to_owned(),
+            state: State::Running.into(),
+            progress: Some(progress.clone()),
+            ..Batch::default()
+        };
+        assert_eq!(
+            text(&batch, &Report { progress: Some(progress), ..Report::default() }),
             "\
-batches/nightly  QUEUED
+batches/nightly  RUNNING
 Not over yet: the figures are as they stand.
 
-Items     0 of 0 done (0.00%)
+Items     0 of 0+ final (0.00%)
 Records   0 written, 0 of them changed; 0 B received
-Time      - active, - paused; - is the shortest the permitted rate allows
+Time      - active, - paused
 Speed     - items/min, - records/min
 Requests  0 sent, 0 attempts repeated
+Waiting   example.com held until 12:03:30 (429)
 "
         );
     }

@@ -1,6 +1,7 @@
 //! Times and durations for people, in the zone that the caller's `now` is in.
 
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use chrono_tz::Tz;
 use prost_types::Timestamp;
 
 /// A duration in its two largest units: `850ms`, `4.2s`, `1m 23s`, `2h 05m`, `3d 4h`.
@@ -48,6 +49,16 @@ pub fn date_time(wire: Option<&Timestamp>, now: DateTime<FixedOffset>) -> Option
     Some(local.format("%Y-%m-%d %H:%M:%S %:z").to_string())
 }
 
+/// An instant that a date stands for as that date, any other with the time and the offset of `zone`: `2019-09-30`,
+/// `2019-09-30 09:00:00 +09:00`.
+pub(crate) fn logical(wire: &Timestamp, zone: Tz) -> Option<String> {
+    let time = instant(wire)?;
+    let local = time.with_timezone(&zone);
+    let before = time.checked_sub_signed(TimeDelta::nanoseconds(1))?.with_timezone(&zone);
+    let is_date = before.date_naive() != local.date_naive();
+    Some(local.format(if is_date { "%Y-%m-%d" } else { "%Y-%m-%d %H:%M:%S %:z" }).to_string())
+}
+
 /// An instant as a time of day, with the date where it is another one than today's: `12:05:10`, `03-01 00:10:00`.
 pub fn clock_time(wire: Option<&Timestamp>, now: DateTime<FixedOffset>) -> Option<String> {
     let local = wire.and_then(instant)?.with_timezone(&now.timezone());
@@ -80,6 +91,21 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(ms)), text);
         }
         assert_eq!(wire_duration(None), "-");
+    }
+
+    #[test]
+    fn the_first_instant_of_a_day_is_that_day() {
+        for (at, zone, text) in [
+            ("2019-09-29T15:00:00Z", Tz::Asia__Tokyo, "2019-09-30"),
+            ("2019-09-29T15:00:00Z", Tz::UTC, "2019-09-29 15:00:00 +00:00"),
+            ("2019-09-30T00:00:01Z", Tz::Asia__Tokyo, "2019-09-30 09:00:01 +09:00"),
+            // No midnight on that day: clocks go from 24:00 to 01:00.
+            ("2018-11-04T03:00:00Z", Tz::America__Sao_Paulo, "2018-11-04"),
+        ] {
+            let time = DateTime::parse_from_rfc3339(at).unwrap();
+            let wire = Timestamp { seconds: time.timestamp(), nanos: 0 };
+            assert_eq!(logical(&wire, zone).unwrap(), text);
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use haul_client::{
     Client,
     cli::{
         exit,
+        output::{Format, Output},
         progress::{ProgressMode, follow},
-        report,
     },
 };
 use haul_proto::v1;
@@ -196,7 +196,7 @@ impl Demo {
         let report = client.get_report(&name).await?;
         let mut out = io::stdout().lock();
         if self.output == Shape::Table {
-            report::render(&batch, &report, &mut out)?;
+            Output::new(Format::Table).end(&batch, &report, &mut out)?;
             writeln!(out, "\nData       {}", database.display())?;
             writeln!(out, "Try        {}", query(database))?;
         } else {

@@ -37,7 +37,8 @@ mod upstream;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Exit status: 0 nothing stands in the way, though there may be warnings; 1 the list or the
-upstream does; 2 the configuration, the data folder, the store or the clock does.
+upstream does, or its gate is held; 2 the configuration, the data folder, the store or the
+clock does.
 
 Examples:
   hauld doctor
@@ -162,6 +163,12 @@ impl Doctor {
         let (database, config) = match database {
             Ok(found) => found,
             Err(error) => {
+                // Which of them the error is about is in its words; none was tried.
+                for setting in findings.iter_mut().filter(|finding| finding.name != "file") {
+                    if setting.status == Status::Ok {
+                        setting.status = Status::Skipped;
+                    }
+                }
                 findings.push(config::unreadable(&error));
                 let rest = Group::ALL.into_iter().skip(1);
                 findings.extend(rest.map(|group| group.skipped("all", "the configuration comes first")));
@@ -216,13 +223,18 @@ impl Doctor {
     }
 }
 
+/// Nothing is sent now to an upstream that a run asks: it would wait.
+fn is_held(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.status == Status::Warn && finding.name == probe::GATE)
+}
+
 /// 2 if anything of this machine is in the way, 1 if only others are.
 fn status(findings: &[Finding]) -> u8 {
     let of_others = |group| matches!(group, Group::List | Group::Upstream);
     let failed = || findings.iter().filter(|finding| finding.status == Status::Fail);
     if failed().any(|finding| !of_others(finding.group)) {
         exit::USAGE
-    } else if failed().next().is_some() {
+    } else if failed().next().is_some() || is_held(findings) {
         exit::CALL
     } else {
         0
@@ -249,6 +261,10 @@ fn table(findings: &[Finding], colour: bool, out: &mut impl Write) -> io::Result
     }
     let count = |status| findings.iter().filter(|finding| finding.status == status).count();
     let (failed, warned) = (count(Status::Fail), count(Status::Warn));
-    let verdict = if failed == 0 { "ready" } else { "not ready" };
+    let verdict = match failed {
+        0 if is_held(findings) => "a run would wait",
+        0 => "ready",
+        _ => "not ready",
+    };
     writeln!(out, "{verdict}: {failed} failed, {warned} to look at")
 }

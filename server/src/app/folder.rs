@@ -1,9 +1,10 @@
 //! The data folder: one process at a time has the store, and says where it is reached.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{ErrorKind, Read, Seek, Write},
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -63,7 +64,8 @@ pub(super) fn take(database: PathBuf) -> Result<Holder, FolderError> {
     if folder.exists() && !folder.is_dir() {
         return Err(failed(ErrorKind::NotADirectory.into()));
     }
-    std::fs::create_dir_all(&folder).map_err(failed)?;
+    // What is fetched is nobody else's on this machine, until somebody says so.
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
     let (database, path) = lock_of(database);
     let mut lock =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;

@@ -21,8 +21,8 @@ pub(super) struct Redecode {
     /// Id of the batch that was fetched, or batches/ID.
     batch: String,
     /// Id of the new batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
-    #[arg(long, visible_alias = "id", value_name = "ID")]
-    batch_id: Option<String>,
+    #[arg(long)]
+    id: Option<String>,
     /// Follow it to its end, then print its report.
     #[arg(long)]
     watch: bool,
@@ -37,7 +37,7 @@ impl Redecode {
         let made = client
             .redecode(RedecodeRequest {
                 name: self.batch,
-                batch_id: self.batch_id.unwrap_or_default(),
+                batch_id: self.id.unwrap_or_default(),
                 request_id: self.request_id.unwrap_or_default(),
             })
             .await?;

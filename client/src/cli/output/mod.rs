@@ -82,7 +82,7 @@ impl Output {
     /// The report of a batch.
     pub fn report(&self, batch: &v1::Batch, report: &v1::Report, out: &mut impl Write) -> io::Result<()> {
         match self.format {
-            Format::Table => report::render(batch, report, out),
+            Format::Table => report::render(batch, report, self.now, out),
             _ => self.document(&resource(canonical::report(report))?, out),
         }
     }
@@ -90,7 +90,7 @@ impl Output {
     /// How a batch ended: the report; a document has both, as `batch` and `report`.
     pub fn end(&self, batch: &v1::Batch, report: &v1::Report, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Table {
-            return report::render(batch, report, out);
+            return report::render(batch, report, self.now, out);
         }
         let end = json!({
             "batch": resource(canonical::batch(batch))?,

@@ -71,9 +71,19 @@ fn items(plan: &Plan) -> String {
 
 /// For people, and to the second.
 fn shortest(plan: &Plan) -> String {
-    let floor = plan.floor_duration.and_then(|floor| Duration::try_from(floor).ok()).unwrap_or_default();
+    let floor = whole_seconds(plan.floor_duration);
     let or_more = if plan.total_is_partial { " or more" } else { "" };
-    format!("{}{or_more} ({} s)", time::duration(floor), number::count(floor.as_secs_f64().ceil() as i64))
+    format!("{}{or_more} ({} s)", told(floor), number::count(floor.as_secs() as i64))
+}
+
+/// Rounded up: nothing is faster than the shortest.
+fn whole_seconds(wire: Option<prost_types::Duration>) -> Duration {
+    let floor = wire.and_then(|floor| Duration::try_from(floor).ok()).unwrap_or_default();
+    Duration::from_secs(floor.as_secs() + u64::from(floor.subsec_nanos() > 0))
+}
+
+fn told(seconds: Duration) -> String {
+    time::duration(seconds).replace(".0s", "s")
 }
 
 fn upstreams(plan: &Plan, width: Option<u16>, out: &mut impl Write) -> io::Result<()> {
@@ -93,7 +103,7 @@ fn upstreams(plan: &Plan, width: Option<u16>, out: &mut impl Write) -> io::Resul
             number::count(upstream.requests),
             upstream.requests_per_second.to_string(),
             number::count(upstream.burst.into()),
-            time::wire_duration(upstream.floor_duration),
+            told(whole_seconds(upstream.floor_duration)),
         ]);
     }
     writeln!(out)?;

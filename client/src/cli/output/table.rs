@@ -2,7 +2,11 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
+
+/// Of the last column, where it is cut: at least, however narrow the terminal; at most, where there is none.
+const LAST_MIN: u16 = 7;
+const LAST_MAX: usize = 60;
 
 /// Where a column's text stands.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,21 @@ impl Table {
         self.inner.add_row(cells);
     }
 
+    /// Keeps each row to one line: the last column alone is shortened, to what fits `width` or the terminal.
+    pub(crate) fn cut_last(&mut self, width: Option<u16>) {
+        let last = self.columns.len() - 1;
+        let others: u16 = self.inner.column_max_content_widths()[..last].iter().map(|width| width + 2).sum();
+        let room = match width.or_else(|| self.inner.width()) {
+            Some(width) => width.saturating_sub(others).max(LAST_MIN).into(),
+            None => LAST_MAX,
+        };
+        for row in self.inner.row_iter_mut() {
+            let mut cells: Vec<String> = row.cell_iter().map(Cell::content).collect();
+            cells[last] = shortened(&cells[last], room);
+            *row = cells.into();
+        }
+    }
+
     /// Writes it `indent` spaces from the left and at most `width` wide; by default as wide as the terminal.
     pub(crate) fn write(mut self, indent: usize, width: Option<u16>, out: &mut impl Write) -> io::Result<()> {
         if let Some(width) = width {
@@ -53,4 +72,14 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// One line of at most `max` characters.
+fn shortened(text: &str, max: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= max {
+        return line;
+    }
+    let kept: String = line.chars().take(max.saturating_sub(3)).collect();
+    format!("{}...", kept.trim_end())
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset};
 use haul_proto::v1::{self, Batch, Item, batch_spec::Source};
 
 use super::{Align, Table};
-use crate::cli::{label, number, time};
+use crate::cli::{label, number, progress, time};
 
 /// One batch, a line per figure.
 pub(super) fn batch(
@@ -38,15 +38,16 @@ pub(super) fn batch(
         (
             "Progress",
             format!(
-                "{} of {}{}, {}",
+                "{} of {}{} final, {}",
                 count(progress.processed_items),
                 count(progress.total_items),
-                if progress.total_is_partial { " or more" } else { "" },
+                if progress.total_is_partial { "+" } else { "" },
                 number::percentage(progress.percentage)
             ),
         ),
-        ("Done", number::tally(&done)),
+        ("Final", number::tally(&done)),
         ("Open", number::tally(&open)),
+        ("Waiting", progress::held_back(batch, now).unwrap_or_default()),
         ("Records", format!("{} written", count(progress.records_written))),
         ("Created", time::date_time(batch.create_time.as_ref(), now).unwrap_or_default()),
         ("Started", time::date_time(batch.start_time.as_ref(), now).unwrap_or_default()),
@@ -100,6 +101,7 @@ pub(super) fn items(items: &[Item], width: Option<u16>, out: &mut impl Write) ->
         ("ATTEMPTS", Align::Right),
         ("RECORDS", Align::Right),
         ("OUTCOME", Align::Left),
+        ("MESSAGE", Align::Left),
     ]);
     for item in items {
         table.row([
@@ -109,8 +111,10 @@ pub(super) fn items(items: &[Item], width: Option<u16>, out: &mut impl Write) ->
             number::count(item.attempt_count.into()),
             number::count(item.records_written),
             outcome(item),
+            item.error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
         ]);
     }
+    table.cut_last(width);
     table.write(0, width, out)
 }
 
@@ -149,12 +153,16 @@ pub(super) fn as_of(spec: &v1::BatchSpec, now: DateTime<FixedOffset>) -> String 
     };
     let moment = match &as_of.moment {
         Some(v1::as_of::Moment::Date(date)) => Some(date.clone()),
-        Some(v1::as_of::Moment::Time(time)) => time::date_time(Some(time), now),
+        Some(v1::as_of::Moment::Time(time)) => match as_of.time_zone.parse() {
+            Ok(zone) => time::logical(time, zone),
+            // A zone that this client does not know.
+            Err(_) => time::date_time(Some(time), now),
+        },
         None => None,
     };
     match moment {
         Some(moment) if as_of.time_zone.is_empty() => moment,
-        Some(moment) => format!("{moment}, calendar of {}", as_of.time_zone),
+        Some(moment) => format!("{moment} ({})", as_of.time_zone),
         None => String::new(),
     }
 }

@@ -73,19 +73,27 @@ pub(super) fn current(batch: &Batch) -> Option<String> {
 
 /// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`.
 pub(super) fn waiting(batch: &Batch, now: DateTime<FixedOffset>) -> Option<String> {
+    held_back(batch, now).map(|held| format!("waiting: {held}"))
+}
+
+/// The same without the word; nothing of a batch that does not run.
+pub(crate) fn held_back(batch: &Batch, now: DateTime<FixedOffset>) -> Option<String> {
+    if batch.state() != State::Running {
+        return None;
+    }
     let progress = progress(batch);
     let is_held = |cause| matches!(cause, Cause::PushedBack | Cause::Outage);
     let pressure = progress.host_pressure.iter().find(|pressure| is_held(pressure.cause()))?;
     if pressure.cause() == Cause::Outage {
         let next =
             time::clock_time(pressure.next_probe_time.as_ref(), now).unwrap_or_else(|| "soon".to_owned());
-        return Some(format!("waiting: {} does not answer, asked again at {next}", pressure.host));
+        return Some(format!("{} does not answer, asked again at {next}", pressure.host));
     }
     let held = match time::clock_time(pressure.held_until.as_ref(), now) {
         Some(until) => format!("held until {until}"),
         None => format!("slowed down to {} requests/s", number::rate(pressure.permitted_requests_per_second)),
     };
-    Some(format!("waiting: {} {held} (429)", pressure.host))
+    Some(format!("{} {held} (429)", pressure.host))
 }
 
 /// Failures by reason, the most frequent first: `failed: 9 NOT_FOUND 404, 1 CODE_NOT_LISTED`.
@@ -114,8 +122,10 @@ fn items_per_minute(progress: &Progress) -> String {
 }
 
 fn eta(progress: &Progress, now: DateTime<FixedOffset>) -> Option<String> {
-    let time = time::clock_time(progress.estimated_completion_time.as_ref(), now)?;
-    Some(format!("ETA {time}"))
+    let end = progress.estimated_completion_time.as_ref();
+    // What was estimated and has gone by says nothing.
+    end.and_then(time::instant).filter(|end| *end > now)?;
+    Some(format!("ETA {}", time::clock_time(end, now)?))
 }
 
 fn progress(batch: &Batch) -> Progress {
@@ -172,6 +182,13 @@ mod tests {
         assert_eq!(pace(&batch, now()), "1m 23s elapsed, 12,000 items/min, 24,000 records/min, ETA 12:05:10");
         assert_eq!(current(&batch).unwrap(), "now: 1301 1332");
         assert_eq!(waiting(&batch, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
+    }
+
+    #[test]
+    fn an_end_that_has_gone_by_is_not_estimated() {
+        let mut batch = running();
+        batch.progress.as_mut().unwrap().estimated_completion_time = Some(in_seconds(-1));
+        assert!(!plain(&batch, now()).contains("ETA") && !pace(&batch, now()).contains("ETA"));
     }
 
     #[test]

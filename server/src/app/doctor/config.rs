@@ -58,6 +58,9 @@ pub(super) async fn values(config: &Config, holder: Option<Lock>) -> Vec<Finding
         }
         // Bound and given back at once: nothing is accepted.
         _ => match TcpListener::bind(config.listen).await {
+            Ok(_) if config.listen.port() == 0 => {
+                GROUP.ok("port", format!("any free port of {}", config.listen.ip()))
+            }
             Ok(_) => GROUP.ok("port", format!("{} is free", config.listen)),
             Err(error) => GROUP.fail(
                 "port",

@@ -32,6 +32,9 @@ pub(super) struct Probe<'a> {
     pub(super) holds: Vec<Hold>,
 }
 
+/// The check that says that nothing is sent now.
+pub(super) const GATE: &str = "gate";
+
 /// How long an upstream is left alone that asks for less and says no time.
 const PATIENCE: Duration = Duration::from_mins(15);
 
@@ -55,7 +58,7 @@ impl Probe<'_> {
         let why = if hold.tripped { "its breaker has tripped" } else { "it asked for less (429)" };
         let until = hold.until.format("%Y-%m-%d %H:%M:%S UTC");
         let message = format!("{} is not asked until {until}: {why}; nothing is sent", origin.host);
-        Some(group.warn("gate", message, "wait: a server goes on by itself then"))
+        Some(group.warn(GATE, message, "wait: a server goes on by itself then"))
     }
 
     /// An origin that asked for less is not asked again.

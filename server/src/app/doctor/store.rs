@@ -96,7 +96,9 @@ fn paused(batch: &Paused, now: DateTime<Utc>) -> Finding {
     let fix = match cause.as_str() {
         "SYSTEM_FAILURE" => format!("repair what the message says, then haul resume {id}"),
         "UPSTREAM_OUTAGE" => {
-            format!("it goes on when the upstream answers again; haul resume {id} asks at once")
+            format!(
+                "it goes on when the upstream answers again; haul resume {id}, as soon as its hold is over"
+            )
         }
         _ => format!("haul resume {id}, or haul stop {id}"),
     };
