@@ -143,6 +143,7 @@ macro_rules! conformance {
                 a_row_is_written_once_per_key,
                 a_change_is_counted_and_kept,
                 events_are_rows_too,
+                what_was_left_out_is_told_of_the_latest_outcome,
                 a_refused_row_fails_its_item_and_no_other,
                 a_refused_row_keeps_fences_and_counts,
                 what_is_fenced_writes_no_rows,

@@ -64,6 +64,19 @@ pub(super) async fn events_are_rows_too(h: Harness) {
     assert_eq!(events, ["DIVIDEND 13.5", "SPLIT 2.5"]);
 }
 
+pub(super) async fn what_was_left_out_is_told_of_the_latest_outcome(h: Harness) {
+    const LEFT_OUT: &str = "SELECT stock_code || ' ' || rows_left_out FROM batch_items ORDER BY item_index";
+    let batch = h.start(inline("batch-a", &["a", "b", "c"])).await;
+    let slice = h.claim(&batch).await;
+    let group = Group::new()
+        .keep(&slice)
+        .add(&slice, 0, outcome::success_with(price::with_left_out(price::closes(0, &[1.5]))))
+        .add(&slice, 1, outcome::success())
+        .add(&slice, 2, outcome::temporary());
+    h.record(&batch, group).await;
+    assert_eq!(h.texts(LEFT_OUT).await, [format!("a {}", price::LEFT_OUT), "b 0".into(), "c 0".into()]);
+}
+
 pub(super) async fn a_refused_row_fails_its_item_and_no_other(h: Harness) {
     let batch = h.start(inline("batch-a", &["a", "b", "c", "d"])).await;
     let slice = h.claim(&batch).await;
