@@ -1,7 +1,8 @@
 //! Kept bodies decoded anew: datasets put right without a request.
 
 use haul_proto::v1::{
-    Batch, BatchItems, BatchSpec, PauseRequest, RedecodeRequest, ResumeRequest, StopRequest, batch,
+    Batch, BatchItems, BatchSpec, PauseRequest, RedecodeRequest, RelativeWindow, ResumeRequest, StopRequest,
+    batch,
     batch::State,
     batch_spec::{Connector, Source},
     item,
@@ -158,6 +159,46 @@ async fn an_item_without_a_body_is_skipped_and_one_that_was_no_answer_fails_agai
     assert!(server.haul(&["report", &name]).await.out.contains("batches/mended"));
     let json = server.haul(&["list", "-o", "json"]).await.out;
     assert!(json.contains("KIND_REDECODE") && json.contains("parentBatch"), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_data_and_a_spoilt_body_are_judged_again_too() {
+    let (server, upstream) =
+        tokio::join!(Server::start([]), Upstream::start(SimConfig { faults: 0.4, ..SimConfig::default() }));
+    let mut spec = prices(150, &upstream, fast());
+    let fetch = spec.fetch.as_mut().unwrap();
+    (fetch.max_attempts, fetch.attempt_timeout) = (Some(1), Some(millis(1_000)));
+    let spoilt = server.start_batch(spec).await;
+    server.batch_ended(&spoilt).await;
+    let child = redecode(&server, &spoilt).await.name;
+    server.batch_ended(&child).await;
+    let mut again = 0;
+    for (own, theirs) in server.items(&child).await.iter().zip(server.items(&spoilt).await) {
+        let Some(theirs) = theirs.error else { continue };
+        if ["GARBAGE_BODY", "HTML_PAGE"].contains(&theirs.reason.as_str()) && theirs.http_status == 200 {
+            let error = own.error.as_ref().expect("it fails again");
+            assert_eq!((own.state(), &error.reason), (item::State::Failed, &theirs.reason));
+            assert_eq!(error.failure_class, theirs.failure_class);
+            again += 1;
+        } else {
+            assert_eq!(own.state(), item::State::Skipped, "{theirs:?}");
+        }
+    }
+    assert!(again > 3, "{again}");
+
+    let quiet = Upstream::healthy().await;
+    let mut spec = prices(5, &quiet, fast());
+    if let Some(Connector::YahooChart(chart)) = &mut spec.connector {
+        // Long before the first trade of any share: answered with 400.
+        chart.window = Some(Window::RelativeWindow(RelativeWindow { days: 30, offset_days: 30_000 }));
+    }
+    let early = server.start_batch(spec).await;
+    let fetched = server.batch_ended(&early).await.progress.unwrap();
+    assert_eq!((fetched.succeeded_items, fetched.records_written), (5, 0));
+    let refusals = "SELECT count(*) FROM kept_bodies WHERE http_status = 400";
+    assert_eq!(Database::of(&server).await.number(refusals).await, 5);
+    let decoded = server.batch_ended(&redecode(&server, &early).await.name).await.progress.unwrap();
+    assert_eq!((decoded.succeeded_items, decoded.skipped_items), (5, 0));
 }
 
 /// A zstd frame of one raw block: no library of the server's is asked.

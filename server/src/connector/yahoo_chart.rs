@@ -47,6 +47,13 @@ struct Asked {
     events: Vec<ChartEvent>,
 }
 
+impl Asked {
+    /// The time lies inside the window.
+    fn covers(&self, ts: i64) -> bool {
+        (self.start_s..self.end_s).contains(&ts)
+    }
+}
+
 impl YahooChart {
     /// The connector of these settings; its window is resolved here and stays. A `base_url` that is no http(s) URL gives
     /// an empty origin, and every request fails for good.

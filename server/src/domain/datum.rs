@@ -55,6 +55,17 @@ pub struct LeftOut {
     pub outside_events: usize,
     /// Events that were joined with another of their kind and day.
     pub merged_events: usize,
+    /// Events of an asked kind that lack what makes them one: a date, an amount, the shares of a split.
+    pub void_events: usize,
+}
+
+impl LeftOut {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        let Self { null_rows, outside_rows, repeated_rows, outside_events, merged_events, void_events } =
+            self;
+        null_rows + outside_rows + repeated_rows + outside_events + merged_events + void_events
+    }
 }
 
 /// What happened to a share.
@@ -108,6 +119,13 @@ impl Records {
     pub fn len(&self) -> usize {
         match self {
             Self::PriceHistory(history) => history.prices.len() + history.events.len(),
+        }
+    }
+
+    /// How much more the reply held.
+    pub fn left_out(&self) -> usize {
+        match self {
+            Self::PriceHistory(history) => history.left_out.total(),
         }
     }
 

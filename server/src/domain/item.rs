@@ -180,7 +180,7 @@ pub struct Attempt {
     pub bytes_received: i64,
     /// What it came to.
     pub outcome: Outcome,
-    /// The body of a successful reply, decodable or not, if it is to be kept.
+    /// The body of the reply, if it is to be kept.
     pub body: Option<KeptBody>,
     /// Set where the connector judged a kept body and no reply: when that body was fetched.
     pub redecoded: Option<DateTime<Utc>>,

@@ -416,9 +416,9 @@ impl Runner {
 
     fn log(&self, worker: u32, recording: &Recording) {
         let Recording { item, attempt, next, .. } = recording;
-        let records_count = match &attempt.outcome {
-            Outcome::Succeeded { records, .. } => records.len(),
-            Outcome::Failed(_) | Outcome::Released { .. } => 0,
+        let (records_count, left_out) = match &attempt.outcome {
+            Outcome::Succeeded { records, .. } => (records.len(), records.left_out()),
+            Outcome::Failed(_) | Outcome::Released { .. } => (0, 0),
         };
         let status = match next {
             Next::Succeeded => "success",
@@ -440,6 +440,7 @@ impl Runner {
             status,
             duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
             records_count,
+            left_out,
             retry_count = item.attempts,
             error,
         );

@@ -151,10 +151,15 @@ impl Workshop {
             Err(FetchError::Held { until }) => return Outcome::Released { not_before: Some(until) }.into(),
             Err(error) => return classify::transport(&error).map_or(RELEASED, Outcome::Failed).into(),
         };
-        let (workshop, key, size) = (Arc::clone(self), item.key.clone(), response.body.len());
+        let (workshop, key, attempts) = (Arc::clone(self), item.key.clone(), item.attempts);
+        let size = response.body.len();
         let made = beside_if(size > INLINE_BYTES_MAX, move || {
             let outcome = workshop.decoded(&key, &response);
-            let body = if workshop.keeps(&outcome, &response) { compressed(&response) } else { None };
+            let body = if workshop.keeps(&outcome, response.status, attempts) {
+                compressed(&response)
+            } else {
+                None
+            };
             Made { body, ..outcome.into() }
         })
         .await;
@@ -212,15 +217,24 @@ impl Workshop {
         }
     }
 
-    /// Whether a mended decoder may want to see the reply again: it was a success by its status, whatever this decoder
-    /// made of it, and is not asked for again.
-    fn keeps(&self, outcome: &Outcome, response: &Response) -> bool {
-        let is_last = match outcome {
-            Outcome::Succeeded { .. } => true,
-            Outcome::Failed(failure) => failure.class == FailureClass::Permanent,
-            Outcome::Released { .. } => false,
-        };
-        is_last && (200..300).contains(&response.status) && !self.spec.fetch.keep_bodies.is_zero()
+    fn keeps(&self, outcome: &Outcome, status: u16, attempts: u32) -> bool {
+        let fetch = &self.spec.fetch;
+        !fetch.keep_bodies.is_zero() && is_worth_keeping(outcome, status, attempts, fetch.attempts_max)
+    }
+}
+
+/// Whether a mended decoder may want to see the reply again. The item has it for its last one, after so many attempts
+/// that were charged before; and it is a success, by what it held or by its status.
+fn is_worth_keeping(outcome: &Outcome, status: u16, attempts: u32, attempts_max: u32) -> bool {
+    let is_last = |failure: &Failure| match failure.class {
+        FailureClass::Permanent => true,
+        FailureClass::Temporary => !failure.push_back && attempts + 1 >= attempts_max,
+        FailureClass::System => false,
+    };
+    match outcome {
+        Outcome::Succeeded { .. } => true,
+        Outcome::Failed(failure) => (200..300).contains(&status) && is_last(failure),
+        Outcome::Released { .. } => false,
     }
 }
 
@@ -281,10 +295,41 @@ fn compressed(response: &Response) -> Option<KeptBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::datum::{PriceHistory, Records};
 
     fn kept(body: &[u8]) -> KeptBody {
         let zstd = zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap();
         KeptBody { zstd, http_status: 203, content_type: "text/plain".to_owned() }
+    }
+
+    #[test]
+    fn the_last_reply_of_an_item_is_kept_if_it_was_a_success_by_status_or_content() {
+        use FailureClass::{Permanent, System, Temporary};
+        let failed = |class| Outcome::Failed(Failure::new(class, "X", "x"));
+        let push_back = Failure { push_back: true, ..Failure::new(Temporary, "RATE_LIMITED", "x") };
+        let reply = Reply {
+            http_status: 0,
+            size_bytes: 0,
+            sha256: [0; 32],
+            content_type: String::new(),
+            latency: Duration::ZERO,
+        };
+        let records = Records::PriceHistory(PriceHistory::default());
+        let succeeded = Outcome::Succeeded { reply, records };
+        for (case, outcome, status, attempts, kept) in [
+            ("a success", &succeeded, 200, 0, true),
+            ("no data in the window", &succeeded, 400, 0, true),
+            ("undecodable", &failed(Permanent), 200, 0, true),
+            ("refused", &failed(Permanent), 422, 0, false),
+            ("garbage, to be asked for again", &failed(Temporary), 200, 2, false),
+            ("garbage to the last", &failed(Temporary), 200, 3, true),
+            ("in trouble to the last", &failed(Temporary), 503, 3, false),
+            ("pushed back", &Outcome::Failed(push_back), 200, 3, false),
+            ("a bug", &failed(System), 200, 3, false),
+            ("given back", &RELEASED, 200, 3, false),
+        ] {
+            assert_eq!(is_worth_keeping(outcome, status, attempts, 4), kept, "{case}");
+        }
     }
 
     #[test]

@@ -135,6 +135,7 @@ macro_rules! conformance {
                 what_was_fetched_later_stays,
                 a_bar_that_was_settled_later_does_not_come_back,
                 a_provisional_bar_goes_only_if_it_is_older,
+                a_bar_speaks_for_its_whole_week,
                 events_follow_the_same_rules,
                 a_body_that_is_no_answer_takes_its_rows_along,
                 a_refused_row_leaves_none,
@@ -142,7 +143,10 @@ macro_rules! conformance {
             row {
                 a_row_is_written_once_per_key,
                 a_change_is_counted_and_kept,
+                a_change_of_what_stands_beside_the_values_is_counted,
+                a_bar_takes_the_place_of_what_was_provisional_in_its_period,
                 events_are_rows_too,
+                what_was_left_out_is_told_of_the_latest_outcome,
                 a_refused_row_fails_its_item_and_no_other,
                 a_refused_row_keeps_fences_and_counts,
                 what_is_fenced_writes_no_rows,

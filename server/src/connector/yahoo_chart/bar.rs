@@ -49,6 +49,24 @@ impl<'a> Columns<'a> {
         self.times.is_empty()
     }
 
+    /// Rows of which none lies inside the window are not what was asked for: times in another unit, say. Two may be: a
+    /// period that began before the window, and a newest price after its end.
+    fn check_window(&self, asked: &Asked) -> Result<(), Fault> {
+        let (Some(first), Some(last)) = (self.times.first(), self.times.last()) else { return Ok(()) };
+        if self.times.len() <= 2 || self.times.iter().any(|ts| asked.covers(ts.0)) {
+            return Ok(());
+        }
+        Err(undecodable(&format!(
+            "{} rows, none of them inside the window that was asked for: their times go from {} to {}, the window from \
+             {} to {}, epoch seconds",
+            self.times.len(),
+            first.0,
+            last.0,
+            asked.start_s,
+            asked.end_s
+        )))
+    }
+
     /// Rows inside the window, in order, each time once. Left out, and counted, are rows null in all four prices (pauses and
     /// holidays come as such rows), a newest price that the upstream may append after the window's end, and of rows of one
     /// time all but the last.
@@ -58,6 +76,7 @@ impl<'a> Columns<'a> {
         session: &Session,
         left_out: &mut LeftOut,
     ) -> Result<Vec<Price>, Fault> {
+        self.check_window(asked)?;
         let mut prices = Vec::with_capacity(self.times.len());
         let mut is_rising = true;
         for (row, &Whole(ts)) in self.times.iter().enumerate() {
@@ -67,7 +86,7 @@ impl<'a> Columns<'a> {
                 left_out.null_rows += 1;
                 continue;
             }
-            if !(asked.start_s..asked.end_s).contains(&ts) {
+            if !asked.covers(ts) {
                 left_out.outside_rows += 1;
                 continue;
             }

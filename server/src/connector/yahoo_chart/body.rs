@@ -109,13 +109,14 @@ impl Events {
     }
 }
 
-/// The values of an object, also where it has a key twice: a map would lose the first of them.
+/// The values of an object, also where it has a key twice: a map would lose the first of them. Some writers of JSON
+/// have a list for an object without members, or with keys that count.
 #[derive(Debug)]
 pub(super) struct Entries<T>(pub(super) Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+        deserializer.deserialize_any(EntriesVisitor(PhantomData))
     }
 }
 
@@ -125,7 +126,15 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for EntriesVisitor<T> {
     type Value = Entries<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("events by time")
+        f.write_str("an object of events")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Entries<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Entries(values))
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
@@ -139,15 +148,15 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for EntriesVisitor<T> {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct Payment {
-    pub(super) date: Whole,
-    pub(super) amount: f64,
+    pub(super) date: Option<Whole>,
+    pub(super) amount: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct Split {
-    pub(super) date: Whole,
-    pub(super) numerator: f64,
-    pub(super) denominator: f64,
+    pub(super) date: Option<Whole>,
+    pub(super) numerator: Option<f64>,
+    pub(super) denominator: Option<f64>,
 }
 
 /// A whole number that may be written as a float.

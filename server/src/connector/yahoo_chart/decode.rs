@@ -141,13 +141,51 @@ fn zone(meta: &Meta) -> Result<Tz, Fault> {
 }
 
 fn unread(error: &serde_json::Error, body: &[u8]) -> Fault {
+    if body.is_empty() {
+        return Fault::Garbage("the body is empty".to_owned());
+    }
     match error.classify() {
-        Category::Data => undecodable(&error.to_string()),
+        Category::Data => undecodable(&misshapen(error, body)),
         Category::Syntax | Category::Eof | Category::Io => {
             let start = String::from_utf8_lossy(&body[..body.len().min(QUOTE_BYTES_MAX)]);
-            Fault::Garbage(text::message(&format!("{error}; the body begins with {start:?}")))
+            Fault::Garbage(text::message(&format!("no JSON: {error}; the body begins with {start:?}")))
         }
     }
+}
+
+/// What is wrong with a value, in the words of JSON and not in those of the types that it is read into.
+fn misshapen(error: &serde_json::Error, body: &[u8]) -> String {
+    let (line, column) = (error.line(), error.column());
+    let said = error.to_string();
+    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    let place = format!("(line {line}, column {column})");
+    let Some((got, expected)) = said.split_once(", expected ") else {
+        return format!("{said} {place}");
+    };
+    let got = match got.split_once(": ").map_or(got, |(_, got)| got) {
+        "map" => "an object".to_owned(),
+        "sequence" => "a list".to_owned(),
+        // Structures are read from lists too, and then lack members.
+        got if got.starts_with("invalid length") => "a list".to_owned(),
+        got => text::cut(&got.replace("floating point ", "number ").replace("integer ", "number "), 64),
+    };
+    let expected = match expected {
+        "f64" => "a number",
+        "a sequence" => "a list",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    };
+    let field = member_before(body, line, column).map_or_else(String::new, |name| format!("{name}: "));
+    format!("{field}{got} where {expected} should be {place}")
+}
+
+/// The name that stands last before a place in JSON: that of the value there, or of the list that it is in.
+fn member_before(body: &[u8], line: usize, column: usize) -> Option<String> {
+    let lines_before: usize =
+        body.split(|byte| *byte == b'\n').take(line - 1).map(|line| line.len() + 1).sum();
+    let before = String::from_utf8_lossy(body.get(..lines_before + column)?);
+    let name = before.rsplit_once("\":")?.0.rsplit_once('"')?.1;
+    Some(text::cut(name, 64))
 }
 
 /// The body without a byte-order mark and the blanks around it.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
 use super::{
@@ -16,7 +16,8 @@ use crate::domain::{
     spec::ChartEvent,
 };
 
-/// The asked kinds of events inside the window, by time and kind, one of a kind and day. An event is dated by its own
+/// The asked kinds of events inside the window, by time and kind, one of a kind and day. Left out, and counted, are also
+/// those that say nothing: they are no reason to lose the bars beside them. An event is dated by its own
 /// `date`: its key is the time of the bar that it falls into, which with bars longer than a day is another one.
 pub(super) fn events(
     events: &Events,
@@ -25,11 +26,14 @@ pub(super) fn events(
     left_out: &mut LeftOut,
 ) -> Result<Vec<StockEvent>, Fault> {
     let mut found = Vec::new();
-    let mut add = |ts: Whole, event: &dyn Fn() -> Result<StockEvent, Fault>| {
-        if (asked.start_s..asked.end_s).contains(&ts.0) {
-            found.push(event()?);
-        } else {
-            left_out.outside_events += 1;
+    let mut add = |date: Option<Whole>, event: &dyn Fn(NaiveDate, i64) -> Option<StockEvent>| {
+        match date {
+            Some(Whole(ts)) if !asked.covers(ts) => left_out.outside_events += 1,
+            Some(Whole(ts)) => match event(day(ts, zone)?, ts) {
+                Some(event) => found.push(event),
+                None => left_out.void_events += 1,
+            },
+            None => left_out.void_events += 1,
         }
         Ok(())
     };
@@ -37,17 +41,17 @@ pub(super) fn events(
         match kind {
             ChartEvent::Dividends => {
                 for payment in entries(events.dividends.as_ref()) {
-                    add(payment.date, &|| paid(EventKind::Dividend, payment, zone))?;
+                    add(payment.date, &|date, ts| paid(EventKind::Dividend, payment, date, ts))?;
                 }
             }
             ChartEvent::Splits => {
                 for split in entries(events.splits.as_ref()) {
-                    add(split.date, &|| divided(split, zone))?;
+                    add(split.date, &|date, ts| divided(split, date, ts))?;
                 }
             }
             ChartEvent::CapitalGains => {
                 for payment in entries(events.capital_gains.as_ref()) {
-                    add(payment.date, &|| paid(EventKind::CapitalGain, payment, zone))?;
+                    add(payment.date, &|date, ts| paid(EventKind::CapitalGain, payment, date, ts))?;
                 }
             }
         }
@@ -88,25 +92,25 @@ fn entries<T>(entries: Option<&Entries<T>>) -> impl Iterator<Item = &T> {
     entries.into_iter().flat_map(|entries| &entries.0)
 }
 
-fn paid(kind: EventKind, payment: &Payment, zone: Tz) -> Result<StockEvent, Fault> {
-    Ok(StockEvent { amount: Some(payment.amount), ..bare(kind, payment.date, zone)? })
+fn paid(kind: EventKind, payment: &Payment, date: NaiveDate, ts: i64) -> Option<StockEvent> {
+    Some(StockEvent { kind, date, ts, amount: Some(payment.amount?), numerator: None, denominator: None })
 }
 
-fn divided(split: &Split, zone: Tz) -> Result<StockEvent, Fault> {
-    let Split { date, numerator, denominator } = *split;
-    if numerator <= 0.0 || denominator <= 0.0 {
-        return Err(undecodable(&format!("a split at {} of {numerator} for {denominator}", date.0)));
-    }
-    Ok(StockEvent {
-        numerator: Some(numerator),
-        denominator: Some(denominator),
-        ..bare(EventKind::Split, date, zone)?
+fn divided(split: &Split, date: NaiveDate, ts: i64) -> Option<StockEvent> {
+    let [numerator, denominator] =
+        [split.numerator, split.denominator].map(|shares| shares.filter(|shares| *shares > 0.0));
+    numerator.zip(denominator).map(|_| StockEvent {
+        kind: EventKind::Split,
+        date,
+        ts,
+        amount: None,
+        numerator,
+        denominator,
     })
 }
 
-fn bare(kind: EventKind, Whole(ts): Whole, zone: Tz) -> Result<StockEvent, Fault> {
+fn day(ts: i64, zone: Tz) -> Result<NaiveDate, Fault> {
     let time = DateTime::from_timestamp(ts, 0);
     let time = time.ok_or_else(|| undecodable(&format!("event date {ts} is no time")))?;
-    let date = time.with_timezone(&zone).date_naive();
-    Ok(StockEvent { kind, date, ts, amount: None, numerator: None, denominator: None })
+    Ok(time.with_timezone(&zone).date_naive())
 }

@@ -135,12 +135,13 @@ fn assert_told(history: &PriceHistory, asked: &Asked, series: &Value, is_tree: b
     });
     let given: Vec<(EventKind, &Value)> = kinds
         .flat_map(|(kind, name)| {
-            let entries = series["events"][name].as_object().map(|entries| entries.values());
-            entries.into_iter().flatten().map(move |entry| (kind, entry))
+            let entries = &series["events"][name];
+            let members = entries.as_object().into_iter().flat_map(|entries| entries.values());
+            members.chain(entries.as_array().into_iter().flatten()).map(move |entry| (kind, entry))
         })
         .collect();
     if is_tree {
-        let told = left_out.outside_events + left_out.merged_events;
+        let told = left_out.outside_events + left_out.merged_events + left_out.void_events;
         assert_eq!(history.events.len() + told, given.len(), "events without a reason: {left_out:?}");
         for event in history.events.iter().filter(|_| left_out.merged_events == 0) {
             assert!(given.iter().any(|(kind, entry)| is_event(event, *kind, entry)), "{event:?}");
@@ -166,6 +167,7 @@ fn is_event(event: &StockEvent, kind: EventKind, entry: &Value) -> bool {
     let values =
         [("amount", event.amount), ("numerator", event.numerator), ("denominator", event.denominator)];
     event.kind == kind
+        && entry["date"].is_number()
         && whole(&entry["date"]) == event.ts
         && values.iter().all(|(name, value)| value.is_none() || entry[name].as_f64() == *value)
 }

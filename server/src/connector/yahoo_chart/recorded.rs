@@ -124,11 +124,7 @@ impl Exchange {
         };
         let provisional = prices.iter().filter(|price| price.provisional).count();
         let of = |kind| events.iter().filter(|event| event.kind == kind).count();
-        assert_eq!(
-            (left_out.repeated_rows, left_out.outside_events, left_out.merged_events),
-            (0, 0, 0),
-            "{name}"
-        );
+        assert_eq!(left_out.total() - left_out.null_rows - left_out.outside_rows, 0, "{name}");
         format!(
             "{name}: {symbol} {interval} {}, {days}, {} bars, {provisional} provisional, {} null, {} outside, {}/{}/{}\n",
             currency.as_deref().unwrap_or("-"),

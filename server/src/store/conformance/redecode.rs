@@ -306,6 +306,21 @@ pub(super) async fn a_provisional_bar_goes_only_if_it_is_older(mut h: Harness) {
     );
 }
 
+pub(super) async fn a_bar_speaks_for_its_whole_week(mut h: Harness) {
+    let weekly = |records| price::of_length("1wk", records);
+    fetched(&h, "before", "6758", weekly(price::unsettled(3, &[2.0]))).await;
+    h.pass(60);
+    let one = fetched(&h, "parent-1", "6758", weekly(price::closes(0, &[]))).await;
+    let other = fetched(&h, "parent-2", "7203", weekly(price::unsettled(3, &[2.0]))).await;
+    h.pass(60);
+    fetched(&h, "later", "7203", weekly(price::closes(0, &[2.5]))).await;
+    let settled = outcome::success_with(weekly(price::closes(0, &[1.5])));
+    assert_eq!(redecoded(&h, "child-1", &one, settled).await.records_written, 1);
+    let growing = outcome::success_with(weekly(price::unsettled(3, &[2.0])));
+    assert_eq!(redecoded(&h, "child-2", &other, growing).await.records_written, 0);
+    assert_eq!(h.texts(BARS).await, ["6758 2026-02-24 1.5 60", "7203 2026-02-24 2.5 120"]);
+}
+
 pub(super) async fn events_follow_the_same_rules(mut h: Harness) {
     let parent = fetched(&h, "parent", "7203", price::events(125.0)).await;
     h.pass(60);

@@ -52,6 +52,42 @@ pub(super) async fn a_change_is_counted_and_kept(h: Harness) {
     assert_eq!(fetch(&h, "batch-d", "1301", price::closes(0, &again)).await.records_changed, 34);
 }
 
+pub(super) async fn a_change_of_what_stands_beside_the_values_is_counted(h: Harness) {
+    let changed =
+        async |batch: &str, records: Records| fetch(&h, batch, "7203", records).await.records_changed;
+    assert_eq!(changed("batch-a", price::closes(0, &[1.5, 2.5])).await, 0);
+    assert_eq!(changed("batch-b", price::in_currency("USD", price::closes(0, &[1.5, 2.5]))).await, 2);
+    assert_eq!(changed("batch-c", price::in_currency("USD", price::closes(0, &[1.5, 2.5]))).await, 0);
+    assert_eq!(changed("batch-d", price::events(12.5)).await, 0);
+    assert_eq!(changed("batch-e", price::in_currency("USD", price::events(12.5))).await, 2);
+    // A bar that was provisional and is not any more, with the same prices.
+    let Records::PriceHistory(mut growing) = price::closes(5, &[1.5]);
+    growing.prices[0].provisional = true;
+    assert_eq!(changed("batch-f", Records::PriceHistory(growing)).await, 0);
+    assert_eq!(changed("batch-g", price::closes(5, &[1.5])).await, 1);
+}
+
+pub(super) async fn a_bar_takes_the_place_of_what_was_provisional_in_its_period(h: Harness) {
+    // The bar begins on 2026-02-24: the last day of its period.
+    for (interval, last, next) in [
+        ("1h", 0, "2026-02-25"),
+        ("1d", 0, "2026-02-25"),
+        ("5d", 6, "2026-03-03"),
+        ("1wk", 6, "2026-03-03"),
+        ("1mo", 4, "2026-03-01"),
+        ("3mo", 65, "2026-05-01"),
+    ] {
+        let of = |records| price::of_length(interval, records);
+        fetch(&h, &format!("{interval}-1"), interval, of(price::unsettled(last, &[8.5]))).await;
+        fetch(&h, &format!("{interval}-2"), interval, of(price::unsettled(last + 1, &[9.5]))).await;
+        fetch(&h, &format!("{interval}-3"), interval, of(price::closes(0, &[1.5]))).await;
+        let bars: Vec<String> =
+            h.texts(BARS).await.into_iter().filter(|bar| bar.starts_with(&format!("{interval} "))).collect();
+        let expected = [format!("{interval} 2026-02-24 1.5"), format!("{interval} {next} 9.5")];
+        assert_eq!(bars, expected, "the next period's stays");
+    }
+}
+
 pub(super) async fn events_are_rows_too(h: Harness) {
     let first = fetch(&h, "batch-a", "7203", price::events(12.5)).await;
     assert_eq!((first.records_written, first.records_changed), (2, 0));
@@ -62,6 +98,19 @@ pub(super) async fn events_are_rows_too(h: Harness) {
     let events =
         h.texts("SELECT kind || ' ' || coalesce(amount, numerator) FROM stock_events ORDER BY kind").await;
     assert_eq!(events, ["DIVIDEND 13.5", "SPLIT 2.5"]);
+}
+
+pub(super) async fn what_was_left_out_is_told_of_the_latest_outcome(h: Harness) {
+    const LEFT_OUT: &str = "SELECT stock_code || ' ' || rows_left_out FROM batch_items ORDER BY item_index";
+    let batch = h.start(inline("batch-a", &["a", "b", "c"])).await;
+    let slice = h.claim(&batch).await;
+    let group = Group::new()
+        .keep(&slice)
+        .add(&slice, 0, outcome::success_with(price::with_left_out(price::closes(0, &[1.5]))))
+        .add(&slice, 1, outcome::success())
+        .add(&slice, 2, outcome::temporary());
+    h.record(&batch, group).await;
+    assert_eq!(h.texts(LEFT_OUT).await, [format!("a {}", price::LEFT_OUT), "b 0".into(), "c 0".into()]);
 }
 
 pub(super) async fn a_refused_row_fails_its_item_and_no_other(h: Harness) {

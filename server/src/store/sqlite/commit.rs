@@ -188,7 +188,8 @@ async fn write_item(
         }
         Outcome::Released { .. } => {}
     }
-    if let Some(body) = &recording.attempt.body {
+    // An item that goes back, for it met an upstream that is down, will have another reply.
+    if let Some(body) = recording.attempt.body.as_ref().filter(|_| recording.next.is_final()) {
         record::keep_body(conn, commit.batch, recording.item.index, body, recording.attempt.ended_at).await?;
     }
     item::record(conn, commit, recording, written.records, written.changed).await?;

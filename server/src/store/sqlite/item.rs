@@ -40,11 +40,11 @@ pub(super) async fn record(
             ("PENDING", charged, not_before.or(recording.item.not_before))
         }
     };
-    let (reply, failure, outcome) = match &attempt.outcome {
-        Outcome::Succeeded { reply, .. } => (Some(reply), None, "SUCCEEDED"),
-        Outcome::Failed(failure) => (None, Some(failure), "FAILED"),
+    let (reply, failure, outcome, left_out) = match &attempt.outcome {
+        Outcome::Succeeded { reply, records } => (Some(reply), None, "SUCCEEDED", records.left_out()),
+        Outcome::Failed(failure) => (None, Some(failure), "FAILED", 0),
         Outcome::Released { .. } if is_untouched(recording) => return Ok(()),
-        Outcome::Released { .. } => (None, None, "RELEASED"),
+        Outcome::Released { .. } => (None, None, "RELEASED", 0),
     };
     let http_status = reply
         .map(|reply| reply.http_status)
@@ -64,7 +64,7 @@ pub(super) async fn record(
            retry_after_ms = CASE WHEN $21 THEN retry_after_ms ELSE $10 END,
            http_status = CASE WHEN $21 THEN http_status ELSE $11 END,
            records_inserted = $12, records_changed = $13, size_bytes = $14, sha256 = $15, content_type = $16,
-           latency_ms = $17, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
+           latency_ms = $17, rows_left_out = $22, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
            updated_at = $20
          WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
     )
@@ -90,6 +90,7 @@ pub(super) async fn record(
     .bind(ms(commit.now))
     // The latest failure is shown until another outcome: a release is none.
     .bind(matches!(attempt.outcome, Outcome::Released { .. }))
+    .bind(left_out as i64)
     .execute(&mut *conn)
     .await?;
     if written.rows_affected() != 1 {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use sqlx::{Row, SqliteConnection};
 
 use super::ms;
@@ -80,7 +80,7 @@ async fn without_later(
     history: &PriceHistory,
     fetched_at: DateTime<Utc>,
 ) -> Result<PriceHistory, sqlx::Error> {
-    let bars: Vec<(i64, i64, String)> = sqlx::query_as(
+    let bars: Vec<(i64, i64, NaiveDate)> = sqlx::query_as(
         "SELECT ts, fetched_at, session_date FROM stock_prices
          WHERE code = $1 AND interval = $2 AND fetched_at > $3 ORDER BY fetched_at, ts",
     )
@@ -96,14 +96,13 @@ async fn without_later(
             .fetch_all(conn)
             .await?;
     let times: HashSet<i64> = bars.iter().map(|(ts, ..)| *ts).collect();
-    let is_covered = |day: &str| {
+    let is_covered = |day: NaiveDate| {
         let mut fetches = bars.chunk_by(|(_, one, _), (_, other, _)| one == other);
-        fetches.any(|bars| bars[0].2.as_str() <= day && day <= bars[bars.len() - 1].2.as_str())
+        fetches.any(|bars| bars[0].2 <= day && day <= last_day(&history.interval, bars[bars.len() - 1].2))
     };
     let mut rest = history.clone();
-    rest.prices.retain(|price| {
-        !(times.contains(&price.ts) || price.provisional && is_covered(&price.session_date.to_string()))
-    });
+    rest.prices
+        .retain(|price| !(times.contains(&price.ts) || price.provisional && is_covered(price.session_date)));
     rest.events.retain(|event| {
         let date = event.date.to_string();
         !events.iter().any(|(kind, day)| *kind == event.kind.as_str() && *day == date)
@@ -178,7 +177,7 @@ async fn changed_prices(
 ) -> Result<i64, sqlx::Error> {
     let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return Ok(0) };
     let present = sqlx::query(
-        "SELECT ts, open, high, low, close, adj_close, volume FROM stock_prices
+        "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices
          WHERE code = $1 AND interval = $2 AND ts BETWEEN $3 AND $4 ORDER BY ts",
     )
     .bind(code)
@@ -199,12 +198,17 @@ async fn changed_prices(
         ];
         values.into_iter().any(|(column, value)| row.get::<Option<f64>, _>(column) != value)
             || row.get::<Option<i64>, _>("volume") != price.volume
+            || row.get::<NaiveDate, _>("session_date") != price.session_date
+            || row.get::<bool, _>("provisional") != price.provisional
+            || row.get::<&str, _>("symbol") != history.symbol
+            || row.get::<Option<&str>, _>("currency") != history.currency.as_deref()
     };
     Ok(history.prices.iter().filter(|price| differs(price)).count() as i64)
 }
 
 /// A bar of a session that was not over may be stamped with the last trade, and the final one with the session's open:
-/// what was provisional gives way to whatever the upstream says of those days now.
+/// what was provisional gives way to whatever the upstream says of those days now. The last bar speaks of all days of its
+/// week or months, and the provisional one may be stamped with any of them.
 async fn drop_provisional(
     conn: &mut SqliteConnection,
     code: &str,
@@ -219,11 +223,27 @@ async fn drop_provisional(
     .bind(code)
     .bind(&history.interval)
     .bind(first.session_date.to_string())
-    .bind(last.session_date.to_string())
+    .bind(last_day(&history.interval, last.session_date).to_string())
     .bind(fetched_until.map_or(i64::MAX, ms))
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The last day of the bar of that length that begins on a day, or is of it.
+fn last_day(interval: &str, day: NaiveDate) -> NaiveDate {
+    let end = match interval {
+        "5d" | "1wk" => day.checked_add_days(Days::new(6)),
+        "1mo" => month_end(day, 1),
+        "3mo" => month_end(day, 3),
+        _ => None,
+    };
+    end.unwrap_or(day)
+}
+
+/// The last day of the so manieth month from that of a day on, itself the first.
+fn month_end(day: NaiveDate, months: u32) -> Option<NaiveDate> {
+    day.with_day(1)?.checked_add_months(Months::new(months))?.pred_opt()
 }
 
 async fn write_events(
@@ -266,7 +286,8 @@ async fn changed_events(
     let mut changed = 0;
     for event in &history.events {
         let differs: Option<bool> = sqlx::query_scalar(
-            "SELECT amount IS NOT $4 OR numerator IS NOT $5 OR denominator IS NOT $6 FROM stock_events
+            "SELECT amount IS NOT $4 OR numerator IS NOT $5 OR denominator IS NOT $6 OR ts <> $7 OR symbol <> $8
+               OR currency IS NOT $9 FROM stock_events
              WHERE code = $1 AND kind = $2 AND date = $3",
         )
         .bind(code)
@@ -275,6 +296,9 @@ async fn changed_events(
         .bind(event.amount)
         .bind(event.numerator)
         .bind(event.denominator)
+        .bind(event.ts)
+        .bind(&history.symbol)
+        .bind(&history.currency)
         .fetch_optional(&mut *conn)
         .await?;
         changed += i64::from(differs.unwrap_or(false));

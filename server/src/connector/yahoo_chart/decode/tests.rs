@@ -117,7 +117,7 @@ fn a_body_that_is_no_json_is_garbage_and_one_of_another_shape_undecodable() {
         ("{\"chart\":{\"result\":null,\"error\":null}}", "empty"),
         ("{\"chart\":{\"result\":[],\"error\":null}}", "empty"),
         ("{\"chart\":{\"result\":[{}]}}", "meta"),
-        ("{\"chart\":{\"result\":{}}}", "invalid type"),
+        ("{\"chart\":{\"result\":{}}}", "a list should be"),
     ] {
         let fault = decoded(&fortnight("1d"), 200, shape);
         assert!(matches!(fault, Err(Fault::Undecodable(_))), "{what}: {fault:?}");
@@ -193,6 +193,34 @@ fn rows_outside_the_window_are_kept_out() {
         decoded(&asked("1d", -3 * DAY, 0), 200, body(&meta(), bars(&[-2 * DAY, -DAY]))).unwrap();
     assert_eq!(times(&before_1970), [-2 * DAY, -DAY]);
     assert_eq!(before_1970.prices[0].session_date.to_string(), "1969-12-30");
+}
+
+#[test]
+fn rows_of_which_none_is_inside_the_window_are_no_answer() {
+    let of = |times: &[i64]| decoded(&fortnight("1d"), 200, body(&meta(), bars(times)));
+    let millis = [OPEN - DAY, OPEN, OPEN + DAY].map(|ts| ts * 1_000);
+    is_undecodable(
+        of(&millis),
+        &format!(
+            "3 rows, none of them inside the window that was asked for: their times go from {} to {}, the window from {} \
+             to {}",
+            millis[0],
+            millis[2],
+            OPEN - 8 * DAY,
+            OPEN + 6 * DAY
+        ),
+    );
+    is_undecodable(of(&[OPEN - 90 * DAY, OPEN - 89 * DAY, OPEN - 88 * DAY]), "3 rows");
+    // A period that began before the window, and the newest price.
+    let history = of(&[OPEN - 9 * DAY, OPEN + 6 * DAY]).unwrap();
+    assert_eq!((history.prices.len(), history.left_out.outside_rows), (0, 2));
+    // A pause inside the window is an answer.
+    let mut rows = bars(&[OPEN - 9 * DAY, OPEN, OPEN + 6 * DAY]);
+    for name in ["open", "high", "low", "close"] {
+        rows["indicators"]["quote"][0][name][1] = Value::Null;
+    }
+    let history = decoded(&fortnight("1d"), 200, body(&meta(), rows)).unwrap();
+    assert_eq!((history.prices.len(), history.left_out.total()), (0, 3));
 }
 
 #[test]
@@ -375,7 +403,7 @@ fn events_are_dated_by_themselves() {
 }
 
 #[test]
-fn a_split_is_of_positive_numbers() {
+fn an_event_that_says_nothing_is_left_out_and_the_others_stay() {
     for (numerator, denominator) in [(0, 1), (1, 0), (-2, 1), (2, -1)] {
         let split = |date: i64| {
             let mut series = bars(&[OPEN]);
@@ -383,13 +411,69 @@ fn a_split_is_of_positive_numbers() {
                 json!({"splits": {"1": {"date": date, "numerator": numerator, "denominator": denominator}}});
             decoded(&fortnight("1d"), 200, body(&meta(), series))
         };
-        is_undecodable(split(OPEN), "split");
-        // One that nobody asked for harms nobody.
+        let history = split(OPEN).unwrap();
+        assert_eq!((history.prices.len(), history.events.len(), history.left_out.void_events), (1, 0, 1));
         assert_eq!(split(OPEN - 9 * DAY).unwrap().left_out.outside_events, 1);
     }
-    let mut series = bars(&[OPEN]);
-    series["events"] = json!({"splits": {"1": {"date": OPEN, "numerator": 2}}});
-    is_undecodable(decoded(&fortnight("1d"), 200, body(&meta(), series)), "denominator");
+    for (kind, event) in [
+        ("splits", json!({"date": OPEN, "numerator": 2})),
+        ("dividends", json!({"date": OPEN, "amount": null})),
+        ("dividends", json!({"date": null, "amount": 1.5})),
+        ("capitalGains", json!({"date": OPEN})),
+        ("dividends", json!({})),
+    ] {
+        let mut series = bars(&[OPEN]);
+        series["events"] = json!({
+            "dividends": {"1": {"date": OPEN - DAY, "amount": 3.0}},
+        });
+        series["events"][kind]["2"] = event.clone();
+        let history = decoded(&fortnight("1d"), 200, body(&meta(), series)).unwrap();
+        let amounts: Vec<_> = history.events.iter().map(|event| event.amount).collect();
+        assert_eq!((amounts, history.left_out.void_events), (vec![Some(3.0)], 1), "{kind} {event}");
+        assert_eq!(history.left_out.total(), 1);
+    }
+}
+
+#[test]
+fn events_may_be_a_list() {
+    let with_events = |events: Value| {
+        let mut series = bars(&[OPEN]);
+        series["events"] = events;
+        decoded(&fortnight("1d"), 200, body(&meta(), series))
+    };
+    let history = with_events(json!({"dividends": [], "splits": {}, "capitalGains": null})).unwrap();
+    assert_eq!((history.prices.len(), history.events.len(), history.left_out.total()), (1, 0, 0));
+    let listed = with_events(json!({"dividends": [{"date": OPEN, "amount": 3.0}]}));
+    assert_eq!(listed.unwrap().events[0].amount, Some(3.0));
+    is_undecodable(
+        with_events(json!({"splits": 1})),
+        "splits: number `1` where an object of events should be",
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named_in_the_words_of_the_reply() {
+    let whole = body(&meta(), bars(&[OPEN]));
+    for (from, to, what) in [
+        ("[150.0]", "[\"x\"]", "close: string \"x\" where a number should be (line 1, column "),
+        ("[150.0]", "{}", "close: an object where a list should be"),
+        ("[1000]", "[1.5]", "volume: number `1.5` where a whole number should be"),
+        (&format!("\"timestamp\":[{OPEN}]"), "\"timestamp\":[null]", "timestamp: null where a whole number"),
+        ("\"symbol\":\"7203.T\"", "\"symbol\":7203", "symbol: number `7203` where a string should be"),
+        (&whole, "{\"chart\":{\"result\":[{}]}}", "missing field `meta` (line 1, column 22)"),
+        (&whole, "{\"chart\":[]}", "chart: a list where an object should be"),
+        (
+            &whole,
+            "{\n \"chart\":\n{\"result\":[true]}}",
+            "result: boolean `true` where an object should be (line 3",
+        ),
+    ] {
+        let spoilt = whole.replace(from, to);
+        assert_ne!(spoilt, whole, "{from}");
+        is_undecodable(decoded(&fortnight("1d"), 200, spoilt), what);
+    }
+    let empty = decoded(&fortnight("1d"), 200, " \n");
+    assert_eq!(empty, Err(Fault::Garbage("the body is empty".to_owned())));
 }
 
 #[test]
