@@ -85,8 +85,10 @@ def _chosen(store: Store, count: int) -> list[str]:
     rows = store.rows(
         "SELECT code, sum(kind = 'SPLIT') AS splits, sum(kind = 'DIVIDEND') AS dividends FROM stock_events"
         " GROUP BY code ORDER BY splits DESC, dividends DESC, code LIMIT ?", count)
-    if len(rows) < count or not rows[0]["splits"] or not rows[0]["dividends"]:
-        raise Trouble(f"{len(rows)} of {POOL} codes have events; {count} are needed, some with splits")
+    splits, dividends = (sum(row[kind] for row in rows) for kind in ("splits", "dividends"))
+    if len(rows) < count or not splits or not dividends:
+        raise Trouble(f"{len(rows)} of {POOL} codes have events, {splits} splits and {dividends} dividends; {count} codes "
+                      "are needed, with some of both")
     return [row["code"] for row in rows]
 
 
