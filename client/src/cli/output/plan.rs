@@ -73,7 +73,11 @@ fn items(plan: &Plan) -> String {
 fn shortest(plan: &Plan) -> String {
     let floor = whole_seconds(plan.floor_duration);
     let or_more = if plan.total_is_partial { " or more" } else { "" };
-    format!("{}{or_more} ({} s)", told(floor), number::count(floor.as_secs() as i64))
+    let seconds = match floor.as_secs() {
+        ..60 => String::new(),
+        seconds => format!(" ({} s)", number::count(seconds as i64)),
+    };
+    format!("{}{or_more}{seconds}", told(floor))
 }
 
 /// Rounded up: nothing is faster than the shortest.
