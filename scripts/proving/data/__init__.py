@@ -22,7 +22,7 @@ def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) ->
     listed = list_codes(repository)
     return {
         "recordings": lambda: recordings(claims, repository),
-        "fuzz": lambda: fuzz(claims, repository, 3 if quick else 120),
+        "fuzz": lambda: fuzz(claims, repository, 3 if quick else 20),
         "planted": lambda: planted(lab, claims, repository, listed, 120 if quick else 300, seed),
         "peer": lambda: peer(lab, claims, listed, 40, seed),
         "backfill": lambda: backfill(lab, claims, listed),
