@@ -104,11 +104,11 @@ pub enum Fetched {
     Dropped,
 }
 
-/// The source of a spec. Nothing for inline items, which are stored with the batch.
+/// The source of a spec. Nothing for inline and uploaded items, which are stored as they come.
 pub fn open(spec: &BatchSpec, tools: Tools) -> Option<Box<dyn Source>> {
     let as_of: AsOf = spec.as_of;
     match &spec.source {
-        SourceSpec::Inline { .. } => None,
+        SourceSpec::Inline { .. } | SourceSpec::Uploaded(_) => None,
         SourceSpec::JpxListing(listing) => Some(Box::new(jpx::Listing::new(listing.clone(), as_of, tools))),
         SourceSpec::BatchItems { batch } => {
             Some(Box::new(batch_items::BatchItems::new(batch.clone(), tools.store)))

@@ -57,8 +57,11 @@ async fn the_answer_echoes_every_default() {
             user_agent,
             keep_bodies: seconds(7 * 86_400),
             probe_items: Some(3),
+            item_deadline: seconds(72 * 3_600),
         }
     );
+    assert_eq!(echoed.failure.unwrap().min_processed_items, Some(100));
+    assert_eq!(echoed.retention, seconds(30 * 86_400));
     assert_eq!(
         echoed.outage.unwrap(),
         OutagePolicy { hold: seconds(300), auto_resume: Some(true), probe_interval: seconds(60) }

@@ -47,6 +47,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
 
 fn state(state: State) -> v1::batch::State {
     match state {
+        State::Open => v1::batch::State::Open,
         State::Queued => v1::batch::State::Queued,
         State::Running => v1::batch::State::Running,
         State::Pausing => v1::batch::State::Pausing,

@@ -18,8 +18,8 @@ use crate::{
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
         listing::{ListVersion, Segment},
         spec::{
-            AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing,
-            OutagePolicy, Source, Window, YahooChart,
+            AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource,
+            JpxListing, OutagePolicy, OverlapPolicy, Source, UploadedItems, Window, YahooChart,
         },
         window::{self, DAYS_MAX, Range},
     },
@@ -28,6 +28,7 @@ use crate::{
 
 mod fetch;
 mod item;
+mod policy;
 mod render;
 
 pub(super) use item::columns;
@@ -139,6 +140,12 @@ pub(super) fn parse(
     let connector = connector(spec.connector, &mut faults);
     let fetch = fetch::parse(spec.fetch.unwrap_or_default(), &defaults.user_agent, &mut faults);
     let outage = fetch::outage(spec.outage.unwrap_or_default(), &mut faults);
+    let failure = policy::failure(&spec.failure.unwrap_or_default(), &mut faults);
+    let overlap = policy::overlap(&spec.overlap_key, spec.overlap_policy, &mut faults);
+    let priority = policy::priority(spec.priority, &mut faults);
+    let not_before = policy::not_before(spec.not_before.as_ref(), &mut faults);
+    let max_duration = policy::max_duration(spec.max_duration.as_ref(), &mut faults);
+    let retention = policy::retention(spec.retention.as_ref(), &mut faults);
     match (source, connector) {
         (Some(source), Some(connector)) if faults.0.is_empty() => {
             let spec = BatchSpec {
@@ -150,6 +157,12 @@ pub(super) fn parse(
                 connector,
                 fetch,
                 outage,
+                failure,
+                overlap,
+                priority,
+                not_before,
+                max_duration,
+                retention,
             };
             Ok((spec, items))
         }
@@ -208,12 +221,15 @@ fn as_of(given: Option<&v1::AsOf>, default_zone: Tz, now: DateTime<Utc>, faults:
             ("spec.as_of.date", date.map(|date| window::midnight(date, zone)))
         }
     };
-    let in_range = |time: &DateTime<Utc>| (1900..=9999).contains(&time.year());
     let Some(time) = time.filter(in_range) else {
         faults.add(field, "is not an instant or a date such as \"2026-02-28\" from 1900 to 9999");
         return AsOf { time: now, zone };
     };
     AsOf { time, zone }
+}
+
+fn in_range(time: &DateTime<Utc>) -> bool {
+    (1900..=9999).contains(&time.year())
 }
 
 fn source(
@@ -227,7 +243,8 @@ fn source(
     use v1::batch_spec::Source as Given;
     Ok(match source {
         None => {
-            faults.add("spec.source", "one of inline_items, jpx_listing and file is required");
+            faults
+                .add("spec.source", "one of inline_items, uploaded_items, jpx_listing and file is required");
             None
         }
         Some(Given::BatchItems(_)) => {
@@ -235,6 +252,7 @@ fn source(
             None
         }
         Some(Given::InlineItems(_)) => Some(Source::Inline { item_count }),
+        Some(Given::UploadedItems(uploaded)) => Some(Source::Uploaded(policy::uploaded(&uploaded, faults))),
         Some(Given::JpxListing(listing)) => {
             Some(Source::JpxListing(jpx_listing(listing, defaults, control::is_current(as_of, now), faults)?))
         }

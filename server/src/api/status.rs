@@ -265,6 +265,8 @@ fn command(error: CommandError) -> Status {
         CommandError::Store(error) => store(&error),
         CommandError::Refused { id, state, refusal } => {
             let (reason, allowed) = match refusal {
+                Refusal::Open => ("BATCH_OPEN", "UploadItems, Stop"),
+                Refusal::Sealed => ("BATCH_SEALED", "Pause, Resume, Stop"),
                 Refusal::Stopping => ("BATCH_STOPPING", "Stop"),
                 Refusal::Terminal => ("BATCH_TERMINAL", ""),
             };

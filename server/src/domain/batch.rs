@@ -1,15 +1,17 @@
 //! The life of a batch, as one pure function.
 //!
 //! ```text
-//!           admitted          pause             drained
-//!  QUEUED ───────────▶ RUNNING ─────▶ PAUSING ─────────▶ PAUSED
-//!    ▲                  │  ▲            │ resume, outage over
-//!    │                  │  └────────────┘                   │
-//!    └──────────────────┼─────── resume, outage over ───────┘
-//!                       │ exhausted (PAUSING too)
-//!                       ▼
-//!                   COMPLETED          stop, from any of these:  STOPPING ──drained──▶ STOPPED
-//!                                      source unreadable:        STOPPING ──drained──▶ FAILED
+//!        sealed           admitted          pause             drained
+//!  OPEN ───────▶ QUEUED ───────────▶ RUNNING ─────▶ PAUSING ─────────▶ PAUSED
+//!                  ▲                  │  ▲            │ resume, outage over
+//!                  │                  │  └────────────┘                   │
+//!                  └──────────────────┼─────── resume, outage over ───────┘
+//!                                     │ exhausted (PAUSING too)
+//!                                     ▼
+//!                                 COMPLETED
+//!
+//!  stop, replaced, from any of these:                        STOPPING ──drained──▶ STOPPED
+//!  budget spent, deadline passed, source unreadable:         STOPPING ──drained──▶ FAILED
 //! ```
 //!
 //! PAUSING and STOPPING are passed over where no lease is live. [`decide`] has no wildcard arm: a new state or input
@@ -26,6 +28,8 @@ use super::{
 /// Where a batch stands. The last three are terminal, and stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
+    /// Takes items; nothing runs.
+    Open,
     /// Waits for admission.
     Queued,
     /// Slices may be leased.
@@ -46,7 +50,8 @@ pub enum State {
 
 impl State {
     /// All of them, for tests and for the store's constraint.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Open,
         Self::Queued,
         Self::Running,
         Self::Pausing,
@@ -65,6 +70,7 @@ impl State {
     /// The word that the store and people use.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Open => "OPEN",
             Self::Queued => "QUEUED",
             Self::Running => "RUNNING",
             Self::Pausing => "PAUSING",
@@ -118,19 +124,39 @@ pub enum EndReason {
     AllItemsFinal,
     /// Stop was called.
     UserStop,
+    /// Another batch of its overlap key took its place.
+    OverlapCancel,
     /// The source cannot be read, for good.
     SourceUnreadable,
+    /// More items failed than its failure policy bears.
+    FailureThreshold,
+    /// It took longer than it was given.
+    MaxDuration,
+    /// It was not sealed in time.
+    OpenTtl,
 }
 
 impl EndReason {
-    const ALL: [Self; 3] = [Self::AllItemsFinal, Self::UserStop, Self::SourceUnreadable];
+    const ALL: [Self; 7] = [
+        Self::AllItemsFinal,
+        Self::UserStop,
+        Self::OverlapCancel,
+        Self::SourceUnreadable,
+        Self::FailureThreshold,
+        Self::MaxDuration,
+        Self::OpenTtl,
+    ];
 
     /// The stable word of the contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AllItemsFinal => "ALL_ITEMS_FINAL",
             Self::UserStop => "USER_STOP",
+            Self::OverlapCancel => "OVERLAP_CANCEL",
             Self::SourceUnreadable => "SOURCE_UNREADABLE",
+            Self::FailureThreshold => "FAILURE_THRESHOLD",
+            Self::MaxDuration => "MAX_DURATION",
+            Self::OpenTtl => "OPEN_TTL",
         }
     }
 
@@ -143,8 +169,10 @@ impl EndReason {
     pub fn end(self) -> State {
         match self {
             Self::AllItemsFinal => State::Completed,
-            Self::UserStop => State::Stopped,
-            Self::SourceUnreadable => State::Failed,
+            Self::UserStop | Self::OverlapCancel => State::Stopped,
+            Self::SourceUnreadable | Self::FailureThreshold | Self::MaxDuration | Self::OpenTtl => {
+                State::Failed
+            }
         }
     }
 }
@@ -152,6 +180,8 @@ impl EndReason {
 /// What may happen to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
+    /// A caller has sent the last of its items. A command.
+    Seal,
     /// A running slot is free. An event.
     Admitted,
     /// A caller wishes it paused. A command.
@@ -172,6 +202,33 @@ pub enum Input {
     OutageDeclared,
     /// It answers again. An event, for a batch that an outage paused.
     OutageOver,
+    /// More items failed than its failure policy bears. An event.
+    BudgetSpent,
+    /// It was not sealed in time, or ran for longer than it was given. An event.
+    DeadlinePassed,
+    /// A newer batch of its overlap key takes its place. An event.
+    Replaced,
+}
+
+impl Input {
+    /// All of them, for tests.
+    #[cfg(test)]
+    pub const ALL: [Self; 14] = [
+        Self::Seal,
+        Self::Admitted,
+        Self::Pause,
+        Self::Resume,
+        Self::Stop,
+        Self::Drained,
+        Self::Exhausted,
+        Self::SystemFailure,
+        Self::SourceUnreadable,
+        Self::OutageDeclared,
+        Self::OutageOver,
+        Self::BudgetSpent,
+        Self::DeadlinePassed,
+        Self::Replaced,
+    ];
 }
 
 /// Whether some lease on the batch is live.
@@ -186,6 +243,10 @@ pub enum Leases {
 /// Why a command is refused: a normal answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
+    /// The batch still takes items.
+    Open,
+    /// The batch takes no items any more.
+    Sealed,
     /// The batch is on its way to an end.
     Stopping,
     /// The batch has ended.
@@ -216,42 +277,54 @@ pub enum Decision {
 #[allow(clippy::match_same_arms)]
 pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
     use Decision::{End, Enter, Finish, Illegal, RaiseCause, Refuse, Stay};
-    use State::{Completed, Failed, Paused, Pausing, Queued, Running, Stopped, Stopping};
+    use State::{Completed, Failed, Open, Paused, Pausing, Queued, Running, Stopped, Stopping};
     let pausing = match leases {
         Leases::Live => Pausing,
         Leases::None => Paused,
     };
     match (state, input) {
-        (Queued, Input::Admitted) | (Pausing, Input::Resume) => Enter(Running),
-        (Queued, Input::Pause) => Enter(Paused),
+        (Open, Input::Seal) | (Paused, Input::Resume | Input::OutageOver) => Enter(Queued),
+        (Queued, Input::Admitted) | (Pausing, Input::Resume | Input::OutageOver) => Enter(Running),
+        (Queued, Input::Pause) | (Pausing, Input::Drained) => Enter(Paused),
         (Running, Input::Pause | Input::SystemFailure | Input::OutageDeclared) => Enter(pausing),
-        (Pausing, Input::Drained) => Enter(Paused),
-        (Pausing, Input::OutageOver) => Enter(Running),
-        (Paused, Input::Resume | Input::OutageOver) => Enter(Queued),
 
         (Running | Pausing, Input::Exhausted) => End(EndReason::AllItemsFinal),
-        (Queued | Running | Pausing | Paused, Input::Stop) => End(EndReason::UserStop),
+        (Running | Pausing, Input::BudgetSpent) => End(EndReason::FailureThreshold),
+        (Open | Queued | Running | Pausing | Paused, Input::Stop) => End(EndReason::UserStop),
+        (Open | Queued | Running | Pausing | Paused, Input::Replaced) => End(EndReason::OverlapCancel),
         (Queued | Running | Pausing | Paused, Input::SourceUnreadable) => End(EndReason::SourceUnreadable),
+        (Queued | Running | Pausing | Paused, Input::DeadlinePassed) => End(EndReason::MaxDuration),
+        (Open, Input::DeadlinePassed) => End(EndReason::OpenTtl),
 
         (Pausing | Paused, Input::Pause) => RaiseCause(PauseCause::User),
         (Pausing | Paused, Input::SystemFailure) => RaiseCause(PauseCause::SystemFailure),
 
         (Stopping, Input::Drained) => Finish,
-        (Stopping, Input::Stop | Input::SystemFailure | Input::SourceUnreadable) => Stay,
-        (Pausing | Stopping, Input::OutageDeclared) | (Queued | Running | Stopping, Input::OutageOver) => {
-            Stay
-        }
+        (
+            Stopping,
+            Input::Stop
+            | Input::SystemFailure
+            | Input::SourceUnreadable
+            | Input::OutageDeclared
+            | Input::OutageOver
+            | Input::BudgetSpent
+            | Input::DeadlinePassed
+            | Input::Replaced,
+        ) => Stay,
+        (Pausing, Input::OutageDeclared) | (Open | Queued | Running, Input::OutageOver) => Stay,
         (Running, Input::Drained) | (Queued | Running, Input::Resume) | (Stopped, Input::Stop) => Stay,
 
-        (Stopping, Input::Pause | Input::Resume) => Refuse(Refusal::Stopping),
-        (Completed | Failed | Stopped, Input::Pause | Input::Resume) | (Completed | Failed, Input::Stop) => {
-            Refuse(Refusal::Terminal)
-        }
+        (Open, Input::Pause | Input::Resume) => Refuse(Refusal::Open),
+        (Queued | Running | Pausing | Paused, Input::Seal) => Refuse(Refusal::Sealed),
+        (Stopping, Input::Seal | Input::Pause | Input::Resume) => Refuse(Refusal::Stopping),
+        (Completed | Failed | Stopped, Input::Seal | Input::Pause | Input::Resume)
+        | (Completed | Failed, Input::Stop) => Refuse(Refusal::Terminal),
 
-        (Running | Pausing | Paused | Stopping, Input::Admitted)
-        | (Queued | Paused, Input::Drained | Input::Exhausted)
-        | (Queued, Input::SystemFailure | Input::OutageDeclared)
-        | (Paused, Input::OutageDeclared)
+        (Open | Running | Pausing | Paused | Stopping, Input::Admitted)
+        | (Open | Queued | Paused, Input::Drained | Input::Exhausted | Input::BudgetSpent)
+        | (Open | Queued, Input::SystemFailure)
+        | (Open | Queued | Paused, Input::OutageDeclared)
+        | (Open, Input::SourceUnreadable)
         | (Stopping, Input::Exhausted)
         | (
             Completed | Failed | Stopped,
@@ -261,7 +334,10 @@ pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
             | Input::SystemFailure
             | Input::SourceUnreadable
             | Input::OutageDeclared
-            | Input::OutageOver,
+            | Input::OutageOver
+            | Input::BudgetSpent
+            | Input::DeadlinePassed
+            | Input::Replaced,
         ) => Illegal,
     }
 }
@@ -428,47 +504,45 @@ impl Batch {
 mod tests {
     use super::*;
 
-    /// The table of docs/contract.md, section 2.2, for the columns that exist today; a lease is live.
+    /// The table of docs/contract.md, section 2.2; a lease is live. A row's words: `-` illegal, `=` stay, `x` refused,
+    /// `^` the cause rises, `>` an end, anything else the state that is entered.
     #[test]
     fn every_cell_is_the_contracts() {
-        use Decision as D;
-        let end = D::End(EndReason::UserStop);
-        let unreadable = D::End(EndReason::SourceUnreadable);
-        let user = D::RaiseCause(PauseCause::User);
-        let system = D::RaiseCause(PauseCause::SystemFailure);
-        let stopping = D::Refuse(Refusal::Stopping);
-        let terminal = D::Refuse(Refusal::Terminal);
-        let enter = D::Enter;
-        let done = D::End(EndReason::AllItemsFinal);
+        // seal, admitted, pause, resume, stop, drained, exhausted, system, unreadable, outage, outage over, budget,
+        // deadline, replaced
         #[rustfmt::skip]
         let table = [
-            //                 admitted              pause                  resume                 stop      drained                 exhausted  system                 unreadable  outage declared         outage over
-            (State::Queued,    [enter(State::Running), enter(State::Paused),  D::Stay,               end,      D::Illegal,             D::Illegal, D::Illegal,            unreadable, D::Illegal,             D::Stay]),
-            (State::Running,   [D::Illegal,            enter(State::Pausing), D::Stay,               end,      D::Stay,                done,       enter(State::Pausing), unreadable, enter(State::Pausing),  D::Stay]),
-            (State::Pausing,   [D::Illegal,            user,                  enter(State::Running), end,      enter(State::Paused),   done,       system,                unreadable, D::Stay,                enter(State::Running)]),
-            (State::Paused,    [D::Illegal,            user,                  enter(State::Queued),  end,      D::Illegal,             D::Illegal, system,                unreadable, D::Illegal,             enter(State::Queued)]),
-            (State::Stopping,  [D::Illegal,            stopping,              stopping,              D::Stay,  D::Finish,              D::Illegal, D::Stay,               D::Stay,    D::Stay,                D::Stay]),
-            (State::Completed, [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal, D::Illegal,             D::Illegal]),
-            (State::Failed,    [D::Illegal,            terminal,              terminal,              terminal, D::Illegal,             D::Illegal, D::Illegal,            D::Illegal, D::Illegal,             D::Illegal]),
-            (State::Stopped,   [D::Illegal,            terminal,              terminal,              D::Stay,  D::Illegal,             D::Illegal, D::Illegal,            D::Illegal, D::Illegal,             D::Illegal]),
-        ];
-        let inputs = [
-            Input::Admitted,
-            Input::Pause,
-            Input::Resume,
-            Input::Stop,
-            Input::Drained,
-            Input::Exhausted,
-            Input::SystemFailure,
-            Input::SourceUnreadable,
-            Input::OutageDeclared,
-            Input::OutageOver,
+            (State::Open,      "QUEUED     -       xBATCH_OPEN     xBATCH_OPEN     >USER_STOP      -      -                -       -                  -       =       -                  >OPEN_TTL     >OVERLAP_CANCEL"),
+            (State::Queued,    "xSEALED    RUNNING PAUSED          =               >USER_STOP      -      -                -       >SOURCE_UNREADABLE -       =       -                  >MAX_DURATION >OVERLAP_CANCEL"),
+            (State::Running,   "xSEALED    -       PAUSING         =               >USER_STOP      =      >ALL_ITEMS_FINAL PAUSING >SOURCE_UNREADABLE PAUSING =       >FAILURE_THRESHOLD >MAX_DURATION >OVERLAP_CANCEL"),
+            (State::Pausing,   "xSEALED    -       ^USER           RUNNING         >USER_STOP      PAUSED >ALL_ITEMS_FINAL ^SYSTEM >SOURCE_UNREADABLE =       RUNNING >FAILURE_THRESHOLD >MAX_DURATION >OVERLAP_CANCEL"),
+            (State::Paused,    "xSEALED    -       ^USER           QUEUED          >USER_STOP      -      -                ^SYSTEM >SOURCE_UNREADABLE -       QUEUED  -                  >MAX_DURATION >OVERLAP_CANCEL"),
+            (State::Stopping,  "xSTOPPING  -       xSTOPPING       xSTOPPING       =               finish -                =       =                  =       =       =                  =             ="),
+            (State::Completed, "xTERMINAL  -       xTERMINAL       xTERMINAL       xTERMINAL       -      -                -       -                  -       -       -                  -             -"),
+            (State::Failed,    "xTERMINAL  -       xTERMINAL       xTERMINAL       xTERMINAL       -      -                -       -                  -       -       -                  -             -"),
+            (State::Stopped,   "xTERMINAL  -       xTERMINAL       xTERMINAL       =               -      -                -       -                  -       -       -                  -             -"),
         ];
         assert_eq!(table.len(), State::ALL.len());
         for (state, row) in table {
-            for (input, expected) in inputs.into_iter().zip(row) {
-                assert_eq!(decide(state, input, Leases::Live), expected, "{state:?} {input:?}");
+            let cells: Vec<&str> = row.split_whitespace().collect();
+            assert_eq!(cells.len(), Input::ALL.len(), "{state:?}");
+            for (input, cell) in Input::ALL.into_iter().zip(cells) {
+                assert_eq!(shown(decide(state, input, Leases::Live)), cell, "{state:?} {input:?}");
             }
+        }
+    }
+
+    fn shown(decision: Decision) -> String {
+        match decision {
+            Decision::Enter(state) => state.as_str().to_owned(),
+            Decision::End(reason) => format!(">{}", reason.as_str()),
+            Decision::Finish => "finish".to_owned(),
+            Decision::RaiseCause(PauseCause::SystemFailure) => "^SYSTEM".to_owned(),
+            Decision::RaiseCause(cause) => format!("^{}", cause.as_str()),
+            Decision::Stay => "=".to_owned(),
+            Decision::Refuse(Refusal::Open) => "xBATCH_OPEN".to_owned(),
+            Decision::Refuse(refusal) => format!("x{}", format!("{refusal:?}").to_uppercase()),
+            Decision::Illegal => "-".to_owned(),
         }
     }
 

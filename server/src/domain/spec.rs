@@ -28,6 +28,80 @@ pub struct BatchSpec {
     /// What is done when the upstream is down.
     #[serde(default)]
     pub outage: OutagePolicy,
+    /// When the whole batch is given up.
+    #[serde(default)]
+    pub failure: FailurePolicy,
+    /// What it does where another live batch has its overlap key; nothing without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// Higher is admitted first.
+    #[serde(default)]
+    pub priority: i32,
+    /// It stays QUEUED until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<DateTime<Utc>>,
+    /// Time from its first run to its end at most, pauses included.
+    #[serde(
+        default,
+        rename = "max_duration_ms",
+        with = "optional_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_duration: Option<Duration>,
+    /// How long batch and items stay after the end.
+    #[serde(default = "retention", rename = "retention_ms", with = "millis")]
+    pub retention: Duration,
+}
+
+impl BatchSpec {
+    /// Default of `retention`.
+    pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+}
+
+fn retention() -> Duration {
+    BatchSpec::RETENTION
+}
+
+/// Batches with the same key do not run beside each other, unless asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// Of what there is to be one run at a time.
+    pub key: String,
+    /// What the newcomer does.
+    pub policy: OverlapPolicy,
+}
+
+/// What a new batch does where another live batch has its overlap key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OverlapPolicy {
+    /// It is not made.
+    Skip,
+    /// It waits, unless one waits already.
+    BufferOne,
+    /// It waits, first in first out.
+    BufferAll,
+    /// It stops the live one and takes the place of one that waits.
+    CancelOther,
+    /// It runs beside it.
+    AllowAll,
+}
+
+/// When the whole batch is given up. By default: never.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailurePolicy {
+    /// Failed items that it bears.
+    pub failed_items_max: Option<i64>,
+    /// Share of processed items that may have failed, 0 to 1.
+    pub failed_ratio_max: Option<f64>,
+    /// Processed items before that share counts.
+    pub processed_items_min: i64,
+}
+
+impl Default for FailurePolicy {
+    fn default() -> Self {
+        Self { failed_items_max: None, failed_ratio_max: None, processed_items_min: 100 }
+    }
 }
 
 /// The logical date that a batch is for. Every window derives from it and from nothing else.
@@ -55,6 +129,8 @@ pub enum Source {
         /// How many were given, duplicates included.
         item_count: i64,
     },
+    /// Sent by uploads while the batch is OPEN.
+    Uploaded(UploadedItems),
     /// The exchange's list.
     JpxListing(JpxListing),
     /// A file of keys.
@@ -64,6 +140,16 @@ pub enum Source {
         /// That batch.
         batch: BatchId,
     },
+}
+
+/// Items that come by uploads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedItems {
+    /// How many will come, for progress until it is sealed; 0: unknown.
+    pub expected_items: i64,
+    /// It is given up where it is not sealed by then.
+    #[serde(rename = "open_ttl_ms", with = "millis")]
+    pub open_ttl: Duration,
 }
 
 /// The exchange's list of listed issues, narrowed.
@@ -196,6 +282,13 @@ pub struct FetchPolicy {
     /// Items that run until one of them has had an answer of its own.
     #[serde(default = "probe_items")]
     pub probe_items: u32,
+    /// How long an item may stay open after its first attempt, in the batch's time in RUNNING.
+    #[serde(default = "item_deadline", rename = "item_deadline_ms", with = "millis")]
+    pub item_deadline: Duration,
+}
+
+fn item_deadline() -> Duration {
+    FetchPolicy::ITEM_DEADLINE
 }
 
 fn probe_items() -> u32 {
@@ -224,6 +317,8 @@ impl Default for OutagePolicy {
 impl FetchPolicy {
     /// Default of `probe_items`.
     pub const PROBE_ITEMS: u32 = 3;
+    /// Default of `item_deadline`.
+    pub const ITEM_DEADLINE: Duration = Duration::from_secs(72 * 3600);
 
     /// Its part that decides on retries.
     pub fn retry(&self) -> RetryPolicy {
@@ -250,5 +345,25 @@ mod millis {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// Durations that may be absent, as whole milliseconds.
+mod optional_millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(|span| span.as_millis() as u64).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }

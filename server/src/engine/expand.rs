@@ -48,7 +48,8 @@ pub(super) async fn run(engine: &Arc<Engine>, batch: &Arc<Batch>, entry: &Arc<En
                     () = engine.draining.cancelled() => {}
                 }
             }
-            State::Queued
+            State::Open
+            | State::Queued
             | State::Paused
             | State::Stopping
             | State::Completed
@@ -205,7 +206,9 @@ impl Expansion<'_> {
 fn unread(spec: &BatchSpec, wait: Duration) -> Option<Pressure> {
     let origin = match &spec.source {
         Source::JpxListing(list) => Origin::of_url(&list.uri)?,
-        Source::Inline { .. } | Source::File(_) | Source::BatchItems { .. } => return None,
+        Source::Inline { .. } | Source::Uploaded(_) | Source::File(_) | Source::BatchItems { .. } => {
+            return None;
+        }
     };
     let now = clock::now();
     Some(Pressure {

@@ -139,6 +139,7 @@ pub(super) fn source(spec: &v1::BatchSpec) -> String {
         Some(Source::InlineItems(inline)) => {
             format!("{} in the request", number::plural(inline.item_count, "item", "items"))
         }
+        Some(Source::UploadedItems(_)) => "uploaded items".to_owned(),
         Some(Source::JpxListing(listing)) if listing.list_date.is_empty() => "JPX listing".to_owned(),
         Some(Source::JpxListing(listing)) => format!("JPX listing of {}", listing.list_date),
         Some(Source::File(file)) => file.uri.clone(),

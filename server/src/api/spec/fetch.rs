@@ -78,6 +78,12 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
             Duration::ZERO..=seconds(10),
         ),
         user_agent,
+        item_deadline: faults.duration(
+            "spec.fetch.item_deadline",
+            given.item_deadline.as_ref(),
+            FetchPolicy::ITEM_DEADLINE,
+            seconds(60)..=30 * DAY,
+        ),
         keep_bodies: faults.duration(
             "spec.fetch.keep_bodies",
             given.keep_bodies.as_ref(),
@@ -149,8 +155,9 @@ mod tests {
             keep_bodies: negative,
             user_agent: "a\nb".into(),
             probe_items: Some(0),
+            item_deadline: negative,
         });
-        assert_eq!(faults.len(), 14, "{faults:?}");
+        assert_eq!(faults.len(), 15, "{faults:?}");
     }
 
     #[test]

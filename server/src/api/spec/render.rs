@@ -3,8 +3,8 @@
 use haul_proto::v1;
 
 use super::{
-    AsOf, BatchSpec, ChartEvent, Connector, FetchPolicy, FileFormat, FileSource, JpxListing, ListVersion,
-    OutagePolicy, Segment, Source, Window, YahooChart, time,
+    AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource, JpxListing,
+    ListVersion, OutagePolicy, OverlapPolicy, Segment, Source, UploadedItems, Window, YahooChart, time,
 };
 
 /// Version of the zone data that this build has (IANA tz database).
@@ -26,6 +26,18 @@ pub(in crate::api) fn render(
         connector: Some(connector(&spec.connector, full)),
         fetch: Some(fetch(&spec.fetch)),
         outage: Some(outage(&spec.outage)),
+        failure: Some(failure(&spec.failure)),
+        overlap_key: spec.overlap.as_ref().map(|overlap| overlap.key.clone()).unwrap_or_default(),
+        overlap_policy: spec
+            .overlap
+            .as_ref()
+            .map(|overlap| overlap_policy(overlap.policy))
+            .unwrap_or_default()
+            .into(),
+        priority: spec.priority,
+        not_before: spec.not_before.map(time::timestamp),
+        max_duration: spec.max_duration.map(time::duration),
+        retention: Some(time::duration(spec.retention)),
     }
 }
 
@@ -44,6 +56,9 @@ fn source(spec: &BatchSpec, list: Option<&ListVersion>, full: bool) -> v1::batch
             items: Vec::new(),
             item_count: if full { *item_count } else { 0 },
         }),
+        Source::Uploaded(uploaded) => {
+            Shown::UploadedItems(if full { uploaded_items(uploaded) } else { v1::UploadedItems::default() })
+        }
         Source::JpxListing(listing) => {
             Shown::JpxListing(if full { jpx_listing(listing, list) } else { v1::JpxListing::default() })
         }
@@ -137,6 +152,7 @@ fn fetch(fetch: &FetchPolicy) -> v1::FetchPolicy {
         user_agent: fetch.user_agent.clone(),
         keep_bodies: Some(time::duration(fetch.keep_bodies)),
         probe_items: Some(fetch.probe_items as i32),
+        item_deadline: Some(time::duration(fetch.item_deadline)),
     }
 }
 
@@ -145,5 +161,30 @@ fn outage(outage: &OutagePolicy) -> v1::OutagePolicy {
         hold: Some(time::duration(outage.hold)),
         auto_resume: Some(outage.auto_resume),
         probe_interval: Some(time::duration(outage.probe_interval)),
+    }
+}
+
+fn failure(failure: &FailurePolicy) -> v1::FailurePolicy {
+    v1::FailurePolicy {
+        max_failed_items: failure.failed_items_max,
+        max_failed_ratio: failure.failed_ratio_max,
+        min_processed_items: Some(failure.processed_items_min),
+    }
+}
+
+fn overlap_policy(policy: OverlapPolicy) -> v1::OverlapPolicy {
+    match policy {
+        OverlapPolicy::Skip => v1::OverlapPolicy::Skip,
+        OverlapPolicy::BufferOne => v1::OverlapPolicy::BufferOne,
+        OverlapPolicy::BufferAll => v1::OverlapPolicy::BufferAll,
+        OverlapPolicy::CancelOther => v1::OverlapPolicy::CancelOther,
+        OverlapPolicy::AllowAll => v1::OverlapPolicy::AllowAll,
+    }
+}
+
+fn uploaded_items(uploaded: &UploadedItems) -> v1::UploadedItems {
+    v1::UploadedItems {
+        expected_items: uploaded.expected_items,
+        open_ttl: Some(time::duration(uploaded.open_ttl)),
     }
 }

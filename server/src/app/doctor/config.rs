@@ -97,7 +97,12 @@ pub(super) fn spec(
             inline.items.first().map(|item| item.key.clone())
         }
         Some(v1::batch_spec::Source::JpxListing(listing)) => listing.include_codes.first().cloned(),
-        Some(v1::batch_spec::Source::File(_) | v1::batch_spec::Source::BatchItems(_)) | None => None,
+        Some(
+            v1::batch_spec::Source::UploadedItems(_)
+            | v1::batch_spec::Source::File(_)
+            | v1::batch_spec::Source::BatchItems(_),
+        )
+        | None => None,
     };
     let defaults = api::Defaults {
         zone: config.time_zone,

@@ -47,6 +47,7 @@ pub(super) async fn check(
         Source::File(file) => keys(file, config),
         // No spec that a caller gives has it.
         Source::BatchItems { .. } => (Vec::new(), None),
+        Source::Uploaded(_) => (vec![GROUP.ok("items", "come by upload")], None),
         Source::JpxListing(listing) => {
             let mut findings = Vec::new();
             let key = match fetch(listing, config, probe, now, dates, &mut findings).await {

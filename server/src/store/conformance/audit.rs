@@ -54,6 +54,7 @@ pub(super) fn batch(batch: &Batch, items: &[Item]) {
     }
     match batch.state {
         State::Completed => assert!(batch.expanded && counts.canceled == 0, "{it}"),
+        State::Open => assert!(!batch.expanded && counts.processed() == 0 && running == 0, "{it}"),
         State::Queued | State::Paused => assert_eq!(running, 0, "running of {it}"),
         State::Running | State::Pausing => assert_eq!(counts.canceled, 0, "canceled of {it}"),
         State::Stopping | State::Failed | State::Stopped => {}

@@ -2,7 +2,7 @@
 
 use super::{
     fixture::{
-        batch::{filed, inline},
+        batch::{filed, inline, opened},
         outcome, page,
         recording::Group,
     },
@@ -16,7 +16,7 @@ use crate::{
     store::{CommandError, LeasedSlice},
 };
 
-use State::{Completed, Failed, Paused, Pausing, Queued, Running, Stopped, Stopping};
+use State::{Completed, Failed, Open, Paused, Pausing, Queued, Running, Stopped, Stopping};
 
 /// What becomes of a command or an event.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,7 @@ async fn reach(h: &mut Harness, name: &str, state: State, leased: bool) -> (Batc
         (batch, slice)
     };
     let (batch, slice) = match state {
+        Open => (h.start(opened(name)).await, None),
         Running => running(h).await,
         Pausing | Paused => {
             let (batch, slice) = running(h).await;
@@ -67,11 +68,13 @@ async fn reach(h: &mut Harness, name: &str, state: State, leased: bool) -> (Batc
 }
 
 pub(super) async fn every_command_in_every_state(mut h: Harness) {
+    let open = No(Refusal::Open);
     let stopping = No(Refusal::Stopping);
     let terminal = No(Refusal::Terminal);
     #[rustfmt::skip]
     let table = [
         // state     leased   pause        resume       stop          system failure
+        (Open,      false, [open,        open,        To(Stopped),  Same]),
         (Running,   false, [To(Paused),  Same,        To(Stopped),  To(Paused)]),
         (Running,   true,  [To(Pausing), Same,        To(Stopping), To(Pausing)]),
         (Pausing,   true,  [Same,        To(Running), To(Stopping), Raised]),

@@ -6,8 +6,9 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, error, ms, source, transition};
 use crate::{
     domain::{
-        batch::{Batch, Kind},
+        batch::{Batch, Kind, State},
         id::{BatchId, BatchSeq},
+        spec::Source,
     },
     store::{CreateError, Created, NewBatch, RequestKey, StoreError},
 };
@@ -96,10 +97,17 @@ async fn insert(
     now: DateTime<Utc>,
 ) -> Result<BatchSeq, CreateError> {
     let spec = serde_json::to_string(&new.spec).map_err(|e| StoreError::Fault(format!("spec: {e}")))?;
+    let (first, deadline_at) = match &new.spec.source {
+        Source::Uploaded(uploaded) => (State::Open, Some(now + uploaded.open_ttl)),
+        Source::Inline { .. } | Source::JpxListing(_) | Source::File(_) | Source::BatchItems { .. } => {
+            (State::Queued, None)
+        }
+    };
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions
-           (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq)
-         VALUES ($1, $2, $3, 'QUEUED', $4, $5, $6, $7, $7, $8, $9) RETURNING seq",
+           (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq,
+            overlap_key, priority, not_before_at, deadline_at)
+         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14) RETURNING seq",
     )
     .bind(new.id.as_str())
     .bind(&new.spec.display_name)
@@ -110,6 +118,11 @@ async fn insert(
     .bind(ms(now))
     .bind(new.kind.as_str())
     .bind(new.kind.parent().map(|parent| parent.0))
+    .bind(first.as_str())
+    .bind(new.spec.overlap.as_ref().map(|overlap| overlap.key.as_str()))
+    .bind(new.spec.priority)
+    .bind(new.spec.not_before.map(ms))
+    .bind(deadline_at.map(ms))
     .fetch_one(conn)
     .await;
     match inserted {

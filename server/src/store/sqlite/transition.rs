@@ -166,7 +166,8 @@ pub(super) async fn settle(
         State::Pausing | State::Stopping if leases(conn, seq, now).await? == Leases::None => {
             apply(conn, seq, Input::Drained, Why::default(), now).await?;
         }
-        State::Queued
+        State::Open
+        | State::Queued
         | State::Running
         | State::Pausing
         | State::Paused
@@ -229,6 +230,12 @@ impl Step {
                returned_count = CASE WHEN $5 THEN 0 ELSE returned_count END,
                -- A reader whose lease ran out adds nothing to what is paused or over.
                source_lease_at = CASE WHEN $5 OR $3 = 'PAUSED' THEN NULL ELSE source_lease_at END,
+               deadline_at = CASE
+                 WHEN $3 = 'RUNNING' AND started_at IS NULL THEN $4 + json_extract(spec, '$.max_duration_ms')
+                 WHEN status = 'OPEN' THEN NULL
+                 ELSE deadline_at
+               END,
+               purge_at = CASE WHEN $5 THEN $4 + coalesce(json_extract(spec, '$.retention_ms'), 2592000000) END,
                bodies_expire_at = CASE WHEN $5 THEN $4 + json_extract(spec, '$.fetch.keep_bodies_ms') END,
                pause_cause = CASE WHEN $6 THEN coalesce($7, pause_cause) END,
                pause_reason = CASE WHEN $6 THEN coalesce($8, pause_reason) END,
