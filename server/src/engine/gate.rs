@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -20,25 +19,26 @@ use crate::{
     domain::{
         id::BatchSeq,
         spec::BatchSpec,
-        upstream::{Breaker, Pressure, PressureCause, Signal, Tripped, UpstreamId, UpstreamRecord},
+        upstream::{Breaker, Signal, Tripped, UpstreamId, UpstreamRecord},
     },
-    fetch::{Denied, Permits, Verdict},
     store::{Store, StoreError},
 };
 
 pub mod bucket;
+mod lane;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use bucket::Bucket;
+pub use lane::Lane;
+use state::{Held, Sender, Shut, State};
 
 /// Hold after a push-back that names no time; doubled up to the maximum while no success lies between.
 const HOLD: Duration = Duration::from_secs(60);
 const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 /// Whoever is turned away while a probe is on its way asks again after this.
 const PROBE_POLL: Duration = Duration::from_secs(1);
-/// For so long the items leave every second probe to [`Gates::canary`]. If nobody sends it, they go on themselves.
-const CANARY_WAIT: Duration = Duration::from_secs(3);
 
 /// What a batch permits, and expects of its upstream.
 #[derive(Debug, Clone, Copy)]
@@ -187,38 +187,6 @@ pub struct Gate {
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
     epoch: Instant,
-}
-
-struct State {
-    bucket: Bucket,
-    /// What each lane permits; the largest holds.
-    lanes: BTreeMap<usize, Terms>,
-    next_ticket: usize,
-    /// Each batch's own bucket. It outlives the lane, so that a pause and a resume do not fill it.
-    own: HashMap<BatchSeq, Arc<Mutex<Bucket>>>,
-    /// The upstream was in use by an earlier process.
-    was_in_use: bool,
-    held: Option<Held>,
-    push_backs: u32,
-    breaker: Breaker,
-    /// Probes that failed since it tripped.
-    failed_probes: u32,
-    /// Batches that had an answer, with the time of the last one.
-    answered: HashMap<BatchSeq, Instant>,
-    /// The same of the last batch that ended.
-    answered_last: Option<Instant>,
-    /// Since when requests have had to wait for the rate.
-    limited_since: Option<DateTime<Utc>>,
-    waiting: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Held {
-    until: DateTime<Utc>,
-    opens: Instant,
-    since: DateTime<Utc>,
-    /// It is stored, so that a crash does not take back what somebody has seen.
-    is_stored: bool,
 }
 
 impl Gate {
@@ -415,278 +383,6 @@ impl Gate {
         if !held {
             self.signal(Signal::PushBack { in_a_row });
         }
-    }
-}
-
-/// What keeps requests from being sent.
-#[derive(Clone, Copy)]
-struct Shut {
-    opens: Instant,
-    /// The same by the wall clock.
-    until: DateTime<Utc>,
-    /// What it is shown as, once it is stored.
-    cause: PressureCause,
-    since: DateTime<Utc>,
-    is_stored: bool,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sender {
-    Item,
-    /// A request that no item is charged or credited with.
-    Probe,
-}
-
-impl State {
-    /// Every second probe is not an item's: those that are left may all be bad ones, and then they say nothing of the
-    /// upstream.
-    fn is_canarys_turn(&self, now: Duration) -> bool {
-        let due = match self.breaker {
-            Breaker::Tripped { probe_at, .. } => probe_at,
-            Breaker::Closed { .. } | Breaker::Probing { .. } => return false,
-        };
-        self.failed_probes % 2 == 1 && due <= now && now < due + CANARY_WAIT
-    }
-
-    /// The cause that lasts longest.
-    fn shut(&self, epoch: Instant, sender: Sender) -> Option<Shut> {
-        let now = Instant::now();
-        let canary = sender == Sender::Item && self.is_canarys_turn(epoch.elapsed());
-        let held = self.held.map(|held| Shut {
-            opens: held.opens,
-            until: held.until,
-            cause: PressureCause::PushedBack,
-            since: held.since,
-            is_stored: held.is_stored,
-        });
-        let broken = self.breaker.shut_until().map(|until| {
-            let until = epoch + until;
-            let opens = match self.breaker {
-                // It may be answered at any moment.
-                Breaker::Probing { .. } => until.min(now + PROBE_POLL),
-                Breaker::Closed { .. } | Breaker::Tripped { .. } if canary => now + PROBE_POLL,
-                Breaker::Closed { .. } | Breaker::Tripped { .. } => until,
-            };
-            let since = self.breaker.tripped_since().map_or(now, |since| epoch + since);
-            let wall = clock::now();
-            let since = wall - span(now.saturating_duration_since(since));
-            let until = wall + span(opens.saturating_duration_since(now));
-            Shut { opens, until, cause: PressureCause::Outage, since, is_stored: true }
-        });
-        [held, broken].into_iter().flatten().filter(|shut| shut.opens > now).max_by_key(|shut| shut.opens)
-    }
-
-    /// The largest rate of the lanes is the upstream's.
-    fn refit(&mut self) {
-        let largest = self.lanes.values().max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
-        if let Some(terms) = largest {
-            self.bucket.set(terms.rate_per_s, terms.burst);
-        }
-    }
-}
-
-/// One batch's way through one gate.
-pub struct Lane {
-    gate: Arc<Gate>,
-    batch: BatchSeq,
-    ticket: usize,
-    terms: Terms,
-    sender: Sender,
-    own: Arc<Mutex<Bucket>>,
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl Lane {
-    /// When the gate opens, if it is held.
-    pub fn opens(&self) -> Option<Instant> {
-        self.gate.shut().map(|shut| shut.opens)
-    }
-
-    /// Since when the upstream is down, if it is.
-    pub fn tripped_since(&self) -> Option<Instant> {
-        self.gate.tripped_since()
-    }
-
-    /// The host's name.
-    pub fn host(&self) -> &str {
-        &self.gate.host
-    }
-
-    /// It has asked for less, and nothing else since.
-    pub fn is_pushed_back(&self) -> bool {
-        self.gate.state().push_backs > 0
-    }
-
-    /// The upstream has answered another batch since then.
-    pub fn answered_others_since(&self, since: Instant) -> bool {
-        let state = self.gate.state();
-        let live = state.answered.iter().filter(|(batch, _)| **batch != self.batch).map(|(_, at)| *at);
-        live.chain(state.answered_last).any(|at| at >= since)
-    }
-
-    /// A request for one of the batch's items has had an answer, in this process.
-    pub fn has_answered(&self) -> bool {
-        self.gate.state().answered.contains_key(&self.batch)
-    }
-
-    /// It is there, though it has answered no item: a list was read.
-    pub async fn lives(&self) {
-        let push_backs = std::mem::take(&mut self.gate.state().push_backs);
-        if self.gate.signal(Signal::Answer) || push_backs > 0 {
-            self.persist().await;
-        }
-    }
-
-    /// The batch's first items were all refused, or met nobody.
-    pub async fn refused(&self) {
-        if self.gate.signal(Signal::Refused) {
-            self.persist().await;
-        }
-    }
-
-    /// Requests permitted per second while the gate is open.
-    pub fn permitted_per_s(&self) -> f64 {
-        locked(&self.own).rate_per_s().min(self.gate.state().bucket.rate_per_s())
-    }
-
-    /// How the upstream holds the batch back now, if it does.
-    pub fn pressure(&self) -> Option<Pressure> {
-        let shut = self.gate.shut().filter(|shut| shut.is_stored);
-        let state = self.gate.state();
-        let (cause, permitted_per_s, since) = match (shut, state.limited_since) {
-            (Some(shut), _) => (shut.cause, 0.0, shut.since),
-            (None, Some(since)) => (PressureCause::RateLimited, state.bucket.rate_per_s(), since),
-            (None, None) => return None,
-        };
-        Some(Pressure {
-            upstream: self.gate.id.clone(),
-            host: self.gate.host.clone(),
-            cause,
-            permitted_per_s,
-            held_until: shut.map(|shut| shut.until),
-            since,
-        })
-    }
-
-    async fn persist(&self) {
-        if let Err(error) = self.gate.store.put_upstream(&self.gate.record()).await {
-            tracing::warn!(batch_seq = self.batch.0, error = %error, "the gate's state could not be stored");
-        }
-        if let Some(held) = &mut self.gate.state().held {
-            held.is_stored = true;
-        }
-    }
-
-    /// Takes a permit from both buckets, or says how long to wait.
-    fn try_take(&self) -> Result<(), Refused> {
-        let gate = &*self.gate;
-        let now = gate.epoch.elapsed();
-        let mut state = gate.state();
-        if let Some(shut) = state.shut(gate.epoch, self.sender) {
-            return Err(Refused::Held(Denied { until: shut.until }));
-        }
-        if state.held.take().is_some() {
-            // Whoever just asked for less does not get the burst at once.
-            state.bucket.drain(now);
-        }
-        let mut own = locked(&self.own);
-        let wait = state.bucket.wait(now).max(own.wait(now));
-        if wait.is_zero() {
-            state.bucket.take(now);
-            own.take(now);
-            // With the breaker not closed this is the probe. Its quick try and its way through the server take time too.
-            let until = now + 2 * self.terms.attempt_timeout + PROBE_POLL;
-            state.breaker = state.breaker.next(Signal::Probe { until }, now, self.terms.probe_interval);
-            if state.waiting == 1 {
-                state.limited_since = None;
-            }
-            return Ok(());
-        }
-        state.limited_since.get_or_insert_with(clock::now);
-        Err(Refused::Wait(wait))
-    }
-}
-
-enum Refused {
-    Held(Denied),
-    Wait(Duration),
-}
-
-/// Counts a waiter for as long as it lives.
-struct Waiting<'a>(&'a Gate);
-
-impl<'a> Waiting<'a> {
-    fn at(gate: &'a Gate) -> Self {
-        gate.state().waiting += 1;
-        Self(gate)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.waiting -= 1;
-        if state.waiting == 0 {
-            state.limited_since = None;
-        }
-    }
-}
-
-#[async_trait]
-impl Permits for Lane {
-    async fn acquire(&self) -> Result<(), Denied> {
-        let _waiting = Waiting::at(&self.gate);
-        let _lane = self.turn.lock().await;
-        // Waiting for the lane's own bucket must not keep other lanes from the gate.
-        loop {
-            let wait = locked(&self.own).wait(self.gate.epoch.elapsed());
-            if wait.is_zero() {
-                break;
-            }
-            if let Some(shut) = self.gate.state().shut(self.gate.epoch, self.sender) {
-                return Err(Denied { until: shut.until });
-            }
-            tokio::time::sleep(wait).await;
-        }
-        let _gate = self.gate.turn.lock().await;
-        loop {
-            let changed = self.gate.changed.notified();
-            match self.try_take() {
-                Ok(()) => return Ok(()),
-                Err(Refused::Held(denied)) => return Err(denied),
-                Err(Refused::Wait(wait)) => {
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = changed => {}
-                    }
-                }
-            }
-        }
-    }
-
-    async fn observe(&self, verdict: Verdict) {
-        match verdict {
-            Verdict::PushBack { retry_after } => {
-                self.gate.hold(retry_after);
-                self.persist().await;
-            }
-            Verdict::Alive => {
-                self.gate.state().answered.insert(self.batch, Instant::now());
-                self.lives().await;
-            }
-            Verdict::Failing => {
-                if self.gate.signal(Signal::Failure) {
-                    self.persist().await;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        self.gate.leave(self.ticket);
     }
 }
 

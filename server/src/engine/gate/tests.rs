@@ -1,7 +1,13 @@
 //! The gate with time that stands still unless it is waited for, over a real store.
 
+use chrono::{DateTime, Utc};
+
 use super::*;
-use crate::store::sqlite::{Limits, SqliteStore};
+use crate::{
+    domain::upstream::PressureCause,
+    fetch::{Denied, Permits, Verdict},
+    store::sqlite::{Limits, SqliteStore},
+};
 
 struct World {
     folder: tempfile::TempDir,

@@ -1,0 +1,94 @@
+//! When a batch stops asking: its first items met nobody, or its upstream stays down.
+
+use super::{
+    super::{Fault, worker::Finished},
+    Runner,
+};
+use crate::domain::{batch::PauseCause, item::Outcome};
+
+/// The first items of a batch. If none of them gets an answer, the rest is not sent after them.
+pub(super) struct StartProbe {
+    /// How many.
+    pub(super) items: usize,
+    /// Attempts under way, or over without an answer.
+    pub(super) started: usize,
+    /// Attempts that are over without an answer, not recorded yet.
+    pub(super) unanswered: Vec<Finished>,
+}
+
+impl Runner {
+    /// An item has had an answer: none is held back any more.
+    pub(super) async fn end_probe(&mut self) {
+        self.release_probe().await;
+        self.probe = None;
+    }
+
+    /// Records what was held back. Whatever is sent next has to find out anew.
+    pub(super) async fn release_probe(&mut self) {
+        let held_back =
+            self.probe.as_mut().map(|probe| std::mem::take(&mut probe.unanswered)).unwrap_or_default();
+        for finished in held_back {
+            while self.unanswered >= self.unanswered_max {
+                let Some(answer) = self.answers.recv().await else { return };
+                self.answered(answer);
+            }
+            self.record(finished).await;
+        }
+        self.count_probe();
+    }
+
+    /// What is under way or held back is what was started.
+    pub(super) fn count_probe(&mut self) {
+        if let Some(probe) = &mut self.probe {
+            probe.started = self.workers.len() + probe.unanswered.len();
+        }
+    }
+
+    /// Looks whether the first items are all over without an answer. Then the list is not burnt: they go back
+    /// uncharged, the breaker trips, and the batch pauses. `exhausted`: there are no more items to ask with.
+    pub(super) async fn judge_probe(&mut self, exhausted: bool) {
+        let (Some(probe), Some(lane)) = (&self.probe, self.lane.clone()) else { return };
+        let is_over = exhausted || probe.unanswered.len() >= probe.items || lane.opens().is_some();
+        if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over || self.fault.is_some() {
+            return;
+        }
+        let failure = probe.unanswered.iter().rev().find_map(|finished| match &finished.attempt.outcome {
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
+        });
+        let Some(failure) = failure else {
+            // All were given back after a request: asked again when the gate opens.
+            return self.release_probe().await;
+        };
+        if lane.answered_others_since(self.began) {
+            // Another batch has had an answer meanwhile: it is not the upstream.
+            return self.end_probe().await;
+        }
+        self.fault = Some(Fault {
+            cause: PauseCause::UpstreamOutage,
+            reason: failure.outage_reason(),
+            message: format!(
+                "no item has had an answer from {}, so the others were not sent: {}",
+                lane.host(),
+                failure.message
+            ),
+        });
+        lane.refused().await;
+        self.release_probe().await;
+    }
+
+    /// Looks whether the upstream has been down for so long that the batch pauses.
+    pub(super) fn judge_outage(&mut self) {
+        let Some(lane) = &self.lane else { return };
+        let Some(since) = lane.tripped_since() else { return };
+        let has_items = self.states.borrow().counts.open() > 0;
+        if has_items && self.fault.is_none() && since.max(self.began).elapsed() >= self.outage_hold {
+            let said = self.last_failure.as_deref().unwrap_or("no answer");
+            self.fault = Some(Fault {
+                cause: PauseCause::UpstreamOutage,
+                reason: if lane.is_pushed_back() { "RATE_LIMITED" } else { "UPSTREAM_UNREACHABLE" },
+                message: format!("{} has been down for {} s: {said}", lane.host(), since.elapsed().as_secs()),
+            });
+        }
+    }
+}
