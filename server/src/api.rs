@@ -4,12 +4,15 @@ mod batch;
 mod item;
 mod page;
 mod plan;
+mod reader;
 mod report;
 mod service;
 mod spec;
 mod status;
 mod time;
+mod transport;
 mod watch;
 
 pub use service::Service;
 pub use spec::{Defaults, check as check_spec};
+pub use transport::{BadOrigin, Doors, Limits, Origins, services};

@@ -42,6 +42,8 @@ pub trait Store: Send + Sync + 'static {
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
     /// Batches older than `before`, newest first.
     async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
+    /// Batches that are not at their end, made after `after`, oldest first.
+    async fn live_batches(&self, after: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
     /// Carries a command out, or refuses it.
     async fn command(
         &self,

@@ -3,7 +3,10 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt};
-use haul_proto::v1::{self, BatchView, haul_service_server::HaulService};
+use haul_proto::{
+    WatchFrame,
+    v1::{self, BatchView, haul_service_server::HaulService},
+};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -14,10 +17,12 @@ use super::{
     batch::batch,
     item::item,
     page, plan,
+    reader::unless_stuck,
     report::report,
     spec::{self, Defaults},
     status::{ApiError, Violation},
-    watch,
+    transport::Lifetime,
+    watch::{self, Target},
 };
 use crate::{
     clock,
@@ -106,28 +111,33 @@ impl HaulService for Service {
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
 
-    type WatchProgressStream = Pin<Box<dyn Stream<Item = Result<v1::WatchProgressResponse, Status>> + Send>>;
+    type WatchProgressStream = Pin<Box<dyn Stream<Item = Result<WatchFrame, Status>> + Send>>;
 
     async fn watch_progress(
         &self,
         request: Request<v1::WatchProgressRequest>,
     ) -> Answer<Self::WatchProgressStream> {
+        let ends =
+            request.extensions().get::<Lifetime>().map_or(&self.draining, |lifetime| &lifetime.0).clone();
         let request = request.into_inner();
-        let Some(v1::watch_progress_request::Target::Name(name)) = &request.target else {
-            return Err(invalid("name", "is required").into());
+        let (target, view) = (watch::target(&request), view(request.view, BatchView::Basic)?);
+        let options = watch::options(&request)?;
+        let events: Pin<Box<dyn Stream<Item = watch::Event> + Send>> = match target? {
+            Target::One(id) => {
+                Box::pin(self.control.watch(&id, options, ends).await.map_err(ApiError::from)?)
+            }
+            Target::Matching(matches) => {
+                Box::pin(self.control.watch_matching(matches, options, ends).await.map_err(ApiError::from)?)
+            }
         };
-        let id = batch_id("name", name)?;
-        let options = watch::options(&request, &id)?;
-        let view = view(request.view, BatchView::Basic)?;
-        let events = self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
         let place = Arc::clone(&self.watchers)
             .try_acquire_owned()
             .map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })?;
-        let responses = watch::responses(events, view).map(move |response| {
+        let frames = watch::frames(events, view).map(move |frame| {
             let _held_as_long_as_the_stream = &place;
-            response
+            frame
         });
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Response::new(Box::pin(unless_stuck(frames))))
     }
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {

@@ -20,6 +20,7 @@ mod duration;
 mod history;
 mod item;
 mod listing;
+mod live;
 mod purge;
 mod recover;
 mod redecode;
@@ -103,6 +104,9 @@ macro_rules! conformance {
                 another_address_is_another_list,
                 all_versions_are_told_with_whether_one_was_new,
                 changes_from_a_version_to_any_later_one_of_its_address_are_seen,
+            }
+            live {
+                only_what_is_not_over_is_listed_oldest_first,
             }
             purge {
                 bodies_go_when_their_time_is_over_and_not_before,

@@ -38,6 +38,7 @@ mod error;
 mod inspect;
 mod item;
 mod list;
+mod live;
 mod migration;
 mod record;
 mod slice;
@@ -199,6 +200,10 @@ impl Store for SqliteStore {
             .await
             .map_err(error::store)?;
         rows.iter().map(|row| self.decode(row)).collect()
+    }
+
+    async fn live_batches(&self, after: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError> {
+        live::batches(self, after, limit).await
     }
 
     async fn command(
