@@ -2,8 +2,10 @@
 
 mod batch;
 mod item;
+mod mask;
 mod page;
 mod plan;
+mod read;
 mod report;
 mod service;
 mod spec;
