@@ -1,10 +1,12 @@
 //! The gRPC door: messages in, domain, messages out. Handlers convert, call, convert.
 
 mod batch;
+mod delivery;
 mod item;
+mod mask;
 mod page;
 mod plan;
-mod reader;
+mod read;
 mod report;
 mod service;
 mod spec;

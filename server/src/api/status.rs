@@ -11,7 +11,7 @@ use crate::{
         PlanError, ReadError,
         watch::{WATCHED_MAX, WatchError},
     },
-    domain::{batch::Refusal, id::BatchId, text},
+    domain::{batch::Refusal, filter::FilterError, id::BatchId, text},
     source::SourceError,
     store::{CommandError, CreateError, StoreError},
 };
@@ -48,6 +48,10 @@ pub(super) enum ApiError {
     },
     TargetForbidden(Violation),
     InvalidPageToken,
+    InvalidFilter {
+        field: &'static str,
+        fault: FilterError,
+    },
     Create(CreateError),
     Source(SourceError),
     Command(CommandError),
@@ -179,6 +183,13 @@ impl From<ApiError> for Status {
                     "page_token is not one of this call with these arguments: start over without it";
                 Answer::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
                     .violations(&[Violation::new("page_token", message)])
+                    .status()
+            }
+            ApiError::InvalidFilter { field, fault } => {
+                let message = format!("{field}: {fault}");
+                Answer::new(Code::InvalidArgument, "INVALID_FILTER", message)
+                    .with("column", fault.column.to_string())
+                    .violations(&[Violation::new(field, fault.to_string())])
                     .status()
             }
             ApiError::Create(error) => create(error),

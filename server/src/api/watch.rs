@@ -18,15 +18,18 @@ use super::{
 pub(super) use crate::control::watch::Event;
 use crate::{
     clock,
-    control::watch::{Matches, Options, WATCHED_MAX},
-    domain::id::BatchId,
+    control::watch::{Options, WATCHED_MAX},
+    domain::{
+        filter::{BatchField, Filter},
+        id::BatchId,
+    },
     progress::Shared,
 };
 
 /// What is watched.
 pub(super) enum Target {
     One(BatchId),
-    Matching(Matches),
+    Matching(Filter<BatchField>),
 }
 
 pub(super) fn target(request: &v1::WatchProgressRequest) -> Result<Target, ApiError> {
@@ -36,12 +39,17 @@ pub(super) fn target(request: &v1::WatchProgressRequest) -> Result<Target, ApiEr
             let problem = format!("{name:?} is not batches/{{batch}}, {{batch}} being {}", BatchId::PATTERN);
             ApiError::Invalid(vec![Violation::new("name", problem)])
         }),
-        Some(Asked::Filter(_)) => Ok(Target::Matching(Box::new(|_| true))),
+        Some(Asked::Filter(text)) => match Filter::parse_over(text, |field| WATCHABLE.contains(&field)) {
+            Ok(filter) => Ok(Target::Matching(filter)),
+            Err(fault) => Err(ApiError::InvalidFilter { field: "filter", fault }),
+        },
         None => Err(ApiError::Invalid(vec![Violation::new("name", "is required, or filter")])),
     }
 }
 
 const KNOWN_REVISIONS_MAX: usize = 1_000;
+/// What a watch may be filtered by: fields that change with a batch's revision, or never.
+const WATCHABLE: [BatchField; 3] = [BatchField::State, BatchField::Labels, BatchField::ParentBatch];
 
 pub(super) fn options(request: &v1::WatchProgressRequest) -> Result<Options, ApiError> {
     let known = &request.known_revisions;

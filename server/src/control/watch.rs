@@ -19,7 +19,7 @@ use crate::{
 mod many;
 mod one;
 
-pub use many::{Matches, WATCHED_MAX, WatchError};
+pub use many::{WATCHED_MAX, WatchError};
 
 /// How a watch behaves. Intervals out of bounds are moved to the nearest bound.
 #[derive(Debug, Clone, Default)]

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock,
     domain::{
-        batch::Batch,
+        filter::{BatchField, Filter},
         id::{BatchId, BatchSeq},
     },
     progress::{Hub, News, Shared, Snapshot},
@@ -34,9 +34,6 @@ use crate::{
 pub const WATCHED_MAX: usize = 1_000;
 /// Live batches are read so many at a time.
 const PAGE: usize = 500;
-
-/// Which batches are watched.
-pub type Matches = Box<dyn Fn(&Batch) -> bool + Send + Sync>;
 
 /// Why a watch by filter does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +50,7 @@ impl Control {
     /// Watches every live batch that matches, for as long as somebody reads.
     pub async fn watch_matching(
         &self,
-        matches: Matches,
+        filter: Filter<BatchField>,
         options: Options,
         draining: CancellationToken,
     ) -> Result<impl Stream<Item = Event> + Send + 'static, WatchError> {
@@ -66,11 +63,11 @@ impl Control {
             let page = self.store.live_batches(after, PAGE).await?;
             after = page.last().map(|batch| batch.seq);
             let full = page.len() == PAGE;
-            for batch in page.into_iter().filter(|batch| matches(batch)) {
+            for batch in page.into_iter().filter(|batch| filter.matches(batch)) {
                 let seq = batch.seq;
                 let Followed::Live(entry) = self.followed(batch).await? else { continue };
                 let live = Live::new(entry);
-                if matches(&live.updates.borrow()) {
+                if filter.matches(&**live.updates.borrow()) {
                     watched.insert(seq, Watched { live, sent: None });
                     first.push_back(First::Live(seq));
                 }
@@ -96,7 +93,7 @@ impl Control {
         let watch = Many {
             control: self.clone(),
             hub: Arc::clone(&self.hub),
-            matches,
+            filter,
             news,
             min_interval: bounded(options.min_interval, MIN_INTERVAL),
             heartbeat_interval: bounded(options.heartbeat_interval, HEARTBEAT_INTERVAL),
@@ -114,7 +111,7 @@ impl Control {
 struct Many {
     control: Control,
     hub: Arc<Hub>,
-    matches: Matches,
+    filter: Filter<BatchField>,
     news: News,
     min_interval: Duration,
     heartbeat_interval: Duration,
@@ -215,7 +212,7 @@ impl Many {
     fn due_at(&mut self, seq: BatchSeq) -> Option<Instant> {
         let Some(watched) = self.watched.get(&seq) else {
             let live = Live::new(self.hub.live(seq)?);
-            let enters = (self.matches)(&live.updates.borrow());
+            let enters = self.filter.matches(&**live.updates.borrow());
             if enters {
                 self.watched.insert(seq, Watched { live, sent: None });
             }
@@ -232,7 +229,7 @@ impl Many {
         let shared = watched.live.entry.shared(clock::now(), age_max);
         let batch = &shared.snapshot().batch;
         let (id, revision, state) = (batch.id.clone(), batch.revision, batch.state);
-        let matches = (self.matches)(batch);
+        let matches = self.filter.matches(&**batch);
         let before = watched.sent;
         // What is told first is a state and no change.
         let conflated = |sent: Sent| if self.first.is_some() { 0 } else { sent.conflated(revision) };
