@@ -164,7 +164,8 @@ impl Watch {
                 Some(WatchEvent::Terminal(batch))
             }
             Event::Draining(draining) => Some(self.draining(draining)),
-            Event::InitialSyncDone(_) | Event::Heartbeat(_) => None,
+            // The last one is of watches by filter.
+            Event::InitialSyncDone(_) | Event::Heartbeat(_) | Event::Removed(_) => None,
         }
     }
 

@@ -1,15 +1,20 @@
 //! The gRPC door: messages in, domain, messages out. Handlers convert, call, convert.
 
 mod batch;
+mod delivery;
 mod item;
+mod mask;
 mod page;
 mod plan;
+mod read;
 mod report;
 mod service;
 mod spec;
 mod status;
 mod time;
+mod transport;
 mod watch;
 
 pub use service::Service;
 pub use spec::{Defaults, check as check_spec};
+pub use transport::{BadOrigin, Doors, Limits, Origins, services};

@@ -6,6 +6,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -18,9 +19,13 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::api::{BadOrigin, Origins};
+
 /// The exchange's own address of its list.
 const LIST_URI: &str =
     "https://www.jpx.co.jp/markets/statistics-equities/misc/tvdivq0000001vg2-att/data_j.xls";
+
+const CONNECTION_AGE_S: NonZeroU32 = NonZeroU32::new(1_800).unwrap();
 
 /// What can be set for a server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +53,10 @@ pub struct Config {
     pub running_batches: usize,
     /// Batches that are not at their end.
     pub live_batches: usize,
+    /// Origins of pages that may call by grpc-web.
+    pub allowed_origins: Vec<String>,
+    /// Seconds after which a client is asked to connect anew.
+    pub connection_age_s: NonZeroU32,
     /// What is logged: a level, or directives such as `info,haul_server::engine=debug`.
     pub log: String,
     /// How it is logged.
@@ -80,6 +89,8 @@ impl Default for Config {
             time_zone: Tz::UTC,
             running_batches: 100,
             live_batches: 10_000,
+            allowed_origins: Vec::new(),
+            connection_age_s: CONNECTION_AGE_S,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
         }
@@ -106,6 +117,9 @@ pub enum ConfigError {
          yet. Listen on 127.0.0.1, or say --insecure-listen if the network itself keeps others out"
     )]
     Exposed(SocketAddr),
+    /// An origin that is none.
+    #[error("allowed_origins: {0}")]
+    Origin(BadOrigin),
     /// The store's address is of no kind that this build has.
     #[error("store {0:?} is not sqlite:PATH")]
     Store(String),
@@ -169,6 +183,7 @@ impl Config {
         if !config.listen.ip().is_loopback() && !config.insecure_listen {
             return Err(ConfigError::Exposed(config.listen));
         }
+        Origins::parse(&config.allowed_origins).map_err(ConfigError::Origin)?;
         Ok(config)
     }
 
@@ -259,6 +274,8 @@ fn meaning(key: &str) -> &'static str {
         "time_zone" => "zone of logical dates, where a spec names none",
         "running_batches" => "batches that run at once",
         "live_batches" => "batches that are not at their end",
+        "allowed_origins" => "origins of pages that may call by grpc-web",
+        "connection_age_s" => "seconds after which a client is asked to connect anew",
         "log" => "what is logged",
         "log_format" => "how it is logged",
         _ => "",
@@ -314,7 +331,7 @@ const PREFIX: &str = "HAUL_";
 const FILE_VARIABLE: &str = "HAUL_CONFIG";
 
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "listen",
     "insecure_listen",
     "port_file",
@@ -326,6 +343,8 @@ const KEYS: [&str; 13] = [
     "time_zone",
     "running_batches",
     "live_batches",
+    "allowed_origins",
+    "connection_age_s",
     "log",
     "log_format",
 ];

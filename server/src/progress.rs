@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -15,10 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     batch::{Batch, State},
-    id::BatchSeq,
+    id::{BatchId, BatchSeq},
     progress::{EstimateInput, Throughput, estimate},
     upstream::Pressure,
 };
+
+mod news;
+mod shared;
+
+pub use news::News;
+pub use shared::Shared;
 
 /// Most keys that a snapshot names.
 const CURRENT_KEYS_MAX: usize = 32;
@@ -92,32 +98,73 @@ pub type PaceSource = Arc<dyn Fn() -> Pace + Send + Sync>;
 /// All live batches of this node.
 #[derive(Default)]
 pub struct Hub {
-    entries: Mutex<HashMap<BatchSeq, Arc<Entry>>>,
+    entries: Mutex<Entries>,
+    boards: news::Boards,
+    encodings: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Entries {
+    live: HashMap<BatchSeq, Arc<Entry>>,
+    by_id: HashMap<BatchId, BatchSeq>,
 }
 
 impl Hub {
     /// Makes a committed state known, with the items that it settled, to whoever follows the batch. An older revision
     /// than the one that is known is dropped: two commits may come to be published in the other order.
     pub fn publish(&self, batch: Batch, settled: &[i64]) {
-        let Some(entry) = self.live(batch.seq) else { return };
-        let (seq, terminal) = (batch.seq, batch.state.is_terminal());
+        let seq = batch.seq;
+        let ended = batch.state.is_terminal().then(|| batch.id.clone());
+        let entry = match self.live(seq) {
+            Some(entry) => entry,
+            // Whoever asked for news of all batches has not heard of this one.
+            None if ended.is_none() && self.boards.is_read() => self.follow(&batch),
+            None => return,
+        };
         entry.settle(batch, settled);
-        if terminal {
+        if let Some(id) = ended {
             // Watchers keep the last state; nothing follows it.
-            locked(&self.entries).remove(&seq);
+            let mut entries = locked(&self.entries);
+            entries.live.remove(&seq);
+            entries.by_id.remove(&id);
         }
+        self.boards.post(seq);
     }
 
     /// Begins to follow a batch that was live when it was read, if nobody does. It may have ended meanwhile, and then
     /// nobody would ever tell the entry: read it again, and publish that.
     pub fn follow(&self, batch: &Batch) -> Arc<Entry> {
         let mut entries = locked(&self.entries);
-        Arc::clone(entries.entry(batch.seq).or_insert_with(|| Arc::new(Entry::new(batch.clone()))))
+        if let Some(entry) = entries.live.get(&batch.seq) {
+            return Arc::clone(entry);
+        }
+        let entry = Arc::new(Entry::new(batch.clone(), Arc::clone(&self.encodings)));
+        entries.live.insert(batch.seq, Arc::clone(&entry));
+        entries.by_id.insert(batch.id.clone(), batch.seq);
+        drop(entries);
+        self.boards.post(batch.seq);
+        entry
     }
 
     /// The entry of a batch that this node knows to be live.
     pub fn live(&self, batch: BatchSeq) -> Option<Arc<Entry>> {
-        locked(&self.entries).get(&batch).cloned()
+        locked(&self.entries).live.get(&batch).cloned()
+    }
+
+    /// The same, by its name.
+    pub fn named(&self, batch: &BatchId) -> Option<Arc<Entry>> {
+        let entries = locked(&self.entries);
+        entries.live.get(entries.by_id.get(batch)?).cloned()
+    }
+
+    /// Hears from now on which batches began or changed.
+    pub fn news(&self) -> News {
+        self.boards.open()
+    }
+
+    /// How many times a batch was encoded for watchers.
+    pub fn encodings(&self) -> u64 {
+        self.encodings.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -127,6 +174,9 @@ pub struct Entry {
     batch: watch::Sender<Arc<Batch>>,
     /// Canceled when the batch does not run any more: what was not sent by then is not sent.
     sending: Mutex<CancellationToken>,
+    /// What watchers were told last.
+    shared: Mutex<Option<Arc<Shared>>>,
+    encodings: Arc<AtomicU64>,
 }
 
 struct Work {
@@ -161,7 +211,7 @@ impl Sample {
 }
 
 impl Entry {
-    fn new(batch: Batch) -> Self {
+    fn new(batch: Batch, encodings: Arc<AtomicU64>) -> Self {
         let samples = VecDeque::from([Sample::of(&batch)]);
         let work = Work {
             in_flight: HashMap::new(),
@@ -171,8 +221,13 @@ impl Entry {
             latest_retry: None,
             source: None,
         };
-        let sending = Mutex::new(CancellationToken::new());
-        Self { work: Mutex::new(work), batch: watch::channel(Arc::new(batch)).0, sending }
+        Self {
+            work: Mutex::new(work),
+            batch: watch::channel(Arc::new(batch)).0,
+            sending: Mutex::new(CancellationToken::new()),
+            shared: Mutex::new(None),
+            encodings,
+        }
     }
 
     /// Follows the committed states.
@@ -245,6 +300,19 @@ impl Entry {
             }
             newer
         });
+    }
+
+    /// The batch as it stands, with the estimates that were made when the first watcher asked for this revision: one
+    /// snapshot, and so one encoding, serves them all. Of one that is older than `age_max` the estimates are made anew.
+    pub fn shared(&self, now: DateTime<Utc>, age_max: Duration) -> Arc<Shared> {
+        let mut shared = locked(&self.shared);
+        let revision = self.batch.borrow().revision;
+        if let Some(known) = shared.as_ref().filter(|known| known.serves(revision, age_max)) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(Shared::new(self.snapshot(now), Arc::clone(&self.encodings)));
+        *shared = Some(Arc::clone(&made));
+        made
     }
 
     /// The batch as it stands, with estimates.

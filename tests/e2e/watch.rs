@@ -1,4 +1,4 @@
-//! What a watcher sees.
+//! What a watcher sees. The names say which rule of the contract's section 10 a test is of.
 
 use std::{
     collections::HashMap,
@@ -10,6 +10,11 @@ use haul_proto::v1::{Batch, BatchView, batch::State, batch_spec::Source, watch_p
 use tokio_stream::StreamExt;
 use tonic::Code;
 
+mod filter;
+mod guarantee;
+mod history;
+mod rule;
+
 use crate::world::{
     Server, Upstream, Watching,
     database::Database,
@@ -20,7 +25,7 @@ use crate::world::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_comes_first_then_news_then_the_end_and_ok() {
+async fn w02_a_snapshot_comes_first_then_news_then_the_end_and_ok() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(60, &upstream, paced(40.0, 5))).await;
     let mut watching = Watching::open(&server, watch(&name)).await.unwrap();
@@ -41,7 +46,7 @@ async fn a_snapshot_comes_first_then_news_then_the_end_and_ok() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_figure_shown_is_a_committed_one() {
+async fn w04_every_figure_shown_is_a_committed_one() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(100, &upstream, paced(40.0, 5))).await;
     let database = Database::of(&server).await;
@@ -79,7 +84,7 @@ async fn every_figure_shown_is_a_committed_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_keep_to_the_interval_and_say_how_many_they_stand_for() {
+async fn w05_figures_keep_to_the_interval_and_say_how_many_they_stand_for() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(120, &upstream, paced(40.0, 5))).await;
     let mut request = watch(&name);
@@ -106,7 +111,7 @@ async fn figures_keep_to_the_interval_and_say_how_many_they_stand_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_who_watches_is_told_the_end() {
+async fn w07_everybody_who_watches_is_told_the_end() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(40, &upstream, paced(40.0, 5))).await;
     let mut watchers = tokio::task::JoinSet::new();
@@ -119,7 +124,7 @@ async fn everybody_who_watches_is_told_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_is_over_is_terminal_at_once() {
+async fn w07_a_batch_that_is_over_is_terminal_at_once() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(3, &upstream, fast())).await;
     let ended = server.batch_ended(&name).await;
@@ -133,7 +138,7 @@ async fn a_batch_that_is_over_is_terminal_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_knows_the_newest_revision_gets_no_snapshot_but_heartbeats() {
+async fn w06_whoever_knows_the_newest_revision_gets_no_snapshot_but_heartbeats() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(50, &upstream, paced(5.0, 1))).await;
     server.stub().pause(pausing(&name)).await.unwrap();
@@ -172,7 +177,7 @@ async fn a_watch_shows_as_much_of_the_spec_as_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_refused_before_any_message() {
+async fn w01_what_is_not_there_is_refused_before_any_message() {
     let server = Server::start([]).await;
     let answer = Watching::open(&server, watch("batches/nothing")).await.map(drop);
     let details = refused(answer, Code::NotFound, "BATCH_NOT_FOUND");
@@ -187,7 +192,7 @@ async fn what_is_not_there_is_refused_before_any_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn revisions_go_on_rising_over_a_crash_of_the_server() {
+async fn w04_revisions_go_on_rising_over_a_crash_of_the_server() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(120, &upstream, paced(40.0, 5))).await;
     let mut watching = Watching::open(&server, watch(&name)).await.unwrap();
@@ -239,7 +244,7 @@ async fn the_client_watches_through_a_crash_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_asked_to_end_says_so_hands_its_leases_back_and_ends() {
+async fn w11_a_server_that_is_asked_to_end_says_so_hands_its_leases_back_and_ends() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::slow(300));
     let name = server.start_batch(prices(200, &upstream, paced(40.0, 5))).await;
     let mut watching = Watching::open(&server, watch(&name)).await.unwrap();

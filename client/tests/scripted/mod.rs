@@ -11,10 +11,13 @@ use std::{
 
 use futures::{Stream, StreamExt, stream};
 use haul_client::{Client, ClientOptions};
-use haul_proto::v1::{
-    self,
-    haul_service_server::{HaulService, HaulServiceServer},
-    watch_progress_response::Event,
+use haul_proto::{
+    WatchFrame,
+    v1::{
+        self,
+        haul_service_server::{HaulService, HaulServiceServer},
+        watch_progress_response::Event,
+    },
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -233,7 +236,7 @@ impl HaulService for Service {
         Ok(Response::new(v1::StopResponse { batch, in_flight_items: 0 }))
     }
 
-    type WatchProgressStream = Pin<Box<dyn Stream<Item = Result<v1::WatchProgressResponse, Status>> + Send>>;
+    type WatchProgressStream = Pin<Box<dyn Stream<Item = Result<WatchFrame, Status>> + Send>>;
 
     async fn watch_progress(
         &self,
@@ -247,10 +250,10 @@ impl HaulService for Service {
             .unwrap_or_else(|| Err(Status::failed_precondition("no further stream was scripted")))?;
         let events = stream::iter(steps).then(|step| async move {
             match step {
-                Step::Send(event) => Ok(v1::WatchProgressResponse {
-                    event: Some(event),
-                    ..v1::WatchProgressResponse::default()
-                }),
+                Step::Send(event) => {
+                    let event = Some(event);
+                    Ok(v1::WatchProgressResponse { event, ..v1::WatchProgressResponse::default() }.into())
+                }
                 Step::Fail(status) => Err(status),
                 Step::Hang => std::future::pending().await,
             }

@@ -7,8 +7,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    control::{PlanError, ReadError},
-    domain::{batch::Refusal, id::BatchId, text},
+    control::{
+        PlanError, ReadError,
+        watch::{WATCHED_MAX, WatchError},
+    },
+    domain::{batch::Refusal, filter::FilterError, id::BatchId, text},
     source::SourceError,
     store::{CommandError, CreateError, StoreError},
 };
@@ -38,14 +41,30 @@ impl Violation {
 #[derive(Debug)]
 pub(super) enum ApiError {
     Invalid(Vec<Violation>),
-    TooManyInlineItems { limit: usize, given: usize, unit: &'static str },
+    TooManyInlineItems {
+        limit: usize,
+        given: usize,
+        unit: &'static str,
+    },
     TargetForbidden(Violation),
     InvalidPageToken,
+    InvalidFilter {
+        field: &'static str,
+        fault: FilterError,
+    },
     Create(CreateError),
     Source(SourceError),
     Command(CommandError),
     Read(ReadError),
-    WatchLimit { limit: usize },
+    WatchLimit {
+        limit: usize,
+    },
+    /// More batches match than one watch may follow.
+    TooManyWatched {
+        limit: usize,
+    },
+    /// Nothing could be written for too long.
+    SlowConsumer,
     Draining,
 }
 
@@ -73,6 +92,15 @@ impl From<CommandError> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
+    }
+}
+
+impl From<WatchError> for ApiError {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::TooMany => Self::TooManyWatched { limit: WATCHED_MAX },
+            WatchError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -157,6 +185,13 @@ impl From<ApiError> for Status {
                     .violations(&[Violation::new("page_token", message)])
                     .status()
             }
+            ApiError::InvalidFilter { field, fault } => {
+                let message = format!("{field}: {fault}");
+                Answer::new(Code::InvalidArgument, "INVALID_FILTER", message)
+                    .with("column", fault.column.to_string())
+                    .violations(&[Violation::new(field, fault.to_string())])
+                    .status()
+            }
             ApiError::Create(error) => create(error),
             ApiError::Source(error) => source(error),
             ApiError::Command(error) => command(error),
@@ -169,6 +204,17 @@ impl From<ApiError> for Status {
                     .retry()
                     .status()
             }
+            ApiError::TooManyWatched { limit } => {
+                let message = format!("more than {limit} live batches match filter: narrow it down");
+                Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", message)
+                    .with("limit", limit.to_string())
+                    .retry()
+                    .status()
+            }
+            ApiError::SlowConsumer => {
+                let message = "nothing could be sent for too long: read faster, or ask for less";
+                Answer::new(Code::Unavailable, "SLOW_CONSUMER", message).retry().status()
+            }
             ApiError::Draining => {
                 Answer::new(Code::Unavailable, "SERVER_DRAINING", "the server is leaving: reconnect")
                     .retry()
@@ -176,6 +222,11 @@ impl From<ApiError> for Status {
             }
         }
     }
+}
+
+/// What gRPC itself answers to a method that is not there.
+pub(super) fn no_such_method(path: &str) -> Status {
+    Status::unimplemented(format!("{} is no method of this server", text::cut(path, MESSAGE_BYTES_MAX / 2)))
 }
 
 fn invalid(violations: &[Violation]) -> Status {

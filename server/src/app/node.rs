@@ -4,14 +4,13 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use haul_proto::{FILE_DESCRIPTOR_SET, v1::haul_service_server::HaulServiceServer};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
+use tonic::codec::CompressionEncoding;
 use tonic_health::server::HealthReporter;
 
 use super::folder::{Folder, FolderError};
 use crate::{
-    api::{Defaults, Service},
+    api::{self, Defaults, Doors, Limits as ConnectionLimits, Origins, Service},
     config::{Config, ConfigError},
     control::Control,
     engine::Engine,
@@ -25,9 +24,14 @@ use crate::{
     },
 };
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-const STREAMS_PER_CONNECTION: u32 = 256;
+/// Largest message either way.
+const MESSAGE_MAX_BYTES: usize = 4 << 20;
+/// Connections at a time, if the process may have twice as many files open.
+const CONNECTIONS_MAX: usize = 4_096;
+/// A connection says within that time what it speaks.
+const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(10);
+/// An old connection is cut off after that.
+const CONNECTION_GRACE: Duration = Duration::from_secs(60);
 /// After that the process ends, whatever is still under way.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 /// Connections that did not end by themselves are cut off after that.
@@ -140,7 +144,13 @@ impl Node {
             user_agent: config.user_agent.clone(),
             roots,
         };
-        let service = HaulServiceServer::new(Service::new(control, defaults, draining.clone()));
+        // What a client sends may be compressed. Answers are not: most clients say that they can read it, whether or not
+        // they gain by it, and each watcher would then pay for bytes that are made once for all of them.
+        let service = HaulServiceServer::new(Service::new(control, defaults, draining.clone()))
+            .max_decoding_message_size(MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(MESSAGE_MAX_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<HaulServiceServer<Service>>().await;
         let reflection = || {
@@ -152,26 +162,24 @@ impl Node {
         let (Ok(v1), Ok(v1alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) else {
             return Err(StoreError::Fault("the compiled descriptors do not parse".to_owned()).into());
         };
-        let router = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        let services = api::services()
             .add_service(service)
             .add_service(health_service)
             .add_service(v1)
             .add_service(v1alpha);
+        let limits = ConnectionLimits {
+            connections: CONNECTIONS_MAX.min(open_files() / 2),
+            first_bytes: FIRST_BYTES_WITHIN,
+            age: Duration::from_secs(config.connection_age_s.get().into()),
+            grace: CONNECTION_GRACE,
+        };
+        let origins = Origins::parse(&config.allowed_origins).map_err(ConfigError::Origin)?;
+        let doors = Doors::new(services, origins, limits);
         // Nothing may fail after this: from here on requests are sent. Before the first call is answered, since what an
         // earlier process left half done is settled here, and nobody should see it as it was.
         let resumed = engine.start().await?;
         let server = TaskTracker::new();
-        let closed = closing.clone().cancelled_owned();
-        server.spawn(async move {
-            if let Err(error) =
-                router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed).await
-            {
-                tracing::error!(error = %error, "the server failed");
-            }
-        });
+        server.spawn(doors.serve(listener, draining.clone(), closing.clone()));
         server.close();
 
         tracing::info!(address = %address, store = %folder.database.display(), resumed, "listening");
@@ -206,6 +214,16 @@ impl Node {
         self.store.close().await;
         tracing::info!("ended");
     }
+}
+
+/// How many files and sockets the process may have open: as many as the system lets it.
+fn open_files() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let soft = limit.current;
+    limit.current = limit.maximum;
+    let files = if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { soft };
+    files.map_or(usize::MAX, |files| files as usize)
 }
 
 /// Written beside and moved, so that a reader never sees half of it.

@@ -26,6 +26,23 @@ impl Intruder {
         self.run("ROLLBACK").await;
     }
 
+    /// From here on every state of a batch is written down, in table `committed`, by the transaction that commits it.
+    pub(crate) async fn write_down_commits(&mut self) {
+        self.run(
+            "CREATE TABLE committed (name TEXT, revision INTEGER, status TEXT, total INTEGER, succeeded INTEGER,
+               failed INTEGER, skipped INTEGER, canceled INTEGER, records INTEGER);
+             CREATE TRIGGER committed_first AFTER INSERT ON batch_executions BEGIN
+               INSERT INTO committed VALUES (new.name, new.revision, new.status, new.total_count,
+                 new.successful_count, new.failed_count, new.skipped_count, new.canceled_count, new.records_count);
+             END;
+             CREATE TRIGGER committed_next AFTER UPDATE ON batch_executions BEGIN
+               INSERT INTO committed VALUES (new.name, new.revision, new.status, new.total_count,
+                 new.successful_count, new.failed_count, new.skipped_count, new.canceled_count, new.records_count);
+             END",
+        )
+        .await;
+    }
+
     /// From here on no lease is given back.
     pub(crate) async fn refuse_leases_given_back(&mut self) {
         self.run(

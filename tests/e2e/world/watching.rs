@@ -21,6 +21,11 @@ pub(crate) fn watch(name: &str) -> WatchProgressRequest {
     }
 }
 
+/// Asks for news of every live batch that matches.
+pub(crate) fn watch_matching(filter: &str) -> WatchProgressRequest {
+    WatchProgressRequest { target: Some(Target::Filter(filter.to_owned())), ..watch("") }
+}
+
 /// The same, for somebody who has seen a revision.
 pub(crate) fn watch_from(name: &str, revision: i64) -> WatchProgressRequest {
     let known = KnownRevision { name: name.to_owned(), revision };
@@ -68,6 +73,16 @@ impl Watching {
                 }
                 Event::Terminal(batch) => panic!("over before that: {batch:?}"),
                 _ => {}
+            }
+        }
+    }
+
+    /// The next event that is no proof of life.
+    pub(crate) async fn news(&mut self) -> Event {
+        loop {
+            match self.event().await {
+                Event::Heartbeat(_) => {}
+                event => return event,
             }
         }
     }

@@ -120,7 +120,8 @@ async fn write_leases(
                status = CASE WHEN open_count = $5 THEN 'DONE' WHEN $6 IS NULL THEN $8 ELSE 'LEASED' END,
                owner = CASE WHEN open_count > $5 AND $6 IS NOT NULL THEN owner END,
                lease_until_at = CASE WHEN open_count > $5 THEN $6 END,
-               ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END
+               ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END,
+               canceled_at = CASE WHEN $6 IS NULL AND open_count > $5 AND $8 = 'CANCELED' THEN $9 END
              WHERE batch_seq = $1 AND slice_no = $2 AND epoch = $3 AND owner = $4 AND status = 'LEASED'
              RETURNING status, open_count",
         )
@@ -132,6 +133,7 @@ async fn write_leases(
         .bind(until)
         .bind(ready_at)
         .bind(given_back)
+        .bind(ms(commit.now))
         .fetch_optional(&mut *conn)
         .await?;
         match row {

@@ -1,0 +1,24 @@
+//! Batches that are not at their end.
+
+use super::{SqliteStore, error};
+use crate::{
+    domain::{batch::Batch, id::BatchSeq},
+    store::StoreError,
+};
+
+pub(super) async fn batches(
+    store: &SqliteStore,
+    after: Option<BatchSeq>,
+    limit: usize,
+) -> Result<Vec<Batch>, StoreError> {
+    // In the words of the partial index, so that batches that are over are not passed through.
+    let sql = "SELECT * FROM batch_executions
+               WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED') AND seq > $1 ORDER BY seq LIMIT $2";
+    let rows = sqlx::query(sql)
+        .bind(after.map_or(i64::MIN, |seq| seq.0))
+        .bind(limit as i64)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(error::store)?;
+    rows.iter().map(|row| store.decode(row)).collect()
+}
