@@ -7,6 +7,7 @@ mod page;
 mod plan;
 mod read;
 mod report;
+mod results;
 mod service;
 mod spec;
 mod status;

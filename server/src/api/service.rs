@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use haul_proto::v1::{self, BatchView, haul_service_server::HaulService};
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -15,6 +15,7 @@ use super::{
     page::Tokens,
     plan, read,
     report::report,
+    results,
     spec::{self, Defaults},
     status::{ApiError, Violation},
     watch,
@@ -112,14 +113,8 @@ impl HaulService for Service {
         let options = watch::options(&request, &id)?;
         let view = view(request.view, BatchView::Basic)?;
         let events = self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
-        let place = Arc::clone(&self.watchers)
-            .try_acquire_owned()
-            .map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })?;
-        let responses = watch::responses(events, view).map(move |response| {
-            let _held_as_long_as_the_stream = &place;
-            response
-        });
-        Ok(Response::new(Box::pin(responses)))
+        let place = self.place()?;
+        Ok(Response::new(Box::pin(held(watch::responses(events, view), place))))
     }
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
@@ -142,6 +137,18 @@ impl HaulService for Service {
         Ok(Response::new(response))
     }
 
+    type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;
+
+    async fn stream_results(
+        &self,
+        request: Request<v1::StreamResultsRequest>,
+    ) -> Answer<Self::StreamResultsStream> {
+        let place = self.place()?;
+        let chunks =
+            results::open(&self.control, &self.tokens, request.into_inner(), self.draining.clone()).await?;
+        Ok(Response::new(Box::pin(held(chunks, place))))
+    }
+
     async fn get_report(&self, request: Request<v1::GetReportRequest>) -> Answer<v1::GetReportResponse> {
         let id = batch_id("name", &request.into_inner().name)?;
         let found = self.control.report(&id).await.map_err(ApiError::from)?;
@@ -155,6 +162,12 @@ impl Service {
         if self.draining.is_cancelled() { Err(ApiError::Draining) } else { Ok(()) }
     }
 
+    /// A place among those who follow, for as long as it is held.
+    fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.watchers).try_acquire_owned();
+        place.map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })
+    }
+
     async fn command(&self, name: &str, command: Command) -> Result<(v1::Batch, i64), Status> {
         self.stays()?;
         let id = batch_id("name", name)?;
@@ -162,6 +175,14 @@ impl Service {
         let snapshot = commanded.snapshot;
         Ok((batch(&snapshot, BatchView::Basic), snapshot.in_flight))
     }
+}
+
+/// The stream, which holds its place to its end.
+fn held<S: Stream>(stream: S, place: OwnedSemaphorePermit) -> impl Stream<Item = S::Item> {
+    stream.map(move |response| {
+        let _held_as_long_as_the_stream = &place;
+        response
+    })
 }
 
 fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
@@ -228,7 +249,7 @@ fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Opt
     Some((text.to_ascii_lowercase(), sha256))
 }
 
-fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
+pub(super) fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
     ApiError::Invalid(vec![Violation::new(field, problem)])
 }
 
