@@ -8,6 +8,7 @@ mod page;
 mod plan;
 mod read;
 mod report;
+mod results;
 mod service;
 mod spec;
 mod status;

@@ -24,6 +24,7 @@ use crate::{
 
 mod body;
 mod plan;
+pub mod results;
 pub mod watch;
 
 pub use plan::{Plan, PlanError};

@@ -115,6 +115,14 @@ pub trait Store: Send + Sync + 'static {
         query: &ItemQuery,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError>;
+    /// Final items of a batch in the order in which they became final, each with its number in it: dense, from 1, and
+    /// fixed. Only those behind the number `after`.
+    async fn results(
+        &self,
+        batch: BatchSeq,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Item)>, StoreError>;
     /// Items of a batch from `from` on, by index, with the word whether their bodies are there.
     async fn kept_items(&self, batch: BatchSeq, from: i64, limit: usize)
     -> Result<Vec<KeptItem>, StoreError>;

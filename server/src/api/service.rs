@@ -9,7 +9,7 @@ use haul_proto::{
 };
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -19,6 +19,7 @@ use super::{
     page::Tokens,
     plan, read,
     report::report,
+    results,
     spec::{self, Defaults},
     status::{ApiError, Violation},
     transport::Lifetime,
@@ -109,8 +110,7 @@ impl HaulService for Service {
         &self,
         request: Request<v1::WatchProgressRequest>,
     ) -> Answer<Self::WatchProgressStream> {
-        let ends =
-            request.extensions().get::<Lifetime>().map_or(&self.draining, |lifetime| &lifetime.0).clone();
+        let ends = self.ends(&request);
         let request = request.into_inner();
         let (target, view) = (watch::target(&request), view(request.view, BatchView::Basic)?);
         let options = watch::options(&request)?;
@@ -122,14 +122,8 @@ impl HaulService for Service {
                 Box::pin(self.control.watch_matching(matches, options, ends).await.map_err(ApiError::from)?)
             }
         };
-        let place = Arc::clone(&self.watchers)
-            .try_acquire_owned()
-            .map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })?;
-        let frames = watch::frames(events, view).map(move |frame| {
-            let _held_as_long_as_the_stream = &place;
-            frame
-        });
-        Ok(Response::new(Box::pin(unless_stuck(frames))))
+        let place = self.place()?;
+        Ok(Response::new(Box::pin(unless_stuck(held(watch::frames(events, view), place)))))
     }
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
@@ -152,6 +146,18 @@ impl HaulService for Service {
         Ok(Response::new(response))
     }
 
+    type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;
+
+    async fn stream_results(
+        &self,
+        request: Request<v1::StreamResultsRequest>,
+    ) -> Answer<Self::StreamResultsStream> {
+        let place = self.place()?;
+        let ends = self.ends(&request);
+        let chunks = results::open(&self.control, &self.tokens, request.into_inner(), ends).await?;
+        Ok(Response::new(Box::pin(unless_stuck(held(chunks, place)))))
+    }
+
     async fn get_report(&self, request: Request<v1::GetReportRequest>) -> Answer<v1::GetReportResponse> {
         let id = batch_id("name", &request.into_inner().name)?;
         let found = self.control.report(&id).await.map_err(ApiError::from)?;
@@ -165,6 +171,17 @@ impl Service {
         if self.draining.is_cancelled() { Err(ApiError::Draining) } else { Ok(()) }
     }
 
+    /// When a stream is to end that this request asks for.
+    fn ends<T>(&self, request: &Request<T>) -> CancellationToken {
+        request.extensions().get::<Lifetime>().map_or(&self.draining, |lifetime| &lifetime.0).clone()
+    }
+
+    /// A place among those who follow, for as long as it is held.
+    fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.watchers).try_acquire_owned();
+        place.map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })
+    }
+
     async fn command(&self, name: &str, command: Command) -> Result<(v1::Batch, i64), Status> {
         self.stays()?;
         let id = batch_id("name", name)?;
@@ -172,6 +189,14 @@ impl Service {
         let snapshot = commanded.snapshot;
         Ok((batch(&snapshot, BatchView::Basic), snapshot.in_flight))
     }
+}
+
+/// The stream, which holds its place to its end.
+fn held<S: Stream>(stream: S, place: OwnedSemaphorePermit) -> impl Stream<Item = S::Item> {
+    stream.map(move |response| {
+        let _held_as_long_as_the_stream = &place;
+        response
+    })
 }
 
 fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
@@ -238,7 +263,7 @@ fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Opt
     Some((text.to_ascii_lowercase(), sha256))
 }
 
-fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
+pub(super) fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
     ApiError::Invalid(vec![Violation::new(field, problem)])
 }
 

@@ -48,6 +48,7 @@ pub(super) enum ApiError {
     },
     TargetForbidden(Violation),
     InvalidPageToken,
+    InvalidCursor(BatchId),
     InvalidFilter {
         field: &'static str,
         fault: FilterError,
@@ -183,6 +184,14 @@ impl From<ApiError> for Status {
                     "page_token is not one of this call with these arguments: start over without it";
                 Answer::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
                     .violations(&[Violation::new("page_token", message)])
+                    .status()
+            }
+            ApiError::InvalidCursor(id) => {
+                let message =
+                    format!("after_cursor is none that was given for {}: start over without it", id.name());
+                Answer::new(Code::InvalidArgument, "INVALID_CURSOR", message.clone())
+                    .with("name", id.name())
+                    .violations(&[Violation::new("after_cursor", message)])
                     .status()
             }
             ApiError::InvalidFilter { field, fault } => {

@@ -25,6 +25,7 @@ mod purge;
 mod query;
 mod recover;
 mod redecode;
+mod result;
 mod row;
 mod source;
 mod transition;
@@ -149,6 +150,11 @@ macro_rules! conformance {
                 events_follow_the_same_rules,
                 a_body_that_is_no_answer_takes_its_rows_along,
                 a_refused_row_leaves_none,
+            }
+            result {
+                results_come_in_the_order_in_which_they_became_final,
+                what_is_canceled_comes_slice_by_slice,
+                results_of_many_slices_are_read_from_anywhere,
             }
             row {
                 a_row_is_written_once_per_key,

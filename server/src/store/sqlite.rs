@@ -43,6 +43,7 @@ mod live;
 mod migration;
 mod query;
 mod record;
+mod result;
 mod slice;
 mod source;
 #[cfg(test)]
@@ -319,6 +320,15 @@ impl Store for SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError> {
         query::items(&self.readers, batch, query, now).await
+    }
+
+    async fn results(
+        &self,
+        batch: BatchSeq,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Item)>, StoreError> {
+        result::list(&self.readers, batch, after, limit).await
     }
 
     async fn kept_items(

@@ -64,3 +64,14 @@ pub(super) fn batch(batch: &Batch, items: &[Item]) {
     let keys: HashSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
     assert_eq!(keys.len(), items.len(), "keys of {it}");
 }
+
+/// Every final item has its place in the order, once, and none that is open.
+pub(super) fn results(batch: &Batch, items: &[Item], results: &[(i64, Item)]) {
+    assert!(results.iter().zip(1..).all(|((no, _), expected)| *no == expected), "numbers of {}", batch.id);
+    let mut told: Vec<&Item> = results.iter().map(|(_, item)| item).collect();
+    told.sort_by_key(|item| item.index);
+    let is_open = |item: &&Item| matches!(item.state, item::State::Pending | item::State::Running);
+    let ended: Vec<&Item> = items.iter().filter(|item| !is_open(item)).collect();
+    assert_eq!(told, ended, "results of {}", batch.id);
+    assert_eq!(results.len() as i64, batch.counts.processed(), "results of {}", batch.id);
+}

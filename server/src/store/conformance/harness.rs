@@ -108,7 +108,9 @@ impl Harness {
     /// A batch as it is now, audited.
     pub(super) async fn read(&self, batch: &Batch) -> Batch {
         let read = self.batch(&batch.id).await.unwrap().expect("batches stay");
-        audit::batch(&read, &self.items(batch).await);
+        let items = self.items(batch).await;
+        audit::batch(&read, &items);
+        audit::results(&read, &items, &self.results(batch.seq, 0, 10_000).await.unwrap());
         let groups = self.failure_groups(batch.seq).await.unwrap();
         assert_eq!(groups.iter().map(|group| group.items).sum::<i64>(), read.counts.failed, "{}", read.id);
         read

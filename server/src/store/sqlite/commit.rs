@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, item, ms, record, transition};
+use super::{SqliteStore, error, item, ms, record, result, transition};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -61,9 +61,10 @@ async fn try_commit(
     isolation: Isolation,
 ) -> Result<Committed, Trouble> {
     let mut tx = store.begin().await?;
-    let (fenced, canceled) = write_leases(&mut tx, commit).await?;
+    let (fenced, mut slices) = write_leases(&mut tx, commit).await?;
+    let canceled: i64 = slices.iter().map(|(_, open)| open).sum();
     let mut tally = Tally { changed: canceled > 0, canceled, ..Tally::default() };
-    let mut rejected = Vec::new();
+    let (mut rejected, mut finals) = (Vec::new(), Vec::new());
     for recording in commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)) {
         let written = match isolation {
             Isolation::Group => write_item(&mut tx, commit, recording).await?,
@@ -73,8 +74,11 @@ async fn try_commit(
                 written
             }
         };
+        finals.extend(written.next.is_final().then_some(recording.item.index));
         tally.add(recording, &written);
     }
+    result::append(&mut tx, commit.batch, &finals).await?;
+    result::append_canceled(&mut tx, commit.batch, &mut slices).await?;
     if tally.changed {
         tally.write(&mut tx, commit.batch).await?;
     }
@@ -91,12 +95,12 @@ async fn try_commit(
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
 }
 
-/// Fence and renewal. Answers with the slices that were not the caller's any more, and the items canceled because the
-/// batch is on its way to an end.
+/// Fence and renewal. Answers with the slices that were not the caller's any more, and those canceled because the batch is
+/// on its way to an end, each with its open items.
 async fn write_leases(
     conn: &mut SqliteConnection,
     commit: &Commit,
-) -> Result<(HashSet<SliceNo>, i64), sqlx::Error> {
+) -> Result<(HashSet<SliceNo>, Vec<(i64, i64)>), sqlx::Error> {
     let mut finals: HashMap<SliceNo, i64> = HashMap::new();
     for recording in commit.attempts.iter().filter(|recording| recording.next.is_final()) {
         *finals.entry(recording.slice).or_default() += 1;
@@ -108,7 +112,7 @@ async fn write_leases(
     let given_back = if status == State::Stopping.as_str() { "CANCELED" } else { "READY" };
 
     let mut fenced = HashSet::new();
-    let mut canceled = 0;
+    let mut canceled = Vec::new();
     for lease in &commit.leases {
         let (until, ready_at) = match lease.hold {
             Hold::Until(until) => (Some(ms(until)), 0),
@@ -141,7 +145,7 @@ async fn write_leases(
                 fenced.insert(lease.slice);
             }
             Some(row) if row.get::<&str, _>("status") == "CANCELED" => {
-                canceled += row.get::<i64, _>("open_count");
+                canceled.push((lease.slice.0, row.get("open_count")));
             }
             Some(_) => {}
         }

@@ -67,14 +67,18 @@ pub(super) async fn items(
     fetch(pool, select).await
 }
 
-fn select_items(batch: BatchSeq, now: DateTime<Utc>) -> QueryBuilder<Sqlite> {
+/// The begin of a selection from [`ITEMS`] of a batch, its inner condition still open.
+pub(super) fn select_items(batch: BatchSeq, now: DateTime<Utc>) -> QueryBuilder<Sqlite> {
     let [columns, worked_out] = ITEMS;
     let mut select = QueryBuilder::new("SELECT * FROM (");
     select.push(columns).push_bind(ms(now)).push(worked_out).push_bind(batch.0);
     select
 }
 
-async fn fetch(pool: &SqlitePool, mut select: QueryBuilder<Sqlite>) -> Result<Vec<Item>, StoreError> {
+pub(super) async fn fetch(
+    pool: &SqlitePool,
+    mut select: QueryBuilder<Sqlite>,
+) -> Result<Vec<Item>, StoreError> {
     let rows = select.build().fetch_all(pool).await.map_err(error::store)?;
     rows.iter().map(item::from_row).collect()
 }

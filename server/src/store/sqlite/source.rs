@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{SqliteStore, error, ms, transition};
+use super::{SqliteStore, error, ms, result, transition};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -195,6 +195,9 @@ pub(super) async fn append(
         .execute(&mut *conn)
         .await?;
     }
+    let finals: Vec<i64> =
+        indexed.iter().filter(|(.., item)| !item.is_open()).map(|(index, ..)| *index).collect();
+    result::append(conn, seq, &finals).await?;
     let failed = |class: FailureClass| {
         fresh
             .iter()

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, ms};
+use super::{SqliteStore, error, ms, result};
 use crate::{
     domain::{
         batch::{Command, Decision, EndReason, Input, Leases, PauseCause, State, decide},
@@ -303,11 +303,11 @@ async fn cancel_open(
     seq: BatchSeq,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let canceled: Vec<i64> = sqlx::query_scalar(
+    let mut canceled: Vec<(i64, i64)> = sqlx::query_as(
         "UPDATE batch_slices SET lost_count = lost_count + (status = 'LEASED'), status = 'CANCELED', owner = NULL,
            lease_until_at = NULL, canceled_at = $2
          WHERE batch_seq = $1 AND (status = 'READY' OR (status = 'LEASED' AND lease_until_at <= $2))
-         RETURNING open_count",
+         RETURNING slice_no, open_count",
     )
     .bind(seq.0)
     .bind(ms(now))
@@ -315,8 +315,8 @@ async fn cancel_open(
     .await?;
     sqlx::query("UPDATE batch_executions SET canceled_count = canceled_count + $2 WHERE seq = $1")
         .bind(seq.0)
-        .bind(canceled.iter().sum::<i64>())
-        .execute(conn)
+        .bind(canceled.iter().map(|(_, open)| open).sum::<i64>())
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    result::append_canceled(conn, seq, &mut canceled).await
 }

@@ -29,6 +29,7 @@ pub(super) struct Lease {
 pub(super) struct Ledger {
     pub(super) leases: Vec<Vec<Lease>>,
     seen: Vec<Option<(Batch, Vec<Item>)>>,
+    results: Vec<Vec<(i64, Item)>>,
     ended: Vec<HashSet<i64>>,
 }
 
@@ -37,6 +38,7 @@ impl Ledger {
         Self {
             leases: vec![Vec::new(); batches],
             seen: vec![None; batches],
+            results: vec![Vec::new(); batches],
             ended: vec![HashSet::new(); batches],
         }
     }
@@ -128,7 +130,22 @@ impl Ledger {
                 lease.live = false;
             }
         }
+        self.read_results(h, n, &batch, told).await;
         self.seen[n] = Some((batch, items));
+    }
+
+    /// What one reader was told is told to all: from any place, in pages of any size, and for ever.
+    async fn read_results(&mut self, h: &Harness, n: usize, batch: &Batch, told: &str) {
+        let known = &mut self.results[n];
+        let after = known.len() as i64;
+        known.extend(h.results(batch.seq, after, 1_000).await.unwrap());
+        for after in 0..=known.len() {
+            for limit in [1, 3, 1_000] {
+                let page = h.results(batch.seq, after as i64, limit).await.unwrap();
+                let expected = &known[after..known.len().min(after + limit)];
+                assert_eq!(page, expected, "{limit} results after {after}: {told}");
+            }
+        }
     }
 }
 

@@ -2,8 +2,15 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{Folder, execute};
-use crate::store::{Store, sqlite::MigrateError};
+use super::{Folder, execute, now, start};
+use crate::{
+    domain::{batch::Command, id::NodeId, item::Item},
+    store::{
+        Claim, Store,
+        conformance::fixture::{batch::numbered, outcome, recording::Group},
+        sqlite::MigrateError,
+    },
+};
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_with_both_versions() {
@@ -56,4 +63,38 @@ async fn changes_of_a_list_are_found_by_keys_alone() {
         let by_code = steps.iter().filter(|step| step.contains("list_sha256=? AND code=?")).count();
         assert_eq!(by_code, 4, "{steps:#?}");
     }
+}
+
+#[tokio::test]
+async fn what_was_final_before_there_was_an_order_has_one() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let batch = start(&store, numbered("batch-a", 250)).await.unwrap();
+    let node = NodeId::generate();
+    let Claim::Slice(slice) = store.claim_slice(batch.seq, &node, now(), now()).await.unwrap() else {
+        panic!("a slice is free");
+    };
+    let group =
+        Group::new().release(&slice).add(&slice, 9, outcome::success()).add(&slice, 3, outcome::success());
+    store.commit(&group.into_commit(batch.seq, &node, now())).await.unwrap();
+    let stop = Command::Stop { reason: String::new() };
+    store.command(&batch.id, &stop, now()).await.unwrap();
+    let keys = |results: Vec<(i64, Item)>| -> Vec<(i64, String)> {
+        results.into_iter().map(|(no, item)| (no, item.key)).collect()
+    };
+    let before = keys(store.results(batch.seq, 0, 1_000).await.unwrap());
+    assert_eq!(before.len(), 250);
+    store.close().await;
+
+    let statements = include_str!("../migration/0006_reads.sql");
+    let fills = &statements[statements.find("WITH past").expect("it fills what was there")..];
+    let mut conn = folder.connect().await;
+    execute(&mut conn, "DELETE FROM item_results").await;
+    sqlx::raw_sql(AssertSqlSafe(fills)).execute(&mut conn).await.unwrap();
+    let store = folder.open().await;
+    let mut after = keys(store.results(batch.seq, 0, 1_000).await.unwrap());
+    // Of one moment it knows no order but that of the indexes.
+    after.swap(0, 1);
+    (after[0].0, after[1].0) = (1, 2);
+    assert_eq!(after, before);
 }

@@ -1,0 +1,142 @@
+//! The order in which items become final. Each transaction that makes items final appends one run with their numbers,
+//! so the order costs a row a commit and no index on items; what a cancel takes is one run per slice.
+
+use std::collections::HashMap;
+
+use chrono::DateTime;
+use futures::TryStreamExt;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
+
+use super::{error, query};
+use crate::{
+    domain::{id::BatchSeq, item::Item},
+    store::StoreError,
+};
+
+/// Items of one run at most.
+const RUN_ITEMS: usize = 1_000;
+/// Runs per statement.
+const RUNS_PER_INSERT: usize = 200;
+
+/// These items became final, in this order.
+pub(super) async fn append(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    indexes: &[i64],
+) -> Result<(), sqlx::Error> {
+    for run in indexes.chunks(RUN_ITEMS) {
+        sqlx::query(
+            "INSERT INTO item_results (batch_seq, first_no, item_count, items)
+             SELECT $1, coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = $1
+                                  ORDER BY first_no DESC LIMIT 1), 1), $2, $3",
+        )
+        .bind(batch.0)
+        .bind(run.len() as i64)
+        .bind(json(run))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What was open in these slices was canceled: number and open items of each, in any order.
+pub(super) async fn append_canceled(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    slices: &mut [(i64, i64)],
+) -> Result<(), sqlx::Error> {
+    if slices.is_empty() {
+        return Ok(());
+    }
+    slices.sort_unstable();
+    let next: Option<i64> = sqlx::query_scalar(
+        "SELECT first_no + item_count FROM item_results WHERE batch_seq = $1 ORDER BY first_no DESC LIMIT 1",
+    )
+    .bind(batch.0)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let mut next = next.unwrap_or(1);
+    for some in slices.chunks(RUNS_PER_INSERT) {
+        let mut insert: QueryBuilder<Sqlite> =
+            QueryBuilder::new("INSERT INTO item_results (batch_seq, first_no, item_count, slice_no) ");
+        insert.push_values(some, |mut row, (slice, open)| {
+            row.push_bind(batch.0).push_bind(next).push_bind(*open).push_bind(*slice);
+            next += open;
+        });
+        insert.build().execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Final items behind a number, in order, each with its own.
+pub(super) async fn list(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<(i64, Item)>, StoreError> {
+    let numbered = numbered(pool, batch, after, limit).await.map_err(error::store)?;
+    let indexes: Vec<i64> = numbered.iter().map(|(_, index)| *index).collect();
+    // They are final: no lease is looked at.
+    let mut select = query::select_items(batch, DateTime::UNIX_EPOCH);
+    select.push(" AND d.item_index IN (SELECT value FROM json_each(").push_bind(json(&indexes)).push(")))");
+    let items = query::fetch(pool, select).await?;
+    let mut items: HashMap<i64, Item> = items.into_iter().map(|item| (item.index, item)).collect();
+    Ok(numbered.into_iter().filter_map(|(no, index)| Some((no, items.remove(&index)?))).collect())
+}
+
+/// Numbers and indexes.
+async fn numbered(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    let mut numbered: Vec<(i64, i64)> = Vec::with_capacity(limit);
+    let mut conn = pool.acquire().await?;
+    let mut canceled = Vec::new();
+    {
+        // The first one is the run that holds the next number.
+        let mut runs = sqlx::query(
+            "SELECT first_no, item_count, slice_no, items FROM item_results WHERE batch_seq = $1 AND first_no >= coalesce(
+               (SELECT max(first_no) FROM item_results WHERE batch_seq = $1 AND first_no <= $2), 0)
+             ORDER BY first_no",
+        )
+        .bind(batch.0)
+        .bind(after.saturating_add(1))
+        .fetch(&mut *conn);
+        while numbered.len() < limit {
+            let Some(run) = runs.try_next().await? else { break };
+            let (first, count): (i64, i64) = (run.get("first_no"), run.get("item_count"));
+            let indexes = match run.get::<Option<&str>, _>("items") {
+                Some(items) => serde_json::from_str(items).map_err(|e| sqlx::Error::Decode(e.into()))?,
+                None => {
+                    canceled.push((first, run.get::<i64, _>("slice_no")));
+                    vec![-1; count as usize]
+                }
+            };
+            let behind = (first..).zip(indexes).filter(|(no, _)| *no > after);
+            numbered.extend(behind.take(limit - numbered.len()));
+        }
+    }
+    for (first, slice) in canceled {
+        let open: Vec<i64> = sqlx::query_scalar(
+            "SELECT d.item_index FROM batch_slices s JOIN batch_execution_details d
+               ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
+             WHERE s.batch_seq = $1 AND s.slice_no = $2 AND d.status = 'PENDING' ORDER BY d.item_index",
+        )
+        .bind(batch.0)
+        .bind(slice)
+        .fetch_all(&mut *conn)
+        .await?;
+        let end = first + open.len() as i64;
+        for (no, index) in numbered.iter_mut().filter(|(no, _)| (first..end).contains(no)) {
+            *index = open[(*no - first) as usize];
+        }
+    }
+    Ok(numbered)
+}
+
+fn json(indexes: &[i64]) -> String {
+    serde_json::Value::from(indexes).to_string()
+}
