@@ -1,33 +1,14 @@
 //! The `haul` command as a shell sees it: output, errors, exit status.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod program;
 mod scripted;
 
-use std::process::{Output, Stdio};
-
 use haul_proto::v1::{Batch, Plan, Progress, Report, batch::State, watch_progress_response::Event};
+use program::haul;
 use scripted::{Scripted, Step};
-use tokio::{io::AsyncWriteExt, process::Command};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-
-async fn haul(server: &str, arguments: &[&str], input: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_haul"))
-        .args(arguments)
-        .env("HAUL_SERVER", server)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that reads no input may be gone already.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let Output { status, stdout, stderr } = child.wait_with_output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
-}
 
 fn batch(state: State, failed_items: i64) -> Batch {
     Batch {

@@ -136,6 +136,11 @@ impl Scripted {
         self.script.lock().unwrap().report = report;
     }
 
+    /// Drops all that was written down and not used.
+    pub(crate) fn forget(&self) {
+        *self.script.lock().unwrap() = Script::default();
+    }
+
     pub(crate) fn plan(&self, plan: v1::Plan) {
         self.script.lock().unwrap().plan = plan;
     }
