@@ -76,6 +76,37 @@ async fn a_watched_batch_gives_its_exit_status() {
     }
 }
 
+/// Colours, as a terminal is told them.
+const COLOUR: &str = "\x1b[36m";
+
+#[tokio::test]
+async fn progress_is_a_bar_on_a_terminal_and_in_colour_unless_it_is_not_wanted() {
+    for (no_colour, coloured) in [(None, true), (Some("1"), false)] {
+        let server = Scripted::start().await;
+        let running = Batch {
+            progress: Some(Progress {
+                percentage: 50.0,
+                total_items: 2,
+                processed_items: 1,
+                ..Progress::default()
+            }),
+            ..batch(State::Running, 0)
+        };
+        let drawn = std::time::Duration::from_millis(500);
+        let end = Step::Send(Event::Terminal(batch(State::Completed, 0)));
+        server.stream([Step::Send(Event::Snapshot(running)), Step::Wait(drawn), end]);
+        // It gives the command a terminal.
+        let mut script = tokio::process::Command::new("script");
+        let line = concat!(env!("CARGO_BIN_EXE_haul"), " watch nightly");
+        script.args(["-qec", line, "/dev/null"]).env("HAUL_SERVER", server.url()).env("TERM", "xterm");
+        script.env_remove("NO_COLOR").envs(no_colour.map(|value| ("NO_COLOR", value)));
+        let said = script.output().await.unwrap();
+        let shown = String::from_utf8(said.stdout).unwrap();
+        assert!(shown.contains("1/2 50.00%"), "{shown:?}");
+        assert_eq!(shown.contains(COLOUR), coloured, "{shown:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_pause_can_be_waited_for() {
     let server = Scripted::start().await;
