@@ -1,7 +1,5 @@
 //! The connection: one HTTP/2 connection per client, made again by itself when it breaks.
 
-use std::time::Duration;
-
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{ClientOptions, Error};
@@ -11,10 +9,6 @@ pub const DEFAULT_PORT: u16 = 50051;
 
 /// Largest message either way, bytes.
 pub(crate) const MESSAGE_MAX_BYTES: usize = 4 << 20;
-
-/// A faster ping than the servers' is answered with `too_many_pings` by some proxies.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The endpoint of `server`: `http://host:port`, `host:port` or `host`.
 pub(crate) fn endpoint(server: &str, options: &ClientOptions) -> Result<Endpoint, Error> {
@@ -28,8 +22,8 @@ pub(crate) fn endpoint(server: &str, options: &ClientOptions) -> Result<Endpoint
     }
     Ok(endpoint
         .connect_timeout(options.connect_timeout)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_interval(options.keepalive_interval)
+        .keep_alive_timeout(options.keepalive_timeout)
         .keep_alive_while_idle(false)
         .tcp_nodelay(true))
 }

@@ -2,14 +2,16 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::Stream;
+use futures::stream::BoxStream;
 use haul_proto::v1::{self, haul_service_client::HaulServiceClient};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, transport::Channel};
+use tower::{ServiceBuilder, ServiceExt};
 use uuid::Uuid;
 
 use crate::{
-    ClientOptions, Error, WatchEvent, WatchOptions, batch_name, channel, page,
-    retry::{self, Throttle},
+    BatchHandle, ClientOptions, Error, StartBatch, WatchEvent, WatchOptions, batch_name, channel, page,
+    retry::{Repeats, Throttle},
     watch,
 };
 
@@ -35,7 +37,7 @@ pub struct Client {
 struct Shared {
     server: String,
     options: ClientOptions,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
 }
 
 impl Client {
@@ -56,7 +58,11 @@ impl Client {
     pub async fn connect_with(server: &str, options: ClientOptions) -> Result<Self, Error> {
         let channel = channel::connect(server, &options).await?;
         Ok(Self {
-            shared: Arc::new(Shared { server: server.to_owned(), options, throttle: Throttle::new() }),
+            shared: Arc::new(Shared {
+                server: server.to_owned(),
+                options,
+                throttle: Arc::new(Throttle::new()),
+            }),
             stub: HaulServiceClient::new(channel)
                 .max_decoding_message_size(channel::MESSAGE_MAX_BYTES)
                 .max_encoding_message_size(channel::MESSAGE_MAX_BYTES),
@@ -68,17 +74,47 @@ impl Client {
         &self.shared.server
     }
 
-    /// Starts a batch. An empty `request_id` is filled in, so that the call may be repeated without a second batch.
+    /// A batch on this server, by id or by full name. Asks nothing: whether there is one is found out by its first call.
+    pub fn batch(&self, id_or_name: &str) -> BatchHandle {
+        BatchHandle::new(self.clone(), id_or_name)
+    }
+
+    /// Starts a batch, and answers once it is durable. However often the call has to be repeated, it makes one batch.
     ///
     /// ```no_run
-    /// use haul_client::v1::{BatchSpec, StartBatchRequest};
+    /// use haul_client::{StartBatch, YahooChart};
     ///
-    /// # async fn demo(client: haul_client::Client, spec: BatchSpec) -> Result<(), haul_client::Error> {
-    /// let request = StartBatchRequest { spec: Some(spec), ..StartBatchRequest::default() };
-    /// let started = client.start_batch(request).await?;
+    /// # async fn demo(client: haul_client::Client) -> Result<(), haul_client::Error> {
+    /// let start = StartBatch::yahoo_chart(YahooChart::range("1y")).items(["7203", "6758"]);
+    /// let batch = client.start(start.as_of_date("2026-01-30").time_zone("Asia/Tokyo")).await?;
+    /// println!("{}", batch.wait().await?.end_reason);
     /// # Ok(())
     /// # }
     /// ```
+    pub async fn start(&self, start: impl Into<StartBatch>) -> Result<BatchHandle, Error> {
+        let started = self.start_batch(start.into().into()).await?;
+        let batch = started.batch.ok_or_else(|| self.malformed("StartBatch", "a batch"))?;
+        Ok(self.batch(&batch.name))
+    }
+
+    /// What a batch would do, without starting it: the same checks as for a start, the source read, and nothing made.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: haul_client::Client, start: haul_client::StartBatch) -> Result<(), haul_client::Error> {
+    /// let plan = client.plan(start.clone()).await?;
+    /// if plan.warnings.is_empty() {
+    ///     client.start(start).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn plan(&self, start: impl Into<StartBatch>) -> Result<v1::Plan, Error> {
+        let answer = self.plan_batch(start.into().into()).await?;
+        answer.plan.ok_or_else(|| self.malformed("StartBatch", "a plan"))
+    }
+
+    /// [`start`](Self::start) with the contract's own messages: the answer has the batch, and whether it is new. An empty
+    /// `request_id` is filled in, so that the call may be repeated without a second batch.
     pub async fn start_batch(
         &self,
         mut request: v1::StartBatchRequest,
@@ -90,19 +126,7 @@ impl Client {
             .await
     }
 
-    /// Plans a batch: the same checks as for a start, the source read, and nothing made. The answer has the spec with its
-    /// defaults, and the plan.
-    ///
-    /// ```no_run
-    /// use haul_client::v1::{BatchSpec, StartBatchRequest};
-    ///
-    /// # async fn demo(client: haul_client::Client, spec: BatchSpec) -> Result<(), haul_client::Error> {
-    /// let request = StartBatchRequest { spec: Some(spec), ..StartBatchRequest::default() };
-    /// let plan = client.plan_batch(request).await?.plan.unwrap_or_default();
-    /// println!("{} requests", plan.requests);
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// [`plan`](Self::plan) with the contract's own messages: the answer has the spec with its defaults as well.
     pub async fn plan_batch(&self, request: v1::StartBatchRequest) -> Result<v1::StartBatchResponse, Error> {
         let request = v1::StartBatchRequest { validate_only: true, ..request };
         self.call(PLAN_DEADLINE, request, |mut stub, request| async move { stub.start_batch(request).await })
@@ -154,7 +178,7 @@ impl Client {
     }
 
     /// Reads the items of a batch, by index, page after page as they are asked for.
-    pub fn items(&self, name: &str) -> impl Stream<Item = Result<v1::Item, Error>> + Send + Unpin + use<> {
+    pub fn items(&self, name: &str) -> BoxStream<'static, Result<v1::Item, Error>> {
         page::items(self.clone(), batch_name(name))
     }
 
@@ -170,11 +194,7 @@ impl Client {
     /// Watches a batch until its end, through restarts of the server.
     ///
     /// Revisions only grow; after [`WatchEvent::Terminal`] the stream ends. An error is final: the server refused.
-    pub fn watch(
-        &self,
-        name: &str,
-        options: WatchOptions,
-    ) -> impl Stream<Item = Result<WatchEvent, Error>> + Send + Unpin + use<> {
+    pub fn watch(&self, name: &str, options: WatchOptions) -> BoxStream<'static, Result<WatchEvent, Error>> {
         watch::watch(self.clone(), batch_name(name), options)
     }
 
@@ -210,7 +230,8 @@ impl Client {
         Error::Malformed { server: self.shared.server.clone(), rpc, missing }
     }
 
-    /// One repeatable call. The deadline goes to the server too, so that it does not work for nobody.
+    /// One call of an RPC that may be repeated: by its nature, or for the request id that it carries. The deadline is that of
+    /// all its repeats together, and goes to the server too, so that it does not work for nobody.
     async fn call<M, R, F, Fut>(&self, deadline: Duration, message: M, rpc: F) -> Result<R, Error>
     where
         M: Clone,
@@ -218,8 +239,10 @@ impl Client {
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
         let Shared { server, options, throttle } = self.shared.as_ref();
-        retry::repeat(options, throttle, deadline, |left| {
-            let mut request = Request::new(message.clone());
+        let end = Instant::now() + deadline;
+        let once = |message: M| {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut request = Request::new(message);
             request.set_timeout(left);
             let answer = rpc(self.stub(), request);
             async move {
@@ -230,7 +253,8 @@ impl Client {
                     Err(_) => Err(Error::NoAnswer { server: server.clone(), after: deadline }),
                 }
             }
-        })
-        .await
+        };
+        let repeats = Repeats::new(options.clone(), throttle.clone(), end);
+        ServiceBuilder::new().retry(repeats).service_fn(once).oneshot(message).await
     }
 }

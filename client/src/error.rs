@@ -3,9 +3,25 @@
 use std::{collections::HashMap, error::Error as StdError, fmt, time::Duration};
 
 use tonic::{Code, Status, TimeoutExpired};
-use tonic_types::StatusExt;
+use tonic_types::{FieldViolation, StatusExt};
+
+/// The domain of this contract's reasons. A proxy may have reasons of its own, which mean nothing here.
+const DOMAIN: &str = "haul.v1";
 
 /// Why a call came to nothing.
+///
+/// Decide by [`reason`](Self::reason), never by the text:
+///
+/// ```no_run
+/// # async fn demo(client: haul_client::Client) -> Result<(), haul_client::Error> {
+/// match client.get_batch("nightly").await {
+///     Ok(batch) => println!("{} of its items are final", batch.progress.unwrap_or_default().processed_items),
+///     Err(error) if error.reason() == Some("BATCH_NOT_FOUND") => println!("there is none"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection, or one that broke under the call.
@@ -56,12 +72,21 @@ pub struct Refusal {
     pub reason: String,
     /// For people.
     pub message: String,
-    /// Every field at fault and what is wrong with it.
-    pub violations: Vec<(String, String)>,
+    /// Every field at fault and what is wrong with it; the first 20, `violations_total` in the metadata counts all.
+    pub violations: Vec<Violation>,
     /// The message's variables, by stable keys.
     pub metadata: HashMap<String, String>,
     /// How long the server asks to wait before a repeat. Absent: it does not say.
     pub retry_after: Option<Duration>,
+}
+
+/// Something wrong with one field of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// Where, such as `spec.fetch.workers` or `spec.inline_items.items[17].key`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub description: String,
 }
 
 impl fmt::Display for Refusal {
@@ -73,7 +98,7 @@ impl fmt::Display for Refusal {
         }
         // A message about one field says all that there is to say of it.
         let said = |description: &str| self.violations.len() == 1 && self.message.contains(description);
-        for (field, description) in self.violations.iter().filter(|(_, description)| !said(description)) {
+        for Violation { field, description } in self.violations.iter().filter(|one| !said(&one.description)) {
             write!(f, "\n  {field}: {description}")?;
         }
         Ok(())
@@ -83,7 +108,7 @@ impl fmt::Display for Refusal {
 impl Refusal {
     fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
-        let info = details.error_info();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN);
         Self {
             code: status.code(),
             reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
@@ -91,10 +116,11 @@ impl Refusal {
             violations: details
                 .bad_request()
                 .map(|bad| {
-                    bad.field_violations
-                        .iter()
-                        .map(|violation| (violation.field.clone(), violation.description.clone()))
-                        .collect()
+                    let violation = |one: &FieldViolation| Violation {
+                        field: one.field.clone(),
+                        description: one.description.clone(),
+                    };
+                    bad.field_violations.iter().map(violation).collect()
                 })
                 .unwrap_or_default(),
             metadata: info.map(|info| info.metadata.clone()).unwrap_or_default(),
@@ -104,12 +130,32 @@ impl Refusal {
 }
 
 impl Error {
-    /// The stable reason of a refusal; `None` where no server refused.
-    pub fn reason(&self) -> Option<&str> {
+    /// What the server said, if it was the server that refused.
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(refusal) => Some(&refusal.reason),
+            Self::Refused(refusal) => Some(refusal),
             _ => None,
         }
+    }
+
+    /// The stable reason of a refusal, such as `BATCH_NOT_FOUND`; `None` where no haul server gave one.
+    pub fn reason(&self) -> Option<&str> {
+        self.refusal().map(|refusal| refusal.reason.as_str()).filter(|reason| !reason.is_empty())
+    }
+
+    /// A variable of the refusal's message by its stable key, such as `state` of `BATCH_TERMINAL`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.refusal()?.metadata.get(key).map(String::as_str)
+    }
+
+    /// Every field at fault; empty where no field is.
+    pub fn violations(&self) -> &[Violation] {
+        self.refusal().map_or(&[], |refusal| &refusal.violations)
+    }
+
+    /// How long the server asks to wait before the same call. Calls that may be repeated have been, by then.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.refusal()?.retry_after
     }
 
     pub(crate) fn from_status(server: &str, deadline: Duration, status: Status) -> Self {
@@ -148,14 +194,6 @@ impl Error {
             ),
             Self::Refused(refusal) if refusal.code == Code::DeadlineExceeded => true,
             _ => self.is_transient(),
-        }
-    }
-
-    /// How long the server asks to wait.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Refused(refusal) => refusal.retry_after,
-            _ => None,
         }
     }
 }

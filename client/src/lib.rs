@@ -1,28 +1,53 @@
 //! Client of haul, a control plane for bulk fetches from rate-limited APIs.
 //!
-//! [`Client`] speaks the contract of `haul-proto` and takes care of what every caller needs: a deadline on each call,
-//! repeats where the contract allows them, paging, and a watch that survives restarts of the server. What a server
-//! refuses comes back as [`Error::Refused`] with a stable `reason`; decide by it, never by the text.
-//!
 //! ```no_run
 //! use futures::TryStreamExt;
-//! use haul_client::{Client, WatchEvent, WatchOptions};
+//! use haul_client::{Client, Error, StartBatch, WatchEvent, WatchOptions, YahooChart};
 //!
-//! # async fn demo() -> Result<(), haul_client::Error> {
+//! # async fn demo() -> Result<(), Error> {
 //! let client = Client::connect("http://127.0.0.1:50051").await?;
-//! let mut events = client.watch("nightly-2026-02-28", WatchOptions::default());
+//! let batch = client
+//!     .start(
+//!         StartBatch::yahoo_chart(YahooChart::range("1y"))
+//!             .items(["7203", "6758", "285A"])
+//!             .as_of_date("2026-01-30")
+//!             .time_zone("Asia/Tokyo"),
+//!     )
+//!     .await?;
+//!
+//! let mut events = batch.watch(WatchOptions::default());
 //! while let Some(event) = events.try_next().await? {
-//!     if let WatchEvent::Terminal(batch) = event {
-//!         println!("{} ended: {}", batch.name, batch.end_reason);
+//!     match event {
+//!         WatchEvent::Snapshot(batch) | WatchEvent::Update(batch) => {
+//!             println!("{:.0} %", batch.progress.unwrap_or_default().percentage);
+//!         }
+//!         WatchEvent::Reconnecting { error, .. } => eprintln!("{error}; the batch goes on"),
+//!         WatchEvent::Terminal(batch) => println!("{}", batch.end_reason),
 //!     }
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! [`Client`] takes care of what every caller needs:
+//!
+//! * **Deadlines.** Each call has one, and tells the server.
+//! * **Repeats.** What the contract allows to be repeated is, up to three times, while the server is unavailable: after
+//!   0.2 s, doubled each time to at most 5 s, give or take a fifth, or when the server says. A start carries an id, so it
+//!   never makes two batches. While most calls fail nothing is repeated. [`ClientOptions`] has the figures.
+//! * **Watching** through restarts of the server and broken connections. A watch ends with the batch's end, or with an
+//!   error that another connection would not mend.
+//! * **Pages.** Lists come as streams.
+//! * **Errors.** What a server refuses comes as [`Error::Refused`] with a stable [`reason`](Error::reason), the fields at
+//!   fault, and the message's variables. What becomes of an *item* is data, and never an error.
+//!
+//! Messages are the contract's own, in [`v1`]. [`StartBatch`] and [`BatchHandle`] are the short way for the common
+//! things; each RPC has a method on [`Client`] that takes whatever the contract has.
+//!
 //! Feature `cli` (on by default) adds the `haul` command and [`cli`], what it shares with the server's own binary.
 
 mod backoff;
+mod batch;
 mod channel;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -32,12 +57,15 @@ mod name;
 mod option;
 mod page;
 mod retry;
+mod start;
 mod watch;
 
+pub use batch::BatchHandle;
 pub use channel::DEFAULT_PORT;
 pub use client::Client;
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, Violation};
 pub use haul_proto::v1;
 pub use name::batch_name;
 pub use option::ClientOptions;
+pub use start::{StartBatch, YahooChart};
 pub use watch::{WatchEvent, WatchOptions};

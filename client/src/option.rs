@@ -15,6 +15,11 @@ use std::time::Duration;
 pub struct ClientOptions {
     /// Longest wait for a connection. Default 5 s.
     pub connect_timeout: Duration,
+    /// How often a live watch asks whether the connection still is one; nothing is sent while no watch is. Default 30 s;
+    /// some proxies answer faster pings with `too_many_pings`.
+    pub keepalive_interval: Duration,
+    /// Longest wait for the answer to that; past it, the connection counts as broken. Default 10 s.
+    pub keepalive_timeout: Duration,
     /// Calls of one repeatable RPC, the first included. Default 4.
     pub retry_attempts: u32,
     /// Shortest wait before a repeat or a reconnect. Default 200 ms.
@@ -31,6 +36,8 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
             retry_attempts: 4,
             backoff_min: Duration::from_millis(200),
             retry_backoff_max: Duration::from_secs(5),

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use futures::{Stream, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use haul_proto::v1;
 
 use crate::{Client, Error};
@@ -42,15 +45,13 @@ struct Items {
     next: Option<String>,
 }
 
-pub(crate) fn items(
-    client: Client,
-    parent: String,
-) -> impl Stream<Item = Result<v1::Item, Error>> + Send + Unpin {
+pub(crate) fn items(client: Client, parent: String) -> BoxStream<'static, Result<v1::Item, Error>> {
     let items = Items { client, parent, page: VecDeque::new(), next: Some(String::new()) };
-    Box::pin(stream::unfold(items, |mut items| async move {
+    stream::unfold(items, |mut items| async move {
         let item = items.next().await.transpose()?;
         Some((item, items))
-    }))
+    })
+    .boxed()
 }
 
 impl Items {

@@ -1,12 +1,14 @@
 //! Repeats of calls that may be repeated: a few, further and further apart, and none at all while most calls fail.
+//!
+//! A [`tower::retry::Policy`] over one call. Each call takes a policy of its own, and all of them share the throttle.
 
-use std::{
-    future::Future,
-    sync::atomic::{AtomicI32, Ordering},
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicI32, Ordering},
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tower::retry::Policy;
 
 use crate::{ClientOptions, Error, backoff};
 
@@ -40,39 +42,47 @@ impl Throttle {
     }
 }
 
-/// Calls until it works, until the failure is one that a repeat cannot mend, or until the deadline: `call` is given
-/// what is left of it. A wait that would pass the deadline is not begun.
-pub(crate) async fn repeat<T, F, Fut>(
-    options: &ClientOptions,
-    throttle: &Throttle,
-    deadline: Duration,
-    mut call: F,
-) -> Result<T, Error>
-where
-    F: FnMut(Duration) -> Fut,
-    Fut: Future<Output = Result<T, Error>>,
-{
-    let end = Instant::now() + deadline;
-    let mut attempt = 1;
-    loop {
-        let error = match call(end.saturating_duration_since(Instant::now())).await {
-            Ok(answer) => {
-                throttle.succeeded();
-                return Ok(answer);
+/// Repeats one call until it works, until the failure is one that a repeat cannot mend, or until the deadline: a wait
+/// that would pass it is not begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Repeats {
+    options: ClientOptions,
+    throttle: Arc<Throttle>,
+    deadline: Instant,
+    attempt: u32,
+}
+
+impl Repeats {
+    pub(crate) fn new(options: ClientOptions, throttle: Arc<Throttle>, deadline: Instant) -> Self {
+        Self { options, throttle, deadline, attempt: 1 }
+    }
+}
+
+impl<M: Clone, R> Policy<M, R, Error> for Repeats {
+    type Future = Sleep;
+
+    fn retry(&mut self, _: &mut M, result: &mut Result<R, Error>) -> Option<Sleep> {
+        let error = match result {
+            Ok(_) => {
+                self.throttle.succeeded();
+                return None;
             }
             Err(error) => error,
         };
-        if !error.is_transient() || !throttle.failed() || attempt >= options.retry_attempts {
-            return Err(error);
+        if !error.is_transient() || !self.throttle.failed() || self.attempt >= self.options.retry_attempts {
+            return None;
         }
-        let wait = error
-            .retry_after()
-            .unwrap_or_else(|| backoff::call(options.backoff_min, options.retry_backoff_max, attempt));
-        if Instant::now() + wait >= end {
-            return Err(error);
-        }
-        tokio::time::sleep(wait).await;
-        attempt += 1;
+        let wait = error.retry_after().unwrap_or_else(|| {
+            backoff::call(self.options.backoff_min, self.options.retry_backoff_max, self.attempt)
+        });
+        // A wait that no clock can hold is longer than any deadline.
+        let next = Instant::now().checked_add(wait).filter(|next| *next < self.deadline)?;
+        self.attempt += 1;
+        Some(tokio::time::sleep_until(next))
+    }
+
+    fn clone_request(&mut self, message: &M) -> Option<M> {
+        Some(message.clone())
     }
 }
 

@@ -7,11 +7,16 @@
 //! ```
 //!
 //! A new stream is told the revision that the caller has, so nothing is said twice and nothing goes back. Silence of
-//! three heartbeat intervals is a broken stream: a ping may prove that a proxy lives, but not the watch.
+//! three heartbeat intervals is a broken stream: a ping may prove that a proxy lives, but not the watch. What a new stream
+//! cannot mend ends the watch, decided by code and reason; and the end of the batch is the terminal event, never a state:
+//! there may be states that this client does not know.
 
 use std::{collections::HashMap, time::Duration};
 
-use futures::{Stream, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use haul_proto::v1::{self, watch_progress_response::Event};
 use tokio::time::Instant;
 use tonic::{Code, Streaming};
@@ -79,7 +84,7 @@ pub(crate) fn watch(
     client: Client,
     name: String,
     options: WatchOptions,
-) -> impl Stream<Item = Result<WatchEvent, Error>> + Send + Unpin {
+) -> BoxStream<'static, Result<WatchEvent, Error>> {
     let watch = Watch {
         client,
         name,
@@ -91,10 +96,11 @@ pub(crate) fn watch(
         wait: Duration::ZERO,
         ended: false,
     };
-    Box::pin(stream::unfold(watch, |mut watch| async move {
+    stream::unfold(watch, |mut watch| async move {
         let event = watch.next().await?;
         Some((event, watch))
-    }))
+    })
+    .boxed()
 }
 
 impl Watch {

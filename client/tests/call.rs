@@ -3,11 +3,12 @@
 
 mod scripted;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use haul_client::{Client, Error};
-use haul_proto::v1::{Batch, Item, StartBatchRequest};
+use haul_client::{Client, Error, Violation};
+use haul_proto::v1::{Batch, Item, RedecodeRequest, StartBatchRequest};
+use prost::Message;
 use scripted::Scripted;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -46,62 +47,143 @@ async fn four_attempts_and_no_more() {
     server.batches([Err(unavailable())]);
     let error = server.client().await.get_batch("nightly").await.unwrap_err();
     assert!(matches!(error, Error::Refused(refusal) if refusal.code == Code::Unavailable));
-    assert_eq!(server.deadlines().len(), 4);
+    assert_eq!(server.calls().len(), 4);
 }
 
 #[tokio::test]
 async fn what_a_repeat_cannot_mend_is_not_repeated() {
-    for code in [Code::NotFound, Code::ResourceExhausted, Code::Aborted, Code::Internal] {
+    // RESOURCE_EXHAUSTED without a time to wait, and ABORTED always: the caller has to decide anew.
+    for code in [
+        Code::NotFound,
+        Code::ResourceExhausted,
+        Code::Aborted,
+        Code::Internal,
+        Code::Unknown,
+        Code::DeadlineExceeded,
+    ] {
         let server = Scripted::start().await;
         server.batches([Err(Status::new(code, "no"))]);
         server.client().await.pause("nightly", "").await.unwrap_err();
-        assert_eq!(server.deadlines().len(), 1, "{code:?}");
+        assert_eq!(server.calls().len(), 1, "{code:?}");
     }
+    let server = Scripted::start().await;
+    server.batches([Err(retry_in(Code::Aborted, Duration::ZERO))]);
+    server.client().await.pause("nightly", "").await.unwrap_err();
+    assert_eq!(server.calls().len(), 1, "not even when it says when");
+}
+
+fn retry_in(code: Code, delay: Duration) -> Status {
+    Status::with_error_details(code, "in a moment", ErrorDetails::with_retry_info(Some(delay)))
 }
 
 #[tokio::test]
 async fn the_server_says_when_to_repeat() {
     let server = Scripted::start().await;
-    let retry_in = |delay| {
-        let details = ErrorDetails::with_retry_info(Some(delay));
-        Status::with_error_details(Code::Unavailable, "in a moment", details)
-    };
-    server.batches([Err(retry_in(Duration::from_millis(1))), Err(retry_in(Duration::from_mins(1)))]);
+    let after = Duration::from_millis(200);
+    server.refuse([
+        retry_in(Code::Unavailable, after),
+        retry_in(Code::ResourceExhausted, Duration::ZERO),
+        retry_in(Code::Unavailable, Duration::from_mins(1)),
+    ]);
+    let began = Instant::now();
     // A minute is more than the call's deadline leaves: that repeat is not waited for.
     let error = server.client().await.get_batch("nightly").await.unwrap_err();
-    assert!(matches!(error, Error::Refused(refusal) if refusal.retry_after == Some(Duration::from_mins(1))));
-    assert_eq!(server.deadlines().len(), 2);
+    assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+    assert_eq!(server.calls().len(), 3);
+    assert!((after..after * 20).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn each_rpc_has_its_deadline() {
+async fn nothing_is_repeated_while_most_calls_fail() {
     let server = Scripted::start().await;
-    server.batches([Ok(Batch::default())]);
     let client = server.client().await;
-    client.start_batch(StartBatchRequest::default()).await.unwrap();
-    client.pause("nightly", "").await.unwrap();
-    client.resume("nightly", "").await.unwrap();
-    client.stop("nightly", "").await.unwrap();
-    client.get_batch("nightly").await.unwrap();
-    let ms: Vec<u64> = server.deadlines().iter().map(|deadline| milliseconds(deadline)).collect();
-    for (ms, expected_s) in ms.iter().zip([30, 10, 10, 10, 10]) {
-        // What is left of it as the call is sent.
-        assert!((expected_s * 1000 - 1000..=expected_s * 1000).contains(ms), "{ms} ms of {expected_s} s");
+    server.refuse(vec![unavailable(); 4 + 1]);
+    server.batches([Ok(Batch::default())]);
+    client.get_batch("nightly").await.unwrap_err();
+    assert_eq!(server.calls().len(), 4, "the first four of ten tokens are spent");
+    client.get_batch("nightly").await.unwrap_err();
+    assert_eq!(server.calls().len(), 5, "the fifth is the last that a failure may cost");
+    // Each success gives back a tenth of a token: with eleven of them there is one to spend.
+    for _ in 0..11 {
+        client.get_batch("nightly").await.unwrap();
     }
-    assert_eq!(ms.len(), 5);
+    server.refuse([unavailable()]);
+    client.get_batch("nightly").await.unwrap();
+    assert_eq!(server.calls().len(), 5 + 11 + 2);
 }
 
-/// A grpc-timeout in milliseconds, rounded up.
-fn milliseconds(timeout: &str) -> u64 {
-    let (value, unit) = timeout.split_at(timeout.len() - 1);
-    let value: u64 = value.parse().unwrap();
-    match unit {
-        "S" => value * 1000,
-        "m" => value,
-        "u" => value.div_ceil(1000),
-        "n" => value.div_ceil(1_000_000),
-        unit => panic!("{unit}"),
+/// Calls of one answer: a name, the RPC, and the deadline that the contract gives it.
+const CALLS: [(&str, &str, u64); 11] = [
+    ("start", "StartBatch", 30),
+    ("plan", "StartBatch", 180),
+    ("redecode", "Redecode", 30),
+    ("pause", "Pause", 10),
+    ("resume", "Resume", 10),
+    ("stop", "Stop", 10),
+    ("get", "GetBatch", 10),
+    ("list", "ListBatches", 10),
+    ("items", "ListItems", 10),
+    ("report", "GetReport", 60),
+    ("handle", "GetBatch", 10),
+];
+
+async fn call(client: &Client, name: &str) -> Result<(), Error> {
+    match name {
+        "start" => client.start_batch(StartBatchRequest::default()).await.map(drop),
+        "plan" => client.plan_batch(StartBatchRequest::default()).await.map(drop),
+        "redecode" => client.redecode(RedecodeRequest::default()).await.map(drop),
+        "pause" => client.pause("nightly", "").await.map(drop),
+        "resume" => client.resume("nightly", "").await.map(drop),
+        "stop" => client.stop("nightly", "").await.map(drop),
+        "get" => client.get_batch("nightly").await.map(drop),
+        "list" => client.list_batches(1).await.map(drop),
+        "items" => client.items("nightly").try_collect::<Vec<_>>().await.map(drop),
+        "report" => client.get_report("nightly").await.map(drop),
+        "handle" => client.batch("nightly").get().await.map(drop),
+        name => panic!("{name}"),
     }
+}
+
+#[tokio::test]
+async fn each_rpc_has_its_deadline_and_is_repeated_while_the_server_is_unavailable() {
+    for (name, rpc, deadline_s) in CALLS {
+        let server = Scripted::start().await;
+        server.batches([Ok(Batch::default())]);
+        server.refuse([unavailable()]);
+        call(&server.client().await, name).await.unwrap();
+        let calls = server.calls();
+        assert_eq!(calls.len(), 2, "{name}");
+        for call in calls {
+            assert_eq!(call.rpc, rpc, "{name}");
+            // What is left of it as the call is sent.
+            let deadline = Duration::from_secs(deadline_s);
+            let left = call.deadline.unwrap_or_else(|| panic!("{name} has no deadline"));
+            assert!((deadline - Duration::from_secs(1)..=deadline).contains(&left), "{name}: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn no_rpc_of_the_contract_is_left_out_here() {
+    let files = prost_types::FileDescriptorSet::decode(haul_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let services = files.file.iter().flat_map(|file| &file.service);
+    let single = services.flat_map(|service| &service.method).filter(|method| !method.server_streaming());
+    let left_out: Vec<&str> = single
+        .map(prost_types::MethodDescriptorProto::name)
+        .filter(|name| !CALLS.iter().any(|(_, rpc, _)| rpc == name))
+        .collect();
+    assert!(left_out.is_empty(), "{left_out:?}");
+}
+
+#[tokio::test]
+async fn an_answer_above_4_mib_is_refused() {
+    let server = Scripted::start().await;
+    let of = |bytes| Batch { end_message: "x".repeat(bytes), ..Batch::default() };
+    server.batches([Ok(of((4 << 20) - 100)), Ok(of(4 << 20))]);
+    let client = server.client().await;
+    client.get_batch("nightly").await.unwrap();
+    let error = client.get_batch("nightly").await.unwrap_err();
+    assert!(matches!(error.refusal(), Some(refusal) if refusal.code == Code::OutOfRange), "{error}");
 }
 
 #[tokio::test]
@@ -114,13 +196,20 @@ async fn refusals_are_decoded() {
     let error = server.client().await.get_batch("nightly").await.unwrap_err();
     assert_eq!(error.to_string(), "1 field is wrong\n  spec.fetch.workers: must be at least 1");
     assert_eq!(error.reason(), Some("INVALID_FIELD"));
-    match error {
-        Error::Refused(refusal) => {
-            assert_eq!(refusal.code, Code::InvalidArgument);
-            assert_eq!(refusal.metadata["violations_total"], "1");
-        }
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(error.metadata("violations_total"), Some("1"));
+    let violation =
+        Violation { field: "spec.fetch.workers".to_owned(), description: "must be at least 1".to_owned() };
+    assert_eq!(error.violations(), [violation]);
+    assert_eq!((error.retry_after(), error.metadata("name")), (None, None));
+}
+
+#[tokio::test]
+async fn a_reason_of_another_domain_is_none_of_ours() {
+    let server = Scripted::start().await;
+    let details = ErrorDetails::with_error_info("BATCH_NOT_FOUND", "proxy.example", []);
+    server.batches([Err(Status::with_error_details(Code::NotFound, "no such host", details))]);
+    let error = server.client().await.get_batch("nightly").await.unwrap_err();
+    assert_eq!((error.reason(), error.to_string().as_str()), (None, "no such host"));
 }
 
 #[tokio::test]

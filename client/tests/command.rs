@@ -1,33 +1,14 @@
 //! The `haul` command as a shell sees it: output, errors, exit status.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod program;
 mod scripted;
 
-use std::process::{Output, Stdio};
-
 use haul_proto::v1::{Batch, Plan, Progress, Report, batch::State, watch_progress_response::Event};
+use program::haul;
 use scripted::{Scripted, Step};
-use tokio::{io::AsyncWriteExt, process::Command};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-
-async fn haul(server: &str, arguments: &[&str], input: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_haul"))
-        .args(arguments)
-        .env("HAUL_SERVER", server)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that reads no input may be gone already.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let Output { status, stdout, stderr } = child.wait_with_output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
-}
 
 fn batch(state: State, failed_items: i64) -> Batch {
     Batch {
@@ -92,6 +73,37 @@ async fn a_watched_batch_gives_its_exit_status() {
         assert_eq!(document["batch"]["state"], format!("STATE_{state:?}").to_uppercase());
         assert_eq!(document["report"]["final"], true);
         assert!(err.contains(&format!("{state:?}").to_uppercase()), "{err}");
+    }
+}
+
+/// Colours, as a terminal is told them.
+const COLOUR: &str = "\x1b[36m";
+
+#[tokio::test]
+async fn progress_is_a_bar_on_a_terminal_and_in_colour_unless_it_is_not_wanted() {
+    for (no_colour, coloured) in [(None, true), (Some("1"), false)] {
+        let server = Scripted::start().await;
+        let running = Batch {
+            progress: Some(Progress {
+                percentage: 50.0,
+                total_items: 2,
+                processed_items: 1,
+                ..Progress::default()
+            }),
+            ..batch(State::Running, 0)
+        };
+        let drawn = std::time::Duration::from_millis(500);
+        let end = Step::Send(Event::Terminal(batch(State::Completed, 0)));
+        server.stream([Step::Send(Event::Snapshot(running)), Step::Wait(drawn), end]);
+        // It gives the command a terminal.
+        let mut script = tokio::process::Command::new("script");
+        let line = concat!(env!("CARGO_BIN_EXE_haul"), " watch nightly");
+        script.args(["-qec", line, "/dev/null"]).env("HAUL_SERVER", server.url()).env("TERM", "xterm");
+        script.env_remove("NO_COLOR").envs(no_colour.map(|value| ("NO_COLOR", value)));
+        let said = script.output().await.unwrap();
+        let shown = String::from_utf8(said.stdout).unwrap();
+        assert!(shown.contains("1/2 50.00%"), "{shown:?}");
+        assert_eq!(shown.contains(COLOUR), coloured, "{shown:?}");
     }
 }
 

@@ -3,14 +3,17 @@
 
 mod scripted;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use haul_client::{Error, WatchEvent, WatchOptions};
-use haul_proto::v1::{Batch, Draining, Heartbeat, InitialSyncDone, watch_progress_response::Event};
+use haul_client::{Client, ClientOptions, Error, WatchEvent, WatchOptions};
+use haul_proto::v1::{
+    Batch, Draining, Heartbeat, InitialSyncDone, batch::State, watch_progress_response::Event,
+};
 use scripted::{
     Scripted,
-    Step::{Fail, Hang, Send},
+    Step::{Fail, Hang, Send, Unknown, Wait},
+    impatient,
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -21,7 +24,10 @@ fn batch(revision: i64) -> Batch {
 
 /// What a caller sees, in short.
 async fn seen(server: &Scripted, options: WatchOptions) -> Vec<String> {
-    let client = server.client().await;
+    seen_by(&server.client().await, options).await
+}
+
+async fn seen_by(client: &Client, options: WatchOptions) -> Vec<String> {
     client
         .watch("nightly", options)
         .map(|event| match event {
@@ -77,7 +83,8 @@ async fn each_revision_is_seen_once_over_all_streams() {
 #[tokio::test]
 async fn a_draining_server_is_left() {
     let server = Scripted::start().await;
-    let reconnect_after = Some(prost_types::Duration { seconds: 0, nanos: 2_000_000 });
+    let asked = Duration::from_millis(200);
+    let reconnect_after = Some(prost_types::Duration::try_from(asked).unwrap());
     server.stream([
         Send(Event::Snapshot(batch(7))),
         Send(Event::Draining(Draining { reconnect_after })),
@@ -90,11 +97,13 @@ async fn a_draining_server_is_left() {
     match events.next().await {
         Some(Ok(WatchEvent::Reconnecting { attempt: 1, error: Error::Refused(refusal) })) => {
             assert_eq!(refusal.reason, "SERVER_DRAINING");
-            assert_eq!(refusal.retry_after, Some(Duration::from_millis(2)));
+            assert_eq!(refusal.retry_after, Some(asked));
         }
         other => panic!("{other:?}"),
     }
+    let left = Instant::now();
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Terminal(_)))));
+    assert!(left.elapsed() >= asked, "{:?}", left.elapsed());
     assert!(events.next().await.is_none());
     assert_eq!(server.known_revisions(), [None, Some(7)]);
 }
@@ -135,8 +144,129 @@ async fn a_cut_connection_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_the_watch() {
+async fn a_new_stream_is_opened_where_it_may_help_and_nowhere_else() {
+    let retry_info = |code, reason| {
+        let mut details = ErrorDetails::with_error_info(reason, "haul.v1", []);
+        details.set_retry_info(Some(Duration::ZERO));
+        Status::with_error_details(code, "refused", details)
+    };
+    let opened_again = ["reconnecting 1", "terminal 2"];
+    for (status, expected) in [
+        (refusal(Code::Unavailable, "STORE_UNAVAILABLE"), Ok(opened_again)),
+        (refusal(Code::Unavailable, "SERVER_DRAINING"), Ok(opened_again)),
+        (refusal(Code::Unavailable, "A_REASON_OF_LATER"), Ok(opened_again)),
+        (refusal(Code::DeadlineExceeded, "DEADLINE"), Ok(opened_again)),
+        (retry_info(Code::ResourceExhausted, "WATCH_LIMIT"), Ok(opened_again)),
+        // What a proxy or a broken connection looks like.
+        (Status::internal("RST_STREAM"), Ok(opened_again)),
+        (Status::unknown("502"), Ok(opened_again)),
+        (refusal(Code::ResourceExhausted, "WATCH_LIMIT"), Err("error WATCH_LIMIT")),
+        (refusal(Code::NotFound, "BATCH_NOT_FOUND"), Err("error BATCH_NOT_FOUND")),
+        (refusal(Code::InvalidArgument, "INVALID_FIELD"), Err("error INVALID_FIELD")),
+        (refusal(Code::Unauthenticated, "CREDENTIALS"), Err("error CREDENTIALS")),
+        (refusal(Code::Internal, "INTERNAL"), Err("error INTERNAL")),
+        (Status::unimplemented("unavailable, try again later"), Err("error ?")),
+    ] {
+        let server = Scripted::start().await;
+        server.no_stream(status.clone());
+        server.stream([Send(Event::Terminal(batch(2)))]);
+        let expected: Vec<&str> = expected.map_or_else(|end| vec![end], |seen| seen.to_vec());
+        assert_eq!(seen(&server, WatchOptions::default()).await, expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_is_asked_then() {
     let server = Scripted::start().await;
-    server.no_stream(refusal(Code::NotFound, "BATCH_NOT_FOUND"));
-    assert_eq!(seen(&server, WatchOptions::default()).await, ["error BATCH_NOT_FOUND"]);
+    let asked = Duration::from_millis(200);
+    let details = ErrorDetails::with_retry_info(Some(asked));
+    server.no_stream(Status::with_error_details(Code::Unavailable, "soon", details));
+    server.stream([Send(Event::Terminal(batch(1)))]);
+    let began = Instant::now();
+    assert_eq!(seen(&server, WatchOptions::default()).await, ["reconnecting 1", "terminal 1"]);
+    assert!(began.elapsed() >= asked, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_stream_that_was_healthy_counts_from_the_beginning() {
+    let server = Scripted::start().await;
+    let healthy_after = Duration::from_millis(100);
+    let broken = || Fail(Status::unavailable("again"));
+    server.no_stream(Status::unavailable("not yet"));
+    server.stream([broken()]);
+    server.stream([Wait(healthy_after), broken()]);
+    server.stream([broken()]);
+    server.stream([Send(Event::Terminal(batch(1)))]);
+    let client = server.client_with(ClientOptions { healthy_after, ..impatient() }).await;
+    assert_eq!(
+        seen_by(&client, WatchOptions::default()).await,
+        ["reconnecting 1", "reconnecting 2", "reconnecting 1", "reconnecting 2", "terminal 1"]
+    );
+}
+
+#[tokio::test]
+async fn the_end_is_the_terminal_event_and_no_state() {
+    let server = Scripted::start().await;
+    let at = |revision, state: i32| Batch { state, ..batch(revision) };
+    server.stream([
+        Send(Event::Snapshot(at(1, State::Completed.into()))),
+        Unknown,
+        Send(Event::Update(at(2, 99))),
+        Send(Event::Terminal(at(3, 98))),
+    ]);
+    assert_eq!(seen(&server, WatchOptions::default()).await, ["snapshot 1", "update 2", "terminal 3"]);
+}
+
+#[tokio::test]
+async fn a_watch_has_no_deadline() {
+    let server = Scripted::start().await;
+    server.stream([Send(Event::Terminal(batch(1)))]);
+    seen(&server, WatchOptions::default()).await;
+    let deadlines: Vec<_> = server.calls().into_iter().map(|call| call.deadline).collect();
+    assert_eq!(deadlines, [None]);
+}
+
+const PING: Duration = Duration::from_millis(20);
+
+fn pinging() -> ClientOptions {
+    ClientOptions { keepalive_interval: PING, ..impatient() }
+}
+
+#[tokio::test]
+async fn a_connection_is_asked_for_life_while_a_watch_is_on_it_and_never_else() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(1))]);
+    let client = server.client_with(pinging()).await;
+    client.get_batch("nightly").await.unwrap();
+    // What belongs to the call itself, such as its window's update, is on its way for a moment.
+    tokio::time::sleep(PING * 5).await;
+    let idle = server.bytes_received();
+    tokio::time::sleep(PING * 10).await;
+    assert_eq!(server.bytes_received(), idle, "an idle connection is quiet");
+
+    server.stream([Send(Event::Snapshot(batch(1))), Hang]);
+    let mut events = client.watch("nightly", WatchOptions::default());
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Snapshot(_)))));
+    let opened = server.bytes_received();
+    // A ping is a frame of 17 bytes.
+    tokio::select! {
+        event = events.next() => panic!("{event:?}"),
+        () = async { while server.bytes_received() < opened + 3 * 17 { tokio::time::sleep(PING).await } } => {}
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_gives_no_sign_of_life_is_left() {
+    let server = Scripted::start().await;
+    server.stream([Send(Event::Snapshot(batch(1))), Hang]);
+    let options = ClientOptions { keepalive_timeout: Duration::from_millis(100), ..pinging() };
+    let client = server.client_with(options).await;
+    let mut events = client.watch("nightly", WatchOptions::default());
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Snapshot(_)))));
+    server.freeze();
+    let event = tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("it is noticed");
+    assert!(
+        matches!(&event, Some(Ok(WatchEvent::Reconnecting { error: Error::Unreachable { .. }, .. }))),
+        "{event:?}"
+    );
 }

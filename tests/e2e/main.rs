@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may its world")]
 #![allow(clippy::disallowed_methods, reason = "a test compares with the wall clock")]
 
+mod client;
 mod control;
 mod crash;
 mod data_doc;

@@ -1,6 +1,8 @@
 //! A server over a real socket that answers what a test wrote down, and notes what it was asked.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+mod relay;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -19,18 +21,30 @@ use haul_proto::{
         watch_progress_response::Event,
     },
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, body::Body, transport::Server};
+use tower::util::MapRequestLayer;
+
+use self::relay::Relay;
+
+/// A call as it came over the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) rpc: String,
+    /// What its grpc-timeout says.
+    pub(crate) deadline: Option<Duration>,
+}
 
 /// What a watch stream does; past the last step it ends with OK.
 #[allow(clippy::large_enum_variant, reason = "there are a handful")]
 pub(crate) enum Step {
     Send(Event),
     Fail(Status),
+    /// A message of a later release: nothing in it that this client knows.
+    Unknown,
+    /// Lets some time pass.
+    Wait(Duration),
     /// Says nothing any more.
     Hang,
 }
@@ -47,7 +61,9 @@ struct Script {
     started: Vec<v1::StartBatchRequest>,
     redecoded: Vec<v1::RedecodeRequest>,
     watched: Vec<v1::WatchProgressRequest>,
-    deadlines: Vec<String>,
+    /// Answers of the next calls, whatever they are; streams excepted.
+    refusals: VecDeque<Status>,
+    calls: Vec<Call>,
     page_sizes: Vec<i32>,
 }
 
@@ -56,7 +72,7 @@ pub(crate) struct Scripted {
     script: Arc<Mutex<Script>>,
     pub(crate) address: SocketAddr,
     _server: JoinSet<()>,
-    relay: Arc<Mutex<JoinSet<()>>>,
+    relay: Relay,
 }
 
 #[derive(Clone)]
@@ -67,26 +83,20 @@ impl Scripted {
         let script = Arc::new(Mutex::new(Script::default()));
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let inner_address = inner.local_addr().unwrap();
-        let outer = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = outer.local_addr().unwrap();
+        let relay = Relay::start(inner_address).await;
+        let notes = script.clone();
+        let noted = MapRequestLayer::new(move |request: http::Request<Body>| {
+            notes.lock().unwrap().calls.push(call(&request));
+            request
+        });
         let service = HaulServiceServer::new(Service(script.clone()));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpListenerStream::new(inner);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            let server = Server::builder().layer(noted).add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
         });
-        let relay = Arc::new(Mutex::new(JoinSet::new()));
-        let connections = relay.clone();
-        server.spawn(async move {
-            while let Ok((mut client, _)) = outer.accept().await {
-                connections.lock().unwrap().spawn(async move {
-                    if let Ok(mut upstream) = TcpStream::connect(inner_address).await {
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
-                    }
-                });
-            }
-        });
-        Self { script, address, _server: server, relay }
+        Self { script, address: relay.address, _server: server, relay }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -95,18 +105,30 @@ impl Scripted {
 
     /// A client with waits that a test does not notice.
     pub(crate) async fn client(&self) -> Client {
-        let options = ClientOptions {
-            backoff_min: Duration::from_millis(1),
-            retry_backoff_max: Duration::from_millis(5),
-            backoff_max: Duration::from_millis(5),
-            ..ClientOptions::default()
-        };
+        self.client_with(impatient()).await
+    }
+
+    pub(crate) async fn client_with(&self, options: ClientOptions) -> Client {
         Client::connect_with(&self.url(), options).await.unwrap()
     }
 
     /// Cuts every connection there is.
     pub(crate) fn cut(&self) {
-        self.relay.lock().unwrap().abort_all();
+        self.relay.cut();
+    }
+
+    /// From now on nothing comes through, and nobody is told.
+    pub(crate) fn freeze(&self) {
+        self.relay.freeze();
+    }
+
+    /// Bytes that clients have sent.
+    pub(crate) fn bytes_received(&self) -> u64 {
+        self.relay.bytes_received()
+    }
+
+    pub(crate) fn refuse(&self, answers: impl IntoIterator<Item = Status>) {
+        self.script.lock().unwrap().refusals.extend(answers);
     }
 
     pub(crate) fn batches(&self, answers: impl IntoIterator<Item = Result<v1::Batch, Status>>) {
@@ -115,6 +137,11 @@ impl Scripted {
 
     pub(crate) fn report(&self, report: v1::Report) {
         self.script.lock().unwrap().report = report;
+    }
+
+    /// Drops all that was written down and not used.
+    pub(crate) fn forget(&self) {
+        *self.script.lock().unwrap() = Script::default();
     }
 
     pub(crate) fn plan(&self, plan: v1::Plan) {
@@ -154,8 +181,9 @@ impl Scripted {
         script.watched.iter().map(known).collect()
     }
 
-    pub(crate) fn deadlines(&self) -> Vec<String> {
-        self.script.lock().unwrap().deadlines.clone()
+    /// Every call that came, repeats included.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.script.lock().unwrap().calls.clone()
     }
 
     pub(crate) fn page_sizes(&self) -> Vec<i32> {
@@ -163,13 +191,42 @@ impl Scripted {
     }
 }
 
+/// Options with waits that a test does not notice.
+pub(crate) fn impatient() -> ClientOptions {
+    ClientOptions {
+        backoff_min: Duration::from_millis(1),
+        retry_backoff_max: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(5),
+        ..ClientOptions::default()
+    }
+}
+
+fn call(request: &http::Request<Body>) -> Call {
+    let rpc = request.uri().path().rsplit('/').next().unwrap().to_owned();
+    let deadline = request.headers().get("grpc-timeout").map(|value| {
+        let (value, unit) = value.to_str().unwrap().split_at(value.len() - 1);
+        let value: u64 = value.parse().unwrap();
+        match unit {
+            "S" => Duration::from_secs(value),
+            "m" => Duration::from_millis(value),
+            "u" => Duration::from_micros(value),
+            "n" => Duration::from_nanos(value),
+            unit => panic!("{unit}"),
+        }
+    });
+    Call { rpc, deadline }
+}
+
+#[allow(clippy::result_large_err, reason = "tonic's own error")]
 impl Service {
-    #[allow(clippy::result_large_err, reason = "tonic's own error")]
-    fn batch<T>(&self, request: &Request<T>) -> Result<Option<v1::Batch>, Status> {
+    /// What every call begins with.
+    fn script(&self) -> Result<std::sync::MutexGuard<'_, Script>, Status> {
         let mut script = self.0.lock().unwrap();
-        let deadline = request.metadata().get("grpc-timeout");
-        let deadline = deadline.map(|value| value.to_str().unwrap().to_owned());
-        script.deadlines.push(deadline.unwrap_or_default());
+        script.refusals.pop_front().map_or(Ok(script), Err)
+    }
+
+    fn batch(&self) -> Result<Option<v1::Batch>, Status> {
+        let mut script = self.script()?;
         match script.batches.pop_front() {
             Some(answer) => {
                 if script.batches.is_empty() {
@@ -202,7 +259,7 @@ impl HaulService for Service {
             request.get_ref().validate_only.then(|| script.plan.clone())
         };
         let outcome = if plan.is_some() { Outcome::Validated } else { Outcome::Started };
-        let batch = self.batch(&request)?;
+        let batch = self.batch()?;
         Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into(), plan }))
     }
 
@@ -211,28 +268,25 @@ impl HaulService for Service {
         request: Request<v1::RedecodeRequest>,
     ) -> Result<Response<v1::RedecodeResponse>, Status> {
         self.0.lock().unwrap().redecoded.push(request.get_ref().clone());
-        let batch = self.batch(&request)?;
+        let batch = self.batch()?;
         Ok(Response::new(v1::RedecodeResponse {
             batch,
             outcome: v1::start_batch_response::Outcome::Started.into(),
         }))
     }
 
-    async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
-        let batch = self.batch(&request)?;
+    async fn pause(&self, _: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
+        let batch = self.batch()?;
         Ok(Response::new(v1::PauseResponse { batch, in_flight_items: 3 }))
     }
 
-    async fn resume(
-        &self,
-        request: Request<v1::ResumeRequest>,
-    ) -> Result<Response<v1::ResumeResponse>, Status> {
-        let batch = self.batch(&request)?;
+    async fn resume(&self, _: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
+        let batch = self.batch()?;
         Ok(Response::new(v1::ResumeResponse { batch }))
     }
 
-    async fn stop(&self, request: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
-        let batch = self.batch(&request)?;
+    async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
+        let batch = self.batch()?;
         Ok(Response::new(v1::StopResponse { batch, in_flight_items: 0 }))
     }
 
@@ -255,6 +309,11 @@ impl HaulService for Service {
                     Ok(v1::WatchProgressResponse { event, ..v1::WatchProgressResponse::default() }.into())
                 }
                 Step::Fail(status) => Err(status),
+                Step::Unknown => Ok(v1::WatchProgressResponse::default()),
+                Step::Wait(time) => {
+                    tokio::time::sleep(time).await;
+                    Ok(v1::WatchProgressResponse::default())
+                }
                 Step::Hang => std::future::pending().await,
             }
         });
@@ -263,9 +322,9 @@ impl HaulService for Service {
 
     async fn get_batch(
         &self,
-        request: Request<v1::GetBatchRequest>,
+        _: Request<v1::GetBatchRequest>,
     ) -> Result<Response<v1::GetBatchResponse>, Status> {
-        let batch = self.batch(&request)?;
+        let batch = self.batch()?;
         Ok(Response::new(v1::GetBatchResponse { batch }))
     }
 
@@ -273,7 +332,7 @@ impl HaulService for Service {
         &self,
         request: Request<v1::ListBatchesRequest>,
     ) -> Result<Response<v1::ListBatchesResponse>, Status> {
-        let mut script = self.0.lock().unwrap();
+        let mut script = self.script()?;
         script.page_sizes.push(request.get_ref().page_size);
         let (batches, next_page_token) = page(&mut script.list_pages);
         Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
@@ -283,7 +342,7 @@ impl HaulService for Service {
         &self,
         _: Request<v1::ListItemsRequest>,
     ) -> Result<Response<v1::ListItemsResponse>, Status> {
-        let (items, next_page_token) = page(&mut self.0.lock().unwrap().item_pages);
+        let (items, next_page_token) = page(&mut self.script()?.item_pages);
         Ok(Response::new(v1::ListItemsResponse { items, next_page_token }))
     }
 
@@ -291,7 +350,7 @@ impl HaulService for Service {
         &self,
         _: Request<v1::GetReportRequest>,
     ) -> Result<Response<v1::GetReportResponse>, Status> {
-        let report = Some(self.0.lock().unwrap().report.clone());
+        let report = Some(self.script()?.report.clone());
         Ok(Response::new(v1::GetReportResponse { report }))
     }
 }

@@ -79,11 +79,11 @@ def _specs(lab: Lab, claims: Claims, server: Server, listed: list[str]) -> None:
 
     one = listed[:1]
     _says(claims, "an unknown field", start("unknown", one, {"wokers": 3}), USAGE, "wokers", "workers")
-    _says(claims, "a rate of zero", start("zero", one, {"requestsPerSecond": 0}), USAGE, "requests_per_second")
-    _says(claims, "a negative rate", start("negative", one, {"requestsPerSecond": -5}), USAGE, "requests_per_second")
+    _says(claims, "a rate of zero", start("zero", one, {"requestsPerSecond": 0}), USAGE, "requestsPerSecond")
+    _says(claims, "a negative rate", start("negative", one, {"requestsPerSecond": -5}), USAGE, "requestsPerSecond")
     _says(claims, "an empty key", start("empty", [one[0], ""], {}), USAGE, "items[1].key", "empty")
     both = start("all-at-once", [""], {"requestsPerSecond": 0, "workers": 0})
-    _says(claims, "several faults are told at once", both, USAGE, "items[0].key", "requests_per_second", "workers")
+    _says(claims, "several faults are told at once", both, USAGE, "items[0].key", "requestsPerSecond", "workers")
     left = server.store.value("SELECT count(*) FROM batch_executions")
     claims.check("what was refused left no batch", left == 0, f"{left} batches")
 

@@ -7,15 +7,14 @@ use std::{
 
 use clap::Args;
 use haul_client::{
-    Client,
+    Client, StartBatch,
     cli::{
         exit,
         output::{Format, Output},
         progress::{ProgressMode, follow},
-        spec,
+        spec::SpecFile,
     },
 };
-use haul_proto::v1::{BatchSpec, StartBatchRequest};
 
 use super::{
     Failure,
@@ -58,7 +57,7 @@ impl Run {
         let quiet = Config { log: "warn".to_owned(), ..Config::default() };
         let config = Config::read(quiet, &self.flags, &ServeFlags::default()).map_err(Failure::usage)?;
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
-        let spec = spec::read(&self.spec).map_err(Failure::usage)?;
+        let spec = SpecFile::read(&self.spec).map_err(Failure::usage)?;
         let database = config.database().map_err(Failure::usage)?;
         match folder::take(database.clone()).map_err(Failure::usage)? {
             Holder::Us(folder) => {
@@ -73,23 +72,20 @@ impl Run {
         }
     }
 
-    async fn through(&self, server: &str, spec: BatchSpec) -> Result<u8, Failure> {
+    async fn through(&self, server: &str, file: SpecFile) -> Result<u8, Failure> {
         let client = Client::connect(server).await?;
-        let request = StartBatchRequest {
-            batch_id: self.id.clone().unwrap_or_default(),
-            spec: Some(spec),
-            ..StartBatchRequest::default()
-        };
-        let name = client.start_batch(request).await?.batch.unwrap_or_default().name;
+        let start = StartBatch::from(file.spec.clone()).id(self.id.clone().unwrap_or_default());
+        let started = client.start(start).await.map_err(|error| file.in_its_words(error))?;
+        let name = started.name();
         let batch = tokio::select! {
-            batch = follow(&client, &name, ProgressMode::Auto) => batch?,
+            batch = follow(&client, name, ProgressMode::Auto) => batch?,
             signal = shutdown::requested() => {
                 let message = "interrupted; it goes on as long as a hauld has the data folder, or when one next opens it";
                 let status = u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED);
                 return Err(Failure { message: format!("{name}: {message}"), status });
             }
         };
-        let report = client.get_report(&name).await?;
+        let report = started.report().await?;
         let mut out = io::stdout().lock();
         Output::new(self.output).end(&batch, &report, &mut out)?;
         out.flush()?;

@@ -3,12 +3,11 @@
 use std::io::Write;
 
 use clap::Args;
-use futures::StreamExt;
 use haul_proto::v1::{Batch, batch::State};
 
 use super::{Context, failure::Failure};
 use crate::{
-    Client, Error, WatchEvent, WatchOptions,
+    Client,
     cli::{label, number, output::Format},
 };
 
@@ -17,7 +16,7 @@ struct Wish {
     /// Id of the batch, or batches/ID.
     batch: String,
     /// Why, for people.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// Wait until it is so, or the batch is over.
     #[arg(long)]
@@ -28,13 +27,23 @@ struct Wish {
 ///
 /// Requests in flight end and are recorded. `haul resume` lets it go on.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul pause nightly --reason \"the provider asked us to\"
+  haul pause nightly --wait     until nothing is in flight any more")]
 pub(super) struct Pause {
     #[command(flatten)]
     wish: Wish,
 }
 
 /// Let a paused batch go on
+///
+/// What is final stays so, and is not asked for again.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul resume nightly
+  haul resume nightly --wait && haul watch nightly")]
 pub(super) struct Resume {
     #[command(flatten)]
     wish: Wish,
@@ -44,6 +53,9 @@ pub(super) struct Resume {
 ///
 /// Requests in flight end and are recorded; items still open are canceled.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul stop nightly --reason \"wrong list\" --wait")]
 pub(super) struct Stop {
     #[command(flatten)]
     wish: Wish,
@@ -88,7 +100,8 @@ async fn finish(
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
     let (batch, in_flight_items) = if wish.wait {
-        (reached(client, &wish.batch, wanted).await?, 0)
+        let is_so = |batch: &Batch| wanted.is_some_and(|wanted| batch.state() == wanted);
+        (client.batch(&wish.batch).wait_for(is_so).await?, 0)
     } else {
         (answered, in_flight_items)
     };
@@ -103,21 +116,4 @@ async fn finish(
         context.output.batch(&batch, out)?;
     }
     Ok(0)
-}
-
-/// The batch as it is once it is in `wanted`, or over.
-async fn reached(client: &Client, name: &str, wanted: Option<State>) -> Result<Batch, Error> {
-    let mut events = client.watch(name, WatchOptions::default());
-    while let Some(event) = events.next().await {
-        match event? {
-            WatchEvent::Terminal(batch) => return Ok(batch),
-            WatchEvent::Snapshot(batch) | WatchEvent::Update(batch)
-                if wanted.is_some_and(|wanted| batch.state() == wanted) =>
-            {
-                return Ok(batch);
-            }
-            _ => {}
-        }
-    }
-    Err(client.malformed("WatchProgress", "a terminal event"))
 }

@@ -86,7 +86,11 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::Refusal;
+    use crate::{Refusal, Violation};
+
+    fn violation(field: &str, description: &str) -> Violation {
+        Violation { field: field.to_owned(), description: description.to_owned() }
+    }
 
     fn said(failure: &Failure) -> String {
         let mut err = Vec::new();
@@ -115,8 +119,8 @@ mod tests {
             reason: "INVALID_FIELD".to_owned(),
             message: "2 fields are wrong".to_owned(),
             violations: vec![
-                ("spec.fetch.workers".to_owned(), "must be at least 1".to_owned()),
-                ("batch_id".to_owned(), "is too short".to_owned()),
+                violation("spec.fetch.workers", "must be at least 1"),
+                violation("batch_id", "is too short"),
             ],
             metadata: HashMap::new(),
             retry_after: None,

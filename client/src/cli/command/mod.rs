@@ -2,8 +2,10 @@
 //!
 //! A command takes its arguments, a connected client and the place to print to; what goes wrong is said once, here.
 
+mod completions;
 mod control;
 mod failure;
+mod help;
 mod plan;
 mod read;
 mod redecode;
@@ -15,7 +17,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::failure::Failure;
 use crate::{
@@ -37,7 +39,7 @@ Examples:
   haul list                              the newest batches
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
-  haul redecode nightly --watch          rebuild its records from the kept replies
+  haul redecode nightly --watch          rebuild its records, without a request
 
 Exit status:
   0  all items succeeded or were skipped
@@ -52,12 +54,26 @@ struct Line {
         long,
         global = true,
         env = "HAUL_SERVER",
+        hide_env_values = true,
         value_name = "URL",
-        default_value = "http://127.0.0.1:50051"
+        default_value = "http://127.0.0.1:50051",
+        display_order = 100
     )]
     server: String,
-    /// How to print. Progress and errors always go to standard error.
-    #[arg(short, long, global = true, value_enum, default_value_t)]
+    /// How to print: table for people, json or yaml for programs.
+    ///
+    /// A table may change between releases. The others are the contract's canonical JSON, one document, and the same as
+    /// YAML. Progress and errors always go to standard error.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        default_value_t,
+        display_order = 101
+    )]
     output: Format,
     #[command(subcommand)]
     command: Command,
@@ -76,6 +92,7 @@ enum Command {
     Items(read::Items),
     Report(read::Report),
     Redecode(redecode::Redecode),
+    Completions(completions::Completions),
 }
 
 /// What a command works with.
@@ -92,7 +109,10 @@ impl Context {
 
 /// Runs the command that the process was started with.
 pub async fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = match Line::from_arg_matches(&help::grouped(Line::command()).get_matches()) {
+        Ok(line) => line,
+        Err(error) => error.exit(),
+    };
     let mut out = io::stdout().lock();
     let status = match Box::pin(run(line, &mut out)).await {
         Ok(status) => status,
@@ -118,6 +138,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Items(items) => items.run(&context, out).await,
         Command::Report(report) => report.run(&context, out).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
+        Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),
     }?;
     out.flush()?;
     Ok(status)
@@ -125,12 +146,15 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        Line::command().debug_assert();
+        help::grouped(Line::command()).debug_assert();
+    }
+
+    #[test]
+    fn each_command_is_in_a_group_of_the_help() {
+        assert_eq!(help::ungrouped(&Line::command()), Vec::<String>::new());
     }
 }

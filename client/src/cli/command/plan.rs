@@ -22,9 +22,9 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let request = self.what.request()?;
+        let (request, file) = self.what.request()?;
         let client = context.connect().await?;
-        let answer = client.plan_batch(request).await?;
+        let answer = client.plan_batch(request).await.map_err(|error| file.in_its_words(error))?;
         let batch = answer.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
         let plan = answer.plan.ok_or_else(|| client.malformed("StartBatch", "a plan"))?;
         context.output.plan(&batch, &plan, out)?;

@@ -8,14 +8,26 @@ use futures::{StreamExt, TryStreamExt};
 use super::{Context, failure::Failure};
 
 /// Show one batch
+///
+/// With -o json or yaml, its whole spec too, with the defaults that the server filled in.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul get nightly
+  haul get nightly -o json | jq .progress.percentage")]
 pub(super) struct Get {
     /// Id of the batch, or batches/ID.
     batch: String,
 }
 
 /// List batches, newest first
+///
+/// With -o json or yaml it is one document, `batches`.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul list --limit 5
+  haul list -o json | jq -r '.batches[].name'")]
 pub(super) struct List {
     /// Most batches to list.
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -26,6 +38,11 @@ pub(super) struct List {
 ///
 /// With -o json or yaml it is one document, `items`.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul items nightly --limit 20
+  haul items nightly --limit 100000 -o json \\
+    | jq -r '.items[] | select(.state == \"STATE_FAILED\") | .spec.key'")]
 pub(super) struct Items {
     /// Id of the batch, or batches/ID.
     batch: String,
@@ -38,6 +55,10 @@ pub(super) struct Items {
 ///
 /// Of a batch that still runs, the figures are as they stand.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul report nightly
+  haul report nightly -o json | jq .failures")]
 pub(super) struct Report {
     /// Id of the batch, or batches/ID.
     batch: String,

@@ -11,7 +11,7 @@ use haul_proto::v1::{Batch, StartBatchRequest, start_batch_response::Outcome};
 use super::{Context, failure::Failure, watch};
 use crate::{
     Client,
-    cli::{output::Format, spec},
+    cli::{output::Format, spec::SpecFile},
 };
 
 /// Start a batch from a spec file
@@ -51,22 +51,24 @@ pub(super) struct What {
 }
 
 impl What {
-    /// The request for it.
-    pub(super) fn request(self) -> Result<StartBatchRequest, Failure> {
-        Ok(StartBatchRequest {
+    /// The request for it, and the file, in whose words the server's complaints are said.
+    pub(super) fn request(self) -> Result<(StartBatchRequest, SpecFile), Failure> {
+        let file = SpecFile::read(&self.file)?;
+        let request = StartBatchRequest {
             batch_id: self.id.unwrap_or_default(),
-            spec: Some(spec::read(&self.file)?),
+            spec: Some(file.spec.clone()),
             request_id: self.request_id.unwrap_or_default(),
             ..StartBatchRequest::default()
-        })
+        };
+        Ok((request, file))
     }
 }
 
 impl Start {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let request = self.what.request()?;
+        let (request, file) = self.what.request()?;
         let client = context.connect().await?;
-        let started = client.start_batch(request).await?;
+        let started = client.start_batch(request).await.map_err(|error| file.in_its_words(error))?;
         let replayed = started.outcome() == Outcome::Replayed;
         let batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
         said(&client, &batch, replayed, self.watch, context, out).await

@@ -15,8 +15,16 @@ use crate::{
 
 /// Follow a batch to its end, then print its report
 ///
-/// Progress goes to standard error. Ctrl-C ends the watching, not the batch.
+/// Progress goes to standard error: a bar on a terminal, lines elsewhere. It outlives restarts of the server. Ctrl-C ends
+/// the watching, not the batch. With -o json or yaml the end is one document, `batch` and `report`.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul watch nightly
+  haul watch nightly -o json 2>/dev/null | jq .report.failures
+
+Exit status: 0 all items succeeded or were skipped, 3 some failed, 4 the batch
+failed or was stopped.")]
 pub(super) struct Watch {
     /// Id of the batch, or batches/ID.
     batch: String,

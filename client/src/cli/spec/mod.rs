@@ -12,6 +12,7 @@
 //! # Ok::<(), haul_client::cli::spec::SpecError>(())
 //! ```
 
+mod file;
 mod problem;
 mod scalar;
 mod walk;
@@ -21,8 +22,8 @@ use std::{fs, io, io::Read, path::Path};
 use haul_proto::v1;
 use serde_norway::Value;
 
-pub use self::problem::Problem;
-use self::walk::Walk;
+pub use self::{file::SpecFile, problem::Problem};
+use self::{problem::names, walk::Walk};
 use crate::cli::json;
 
 /// Largest file, bytes: what one request may carry.
@@ -65,14 +66,7 @@ pub enum SpecError {
 
 /// Reads a spec from a file, or from standard input where the path is `-`.
 pub fn read(path: &Path) -> Result<v1::BatchSpec, SpecError> {
-    if path.as_os_str() == "-" {
-        let origin = "standard input";
-        return parse(&text(io::stdin().lock(), origin)?, origin);
-    }
-    let origin = path.display().to_string();
-    let file =
-        fs::File::open(path).map_err(|source| SpecError::Unreadable { origin: origin.clone(), source })?;
-    parse(&text(file, &origin)?, &origin)
+    SpecFile::read(path).map(|file| file.spec)
 }
 
 /// Reads a spec from text. `origin` names it in errors.
@@ -89,6 +83,39 @@ pub fn parse(text: &str, origin: &str) -> Result<v1::BatchSpec, SpecError> {
         return Err(invalid(walk.problems));
     }
     json::from_json("haul.v1.BatchSpec", json).map_err(|error| whole(error.to_string()))
+}
+
+/// What a file is called in errors.
+fn origin(path: &Path) -> String {
+    if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn text_of(path: &Path) -> Result<String, SpecError> {
+    let origin = origin(path);
+    if is_standard_input(path) {
+        return text(io::stdin().lock(), &origin);
+    }
+    let file =
+        fs::File::open(path).map_err(|source| SpecError::Unreadable { origin: origin.clone(), source })?;
+    text(file, &origin)
+}
+
+/// A field's name as a file spells it: as the contract does where it says so, and else as JSON does.
+fn spelled(text: &str, name: &str) -> String {
+    let plain = name.split('[').next().unwrap_or(name);
+    if text.lines().any(|line| names(line, plain)) {
+        return name.to_owned();
+    }
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (initial, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        name + &initial.to_uppercase() + rest
+    })
 }
 
 fn text(reader: impl Read, origin: &str) -> Result<String, SpecError> {

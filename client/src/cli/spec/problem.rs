@@ -65,7 +65,8 @@ pub(crate) fn line_of_name(text: &str, name: &str) -> Option<usize> {
     lines.next().is_none().then_some(line)
 }
 
-fn names(line: &str, name: &str) -> bool {
+/// Whether `name` stands on a line as a member's name.
+pub(crate) fn names(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(start, _)| {
         let before = line[..start].chars().next_back();
         let after = line[start + name.len()..].trim_start_matches(['"', '\'']);

@@ -1,0 +1,78 @@
+//! One batch held on to: started with a builder, steered, waited for, read.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod scripted;
+
+use futures::TryStreamExt;
+use haul_client::{StartBatch, YahooChart};
+use haul_proto::v1::{Batch, Item, Report, StartBatchRequest, batch::State, watch_progress_response::Event};
+use scripted::{Scripted, Step};
+use tonic::Status;
+
+fn batch(revision: i64, state: State) -> Batch {
+    Batch { name: "batches/nightly".to_owned(), revision, state: state.into(), ..Batch::default() }
+}
+
+#[tokio::test]
+async fn a_batch_is_started_and_waited_for_through_a_broken_stream() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(1, State::Running))]);
+    server.stream([
+        Step::Send(Event::Snapshot(batch(1, State::Running))),
+        Step::Fail(Status::unavailable("restarted")),
+    ]);
+    server.stream([Step::Send(Event::Terminal(batch(2, State::Completed)))]);
+    let start = StartBatch::yahoo_chart(YahooChart::range("1mo")).items(["7203"]).id("nightly");
+    let client = server.client().await;
+    let held = client.start(start.clone()).await.unwrap();
+    assert_eq!((held.name(), held.id()), ("batches/nightly", "nightly"));
+    let mut sent = server.started().remove(0);
+    assert!(!std::mem::take(&mut sent.request_id).is_empty(), "so that the call may be repeated");
+    assert_eq!(sent, StartBatchRequest::from(start));
+    assert_eq!(held.wait().await.unwrap(), batch(2, State::Completed));
+}
+
+#[tokio::test]
+async fn a_wait_for_something_else_ends_with_the_batch_as_well() {
+    let server = Scripted::start().await;
+    let held = server.client().await.batch("batches/nightly");
+    let paused = |batch: &Batch| batch.state() == State::Paused;
+    server.stream([
+        Step::Send(Event::Snapshot(batch(1, State::Pausing))),
+        Step::Send(Event::Update(batch(2, State::Paused))),
+        Step::Hang,
+    ]);
+    assert_eq!(held.wait_for(paused).await.unwrap(), batch(2, State::Paused));
+    server.stream([
+        Step::Send(Event::Snapshot(batch(1, State::Pausing))),
+        Step::Send(Event::Terminal(batch(2, State::Completed))),
+    ]);
+    assert_eq!(held.wait_for(paused).await.unwrap(), batch(2, State::Completed));
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_batch_goes_to_its_rpc() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(1, State::Paused))]);
+    server.item_pages([vec![Item { index: 7, ..Item::default() }]]);
+    server.report(Report { requests_sent: 60, ..Report::default() });
+    let held = server.client().await.batch("nightly");
+    assert_eq!(held.pause("lunch").await.unwrap().in_flight_items, 3);
+    assert_eq!(held.resume("").await.unwrap().batch, Some(batch(1, State::Paused)));
+    assert_eq!(held.stop("").await.unwrap().batch, Some(batch(1, State::Paused)));
+    assert_eq!(held.get().await.unwrap(), batch(1, State::Paused));
+    let items: Vec<Item> = held.items().try_collect().await.unwrap();
+    assert_eq!(items[0].index, 7);
+    assert_eq!(held.report().await.unwrap().requests_sent, 60);
+    let rpcs: Vec<String> = server.calls().into_iter().map(|call| call.rpc).collect();
+    assert_eq!(rpcs, ["Pause", "Resume", "Stop", "GetBatch", "ListItems", "GetReport"]);
+}
+
+#[tokio::test]
+async fn a_plan_starts_nothing() {
+    let server = Scripted::start().await;
+    server.batches([Ok(Batch::default())]);
+    let plan = server.client().await.plan(StartBatch::default().items(["7203"])).await.unwrap();
+    assert_eq!(plan, haul_proto::v1::Plan::default());
+    assert!(server.started()[0].validate_only);
+}
