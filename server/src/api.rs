@@ -1,5 +1,6 @@
 //! The gRPC door: messages in, domain, messages out. Handlers convert, call, convert.
 
+mod attempt;
 mod batch;
 mod delivery;
 mod item;

@@ -22,6 +22,7 @@ use crate::{
     },
 };
 
+mod attempts;
 mod body;
 mod plan;
 pub mod results;
@@ -65,6 +66,8 @@ pub struct Redecode {
     pub parent: BatchId,
     /// Name of the new one, chosen by the caller; a new one otherwise.
     pub id: Option<BatchId>,
+    /// Only these of its items.
+    pub filter: String,
     /// Idempotency key: id and hash of the request.
     pub request: Option<(String, [u8; 32])>,
 }
@@ -91,6 +94,14 @@ pub enum ReadError {
     /// No such batch.
     #[error("no batch {0}")]
     NotFound(BatchId),
+    /// No such item.
+    #[error("no item {key:?} in batch {batch}")]
+    NoItem {
+        /// The batch.
+        batch: BatchId,
+        /// The key asked for.
+        key: String,
+    },
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -130,18 +141,22 @@ impl Control {
 
     /// Makes a child of a batch that decodes its kept bodies anew. Durable before it answers.
     pub async fn redecode(&self, redecode: Redecode) -> Result<Started, CreateError> {
-        let Redecode { parent, id, request } = redecode;
         let now = clock::now();
+        let new = self.child(redecode, now).await?;
+        self.create(new, now).await
+    }
+
+    async fn child(&self, redecode: Redecode, now: DateTime<Utc>) -> Result<NewBatch, CreateError> {
+        let Redecode { parent, id, filter, request } = redecode;
         let parent = self.store.batch(&parent).await?.ok_or(CreateError::NoParent(parent))?;
-        let source = Source::BatchItems { batch: parent.id };
-        let new = NewBatch {
+        let source = Source::BatchItems { batch: parent.id, filter };
+        Ok(NewBatch {
             id: id.unwrap_or_else(BatchId::generate),
             kind: Kind::Redecode { parent: parent.seq },
             spec: BatchSpec { source, ..BatchSpec::clone(&parent.spec) },
             items: None,
             request: request.map(|request| key(request, now)),
-        };
-        self.create(new, now).await
+        })
     }
 
     async fn create(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Started, CreateError> {

@@ -269,6 +269,11 @@ impl Entry {
         work.active_workers = work.active_workers.saturating_sub(1);
     }
 
+    /// Indexes of the items whose attempt is under way or not yet committed, and since when.
+    pub fn in_flight(&self) -> Vec<(i64, Duration)> {
+        locked(&self.work).in_flight.iter().map(|(index, item)| (*index, item.since.elapsed())).collect()
+    }
+
     /// Items that this node works on no more, without a commit.
     pub fn drop_items(&self, indexes: &[i64]) {
         let mut work = locked(&self.work);

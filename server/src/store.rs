@@ -15,7 +15,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::domain::{
     batch::{Batch, Command, Kind, Refusal, State},
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
-    item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem},
+    item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
@@ -28,7 +28,7 @@ mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-pub use query::{BatchOrder, BatchQuery, ItemQuery, Place};
+pub use query::{AttemptQuery, BatchOrder, BatchQuery, ItemQuery, Place};
 
 /// Items per slice.
 pub const SLICE_ITEMS: usize = 100;
@@ -115,6 +115,11 @@ pub trait Store: Send + Sync + 'static {
         query: &ItemQuery,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError>;
+    /// The attempts of a batch that a query takes, by index of their item, then number. A success at the first try, which
+    /// has no row of its own, is told from its item's.
+    async fn attempts(&self, batch: BatchSeq, query: &AttemptQuery) -> Result<Vec<PastAttempt>, StoreError>;
+    /// The index of the item with this key.
+    async fn item_index(&self, batch: BatchSeq, key: &str) -> Result<Option<i64>, StoreError>;
     /// Final items of a batch in the order in which they became final, each with its number in it: dense, from 1, and
     /// fixed. Only those behind the number `after`.
     async fn results(
@@ -123,11 +128,10 @@ pub trait Store: Send + Sync + 'static {
         after: i64,
         limit: usize,
     ) -> Result<Vec<(i64, Item)>, StoreError>;
-    /// Items of a batch from `from` on, by index, with the word whether their bodies are there.
-    async fn kept_items(&self, batch: BatchSeq, from: i64, limit: usize)
-    -> Result<Vec<KeptItem>, StoreError>;
-    /// The body of an item's last reply, if it is there.
-    async fn kept_body(&self, batch: BatchSeq, index: i64) -> Result<Option<FetchedBody>, StoreError>;
+    /// The items of a batch that a query takes, by index, with the word whether their bodies are there.
+    async fn kept_items(&self, batch: BatchSeq, query: &ItemQuery) -> Result<Vec<KeptItem>, StoreError>;
+    /// The body of the last reply to the item with this key, if it is there.
+    async fn kept_body(&self, batch: BatchSeq, key: &str) -> Result<Option<FetchedBody>, StoreError>;
     /// Batches that were made from this one, oldest first.
     async fn children(&self, batch: BatchSeq, limit: usize) -> Result<Vec<BatchId>, StoreError>;
     /// Failed items of a batch by class, reason and status, most frequent first.

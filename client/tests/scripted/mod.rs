@@ -309,10 +309,10 @@ impl HaulService for Service {
                     Ok(v1::WatchProgressResponse { event, ..v1::WatchProgressResponse::default() }.into())
                 }
                 Step::Fail(status) => Err(status),
-                Step::Unknown => Ok(v1::WatchProgressResponse::default()),
+                Step::Unknown => Ok(v1::WatchProgressResponse::default().into()),
                 Step::Wait(time) => {
                     tokio::time::sleep(time).await;
-                    Ok(v1::WatchProgressResponse::default())
+                    Ok(v1::WatchProgressResponse::default().into())
                 }
                 Step::Hang => std::future::pending().await,
             }

@@ -21,14 +21,10 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         PauseCause::User => v1::batch::PauseCause::User,
         PauseCause::SystemFailure => v1::batch::PauseCause::SystemFailure,
     };
-    let kind = match batch.kind {
-        Kind::Fetch => v1::batch::Kind::Fetch,
-        Kind::Redecode { .. } => v1::batch::Kind::Redecode,
-    };
     let (pause, end) = (batch.pause.as_ref(), batch.end.as_ref());
     v1::Batch {
         name: batch.id.name(),
-        kind: kind.into(),
+        kind: kind(batch.kind).into(),
         state: state(batch.state).into(),
         pause_cause: pause.map(|pause| cause(pause.cause)).unwrap_or_default().into(),
         pause_reason: pause.map(|pause| pause.reason.clone()).unwrap_or_default(),
@@ -42,6 +38,13 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         end_time: batch.ended_at.map(time::timestamp),
         parent_batch: batch.parent().map(BatchId::name).unwrap_or_default(),
         revision: batch.revision,
+    }
+}
+
+pub(super) fn kind(kind: Kind) -> v1::batch::Kind {
+    match kind {
+        Kind::Fetch => v1::batch::Kind::Fetch,
+        Kind::Redecode { .. } => v1::batch::Kind::Redecode,
     }
 }
 

@@ -46,7 +46,7 @@ fn result(reply: Reply) -> v1::ItemResult {
     }
 }
 
-fn error(failure: Failure) -> v1::ItemError {
+pub(super) fn error(failure: Failure) -> v1::ItemError {
     v1::ItemError {
         failure_class: failure_class(failure.class).into(),
         reason: failure.reason,

@@ -2,16 +2,25 @@
 
 use haul_proto::v1;
 
-use super::{spec, time};
+use super::{batch::kind, spec, time};
 use crate::{
     control::Plan,
-    domain::{id::BatchId, request::Request, spec::FetchPolicy},
+    domain::{
+        id::BatchId,
+        request::Request,
+        spec::{FetchPolicy, Source},
+    },
 };
 
 /// The answer to a start that is only to be validated.
 pub(super) fn validated(plan: Plan) -> v1::StartBatchResponse {
+    let parent = match (plan.kind.parent(), &plan.spec.source) {
+        (Some(_), Source::BatchItems { batch, .. }) => batch.name(),
+        _ => String::new(),
+    };
     let batch = v1::Batch {
-        kind: v1::batch::Kind::Fetch.into(),
+        kind: kind(plan.kind).into(),
+        parent_batch: parent,
         spec: Some(spec::render(&plan.spec, plan.list.as_ref(), v1::BatchView::Full)),
         ..v1::Batch::default()
     };
@@ -41,6 +50,7 @@ fn plan(plan: Plan) -> v1::Plan {
     v1::Plan {
         total_items: tally.items,
         total_is_partial: plan.is_partial,
+        skipped_items: tally.skipped,
         duplicate_items: tally.duplicates,
         sample_duplicate_keys: tally.duplicate_keys,
         requests: tally.requests,

@@ -72,10 +72,11 @@ pub(super) async fn list_items(
     let mut is_last = listed.len() < limit;
     let (mut page, mut next) = (Page::new(), from);
     for found in listed {
-        let (index, has_body) = (found.index, found.state == State::Succeeded && mask.names(INLINE_BODY));
+        let (index, key) = (found.index, found.key.clone());
+        let has_body = found.state == State::Succeeded && mask.names(INLINE_BODY);
         let mut shown = item(found);
         if let Some(result) = shown.result.as_mut().filter(|_| has_body) {
-            result.inline_body = control.body(seq, index, INLINE_BODY_BYTES_MAX).await?.unwrap_or_default();
+            result.inline_body = control.body(seq, &key, INLINE_BODY_BYTES_MAX).await?.unwrap_or_default();
         }
         if !page.take(mask.apply(shown)) {
             is_last = false;

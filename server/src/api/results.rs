@@ -117,11 +117,10 @@ impl Chunks {
     }
 
     async fn shown(&self, found: &Item) -> Result<v1::Item, ApiError> {
-        let (batch, index) = (self.results.batch(), found.index);
         let has_body = found.state == State::Succeeded && self.body_bytes_max > 0;
         let mut shown = item(found.clone());
         if let Some(result) = shown.result.as_mut().filter(|_| has_body) {
-            let body = self.control.body(batch, index, self.body_bytes_max).await?;
+            let body = self.control.body(self.results.batch(), &found.key, self.body_bytes_max).await?;
             result.inline_body = body.unwrap_or_default();
         }
         Ok(shown)

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    attempt,
     batch::batch,
     delivery::unless_stuck,
     page::Tokens,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     clock,
     control::{Control, Redecode, Start, Started},
-    domain::{batch::Command, id::BatchId, text::MESSAGE_BYTES_MAX},
+    domain::{batch::Command, filter::ItemField, id::BatchId, text::MESSAGE_BYTES_MAX},
 };
 
 const WATCHERS_MAX: usize = 10_000;
@@ -73,13 +74,19 @@ impl HaulService for Service {
 
     async fn redecode(&self, request: Request<v1::RedecodeRequest>) -> Answer<v1::RedecodeResponse> {
         self.stays()?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let validate_only = std::mem::take(&mut request.validate_only);
         // No StartBatch has the same hash: one request id makes one batch.
         let sha256 = Sha256::new_with_prefix(b"Redecode").chain_update(request.encode_to_vec()).finalize();
         let redecode = redecode(request, sha256.into())?;
+        if validate_only {
+            let plan = self.control.plan_redecode(redecode).await.map_err(ApiError::from)?;
+            let v1::StartBatchResponse { batch, outcome, plan } = plan::validated(plan);
+            return Ok(Response::new(v1::RedecodeResponse { batch, outcome, plan }));
+        }
         let started = self.control.redecode(redecode).await.map_err(ApiError::from)?;
         let (batch, outcome) = outcome(&started);
-        Ok(Response::new(v1::RedecodeResponse { batch, outcome }))
+        Ok(Response::new(v1::RedecodeResponse { batch, outcome, plan: None }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
@@ -143,6 +150,14 @@ impl HaulService for Service {
 
     async fn list_items(&self, request: Request<v1::ListItemsRequest>) -> Answer<v1::ListItemsResponse> {
         let response = read::list_items(&self.control, &self.tokens, request.into_inner()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn list_attempts(
+        &self,
+        request: Request<v1::ListAttemptsRequest>,
+    ) -> Answer<v1::ListAttemptsResponse> {
+        let response = attempt::list(&self.control, &self.tokens, request.into_inner()).await?;
         Ok(Response::new(response))
     }
 
@@ -217,12 +232,15 @@ fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) 
 }
 
 fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, ApiError> {
-    let v1::RedecodeRequest { name, request_id, batch_id: child } = request;
+    let v1::RedecodeRequest { name, filter, request_id, batch_id: child, validate_only: _ } = request;
     let mut faults = Vec::new();
     let id = chosen_id(&child, &mut faults);
     let request = request_key(&request_id, sha256, &mut faults);
     match batch_id("name", &name) {
-        Ok(parent) if faults.is_empty() => Ok(Redecode { parent, id, request }),
+        Ok(parent) if faults.is_empty() => {
+            read::filter::<ItemField>(&filter)?;
+            Ok(Redecode { parent, id, filter, request })
+        }
         Ok(_) => Err(ApiError::Invalid(faults)),
         Err(ApiError::Invalid(mut more)) => {
             more.extend(faults);

@@ -205,6 +205,7 @@ impl From<ApiError> for Status {
             ApiError::Source(error) => source(error),
             ApiError::Command(error) => command(error),
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
+            ApiError::Read(ReadError::NoItem { batch, key }) => no_item(&batch, &key),
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::WatchLimit { limit } => {
                 let message = format!("{limit} watchers are connected, which is the limit: try again later");
@@ -343,6 +344,15 @@ fn command(error: CommandError) -> Status {
 
 fn not_found(id: &BatchId) -> Status {
     Answer::new(Code::NotFound, "BATCH_NOT_FOUND", format!("there is no {}", id.name())).resource(id).status()
+}
+
+fn no_item(batch: &BatchId, key: &str) -> Status {
+    let message = format!("{} has no item {key:?}", batch.name());
+    let mut answer = Answer::new(Code::NotFound, "ITEM_NOT_FOUND", message)
+        .with("name", batch.name())
+        .with("item_key", text::cut(key, MESSAGE_BYTES_MAX));
+    answer.details.set_resource_info("haul.v1.Item", text::cut(key, MESSAGE_BYTES_MAX), "", "");
+    answer.status()
 }
 
 fn store(error: &StoreError) -> Status {

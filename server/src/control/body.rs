@@ -10,13 +10,14 @@ impl Control {
     pub async fn body(
         &self,
         batch: BatchSeq,
-        index: i64,
+        key: &str,
         bytes_max: usize,
     ) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(kept) = self.store.kept_body(batch, index).await? else { return Ok(None) };
+        let Some(kept) = self.store.kept_body(batch, key).await? else { return Ok(None) };
         let mut body = Vec::new();
-        let damaged =
-            |error| StoreError::Damaged(format!("body of item {index} of batch {}: {error}", batch.0));
+        let damaged = |error: std::io::Error| {
+            StoreError::Damaged(format!("body of item {key:?} of batch {}: {error}", batch.0))
+        };
         let decoder = zstd::Decoder::new(kept.body.zstd.as_slice()).map_err(damaged)?;
         // One byte more shows that there is more.
         decoder.take(bytes_max as u64 + 1).read_to_end(&mut body).map_err(damaged)?;

@@ -3,10 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Control, Start, new_batch};
+use chrono::{DateTime, Utc};
+
+use super::{Control, Redecode, Start, new_batch};
 use crate::{
+    clock,
     connector::{self, Connector},
     domain::{
+        batch::Kind,
         id::BatchId,
         item::NewItem,
         listing::ListVersion,
@@ -16,7 +20,7 @@ use crate::{
         upstream::UpstreamId,
     },
     source::{self, SourceError, Tools},
-    store::{CreateError, StoreError},
+    store::{CreateError, NewBatch, StoreError},
 };
 
 mod recent;
@@ -30,6 +34,8 @@ pub(super) const PLANS_MAX: usize = 4;
 /// What a batch would do.
 #[derive(Debug)]
 pub struct Plan {
+    /// How the batch would come about.
+    pub kind: Kind,
     /// Its spec, defaults filled in.
     pub spec: BatchSpec,
     /// The list that was read, for a source that is one.
@@ -69,15 +75,30 @@ impl Control {
     /// What a start would do. Fails where the start would fail, and where the batch would for its source. Nobody's rate
     /// is changed by it, and no item is asked for.
     pub async fn plan(&self, start: Start) -> Result<Plan, PlanError> {
+        let now = start.now;
+        self.plan_of(new_batch(start), now).await
+    }
+
+    /// What a redecode would do. No request is sent for any of it.
+    pub async fn plan_redecode(&self, redecode: Redecode) -> Result<Plan, PlanError> {
+        let now = clock::now();
+        let new = self.child(redecode, now).await?;
+        self.plan_of(new, now).await
+    }
+
+    async fn plan_of(&self, mut new: NewBatch, now: DateTime<Utc>) -> Result<Plan, PlanError> {
         // It is never closed.
         let _place = self.planning.acquire().await;
-        let now = start.now;
-        let mut new = new_batch(start);
+        let kind = new.kind;
         let made_before = self.store.check_batch(&new, now).await?;
         let items = new.items.take();
         let spec = new.spec;
         let connector = connector::build(&spec);
-        let Read { tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
+        let Read { mut tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
+        let sends = !matches!(kind, Kind::Redecode { .. });
+        if !sends {
+            tally.send_nothing();
+        }
 
         let origin = connector.origin();
         let upstream = origin.upstream();
@@ -90,12 +111,14 @@ impl Control {
             )
         });
         let mut warnings: Vec<String> = made_before.into_iter().collect();
-        warnings.extend(connector.advice(fetch, tally.requests, now));
+        if sends {
+            warnings.extend(connector.advice(fetch, tally.requests, now));
+        }
         warnings.extend(tally.warnings(floor));
         warnings.truncate(WARNINGS_MAX);
-        let sharing = self.at(&upstream);
+        let sharing = if sends { self.at(&upstream) } else { Vec::new() };
         tracing::info!(action = "batch_plan", total = tally.items, requests = tally.requests);
-        Ok(Plan { spec, list, tally, is_partial, upstream, floor, sharing, warnings })
+        Ok(Plan { kind, spec, list, tally, is_partial, upstream, floor, sharing, warnings })
     }
 
     async fn read(

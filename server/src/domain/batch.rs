@@ -480,7 +480,7 @@ impl Batch {
     /// The batch that it was made from.
     pub fn parent(&self) -> Option<&BatchId> {
         match (self.kind, &self.spec.source) {
-            (Kind::Redecode { .. }, Source::BatchItems { batch }) => Some(batch),
+            (Kind::Redecode { .. }, Source::BatchItems { batch, .. }) => Some(batch),
             _ => None,
         }
     }

@@ -187,6 +187,61 @@ pub struct Attempt {
     pub redecoded: Option<DateTime<Utc>>,
 }
 
+/// How an attempt ended, as a reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// Not over, as far as is known.
+    Running,
+    /// The item succeeded.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// Given back after a request.
+    Released,
+}
+
+impl AttemptOutcome {
+    /// The outcome of the store's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "RUNNING" => Some(Self::Running),
+            "SUCCEEDED" => Some(Self::Succeeded),
+            "FAILED" => Some(Self::Failed),
+            "RELEASED" => Some(Self::Released),
+            _ => None,
+        }
+    }
+}
+
+/// An attempt as a reader sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastAttempt {
+    /// The item's position.
+    pub index: i64,
+    /// The item's key.
+    pub key: String,
+    /// From 1, dense over the item's recorded attempts.
+    pub number: u32,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// It counts against the limit.
+    pub is_charged: bool,
+    /// When it began; of a running one, if the node that asks knows.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Node that ran it.
+    pub node: String,
+    /// Requests sent in it.
+    pub requests: u32,
+    /// Body bytes received, before decompression.
+    pub bytes_received: i64,
+    /// HTTP status of the last reply.
+    pub http_status: Option<u16>,
+    /// How it failed.
+    pub failure: Option<Failure>,
+}
+
 /// What a return or an end is recorded as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {

@@ -32,6 +32,8 @@ pub struct Tally {
     pub duplicates: i64,
     /// Such keys, at most [`DUPLICATE_KEYS_MAX`].
     pub duplicate_keys: Vec<String>,
+    /// Items that are left out by rule.
+    pub skipped: i64,
     /// Requests, one per item that makes one.
     pub requests: i64,
     /// Key and request of the first ones, at most [`REQUESTS_MAX`].
@@ -52,7 +54,7 @@ struct Refused {
 impl Tally {
     /// Takes the next item. `request` makes the request of a key, or says why there is none.
     pub fn add(&mut self, item: NewItem, request: impl FnOnce(&str) -> Result<Request, Failure>) {
-        let NewItem { key, failure, .. } = item;
+        let NewItem { key, failure, skip_reason, .. } = item;
         if !self.seen.insert(self.hasher.hash_one(&key)) {
             self.duplicates += 1;
             if self.duplicate_keys.len() < DUPLICATE_KEYS_MAX && !self.duplicate_keys.contains(&key) {
@@ -61,6 +63,10 @@ impl Tally {
             return;
         }
         self.items += 1;
+        if skip_reason.is_some() {
+            self.skipped += 1;
+            return;
+        }
         match failure.map_or_else(|| request(&key), Err) {
             Ok(request) => {
                 self.requests += 1;
@@ -77,6 +83,13 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// It needs no request for any item after all.
+    pub fn send_nothing(&mut self) {
+        self.requests = 0;
+        self.first_requests.clear();
+        self.refused.clear();
     }
 
     /// What looks wrong about it, in words. `floor` is the shortest time that its requests can take.

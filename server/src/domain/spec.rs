@@ -139,6 +139,9 @@ pub enum Source {
     BatchItems {
         /// That batch.
         batch: BatchId,
+        /// Only these of its items, as in a list of them; empty means all.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        filter: String,
     },
 }
 

@@ -182,7 +182,7 @@ impl Workshop {
         withdrawn: CancellationToken,
     ) -> Made {
         let kept = loop {
-            match store.kept_body(parent, item.index).await {
+            match store.kept_body(parent, &item.key).await {
                 Ok(kept) => break kept,
                 Err(error) if error.is_transient() => tokio::select! {
                     () = tokio::time::sleep(STORE_RETRY) => {}

@@ -7,22 +7,24 @@ use async_trait::async_trait;
 use super::{PAGE_ITEMS, Page, Source, SourceError};
 use crate::{
     domain::{
+        filter::Filter,
         id::BatchId,
         item::{NO_KEPT_BODY, NewItem},
     },
-    store::{KeptItem, Store},
+    store::{ItemQuery, KeptItem, Store},
 };
 
 /// The items of one batch. It has ended, so they do not change; positions are indexes.
 pub struct BatchItems {
     batch: BatchId,
+    filter: String,
     store: Arc<dyn Store>,
 }
 
 impl BatchItems {
-    /// The items of this batch.
-    pub fn new(batch: BatchId, store: Arc<dyn Store>) -> Self {
-        Self { batch, store }
+    /// The items of this batch that a filter takes.
+    pub fn new(batch: BatchId, filter: String, store: Arc<dyn Store>) -> Self {
+        Self { batch, filter, store }
     }
 }
 
@@ -34,8 +36,10 @@ impl Source for BatchItems {
             position.unwrap_or("0").parse().map_err(|_| unreadable("the position is no index"))?;
         let batch =
             self.store.batch(&self.batch).await?.ok_or_else(|| unreadable("there is no such batch"))?;
-        let items = self.store.kept_items(batch.seq, from, PAGE_ITEMS).await?;
-        let next = (items.len() == PAGE_ITEMS).then(|| (from + PAGE_ITEMS as i64).to_string());
+        let filter = Filter::parse(&self.filter).map_err(|error| unreadable(&format!("filter: {error}")))?;
+        let items = self.store.kept_items(batch.seq, &ItemQuery { filter, from, limit: PAGE_ITEMS }).await?;
+        let last = items.last().filter(|_| items.len() == PAGE_ITEMS);
+        let next = last.map(|last| (last.index + 1).to_string());
         Ok(Page { items: items.into_iter().map(item).collect(), next, list: None })
     }
 }

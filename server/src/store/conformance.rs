@@ -7,6 +7,7 @@
 //!
 //! A second engine implements [`Engine`](harness::Engine) and adds one line at the end of this file.
 
+mod attempt;
 mod audit;
 pub(super) mod fixture;
 mod harness;
@@ -36,6 +37,11 @@ mod view;
 macro_rules! conformance {
     ($engine:expr) => {
         cases! { $engine;
+            attempt {
+                every_attempt_is_told_by_index_then_number,
+                a_running_attempt_follows_the_recorded_ones,
+                keys_have_their_index,
+            }
             claim {
                 a_lease_carries_the_open_items_in_order,
                 an_expired_lease_goes_before_a_due_one_and_that_before_a_fresh_one,
@@ -136,6 +142,7 @@ macro_rules! conformance {
                 a_child_has_no_bodies_and_says_who_has,
                 what_refuses_a_child_is_found_in_order,
                 items_tell_whether_their_bodies_are_there,
+                a_filter_narrows_what_is_decoded_and_what_there_must_be,
                 a_body_comes_back_as_it_was_kept,
                 an_item_without_a_body_is_skipped_and_says_why,
                 a_batch_of_skipped_items_completes,

@@ -54,6 +54,19 @@ pub struct ItemQuery {
     pub limit: usize,
 }
 
+/// Attempts to be listed, by index of their item, then number.
+#[derive(Debug, Clone)]
+pub struct AttemptQuery {
+    /// Only those behind this index and number.
+    pub after: (i64, i64),
+    /// Only of items up to this index.
+    pub last_index: Option<i64>,
+    /// At most so many.
+    pub limit: usize,
+    /// Indexes of items that are being worked on.
+    pub running: Vec<i64>,
+}
+
 impl BatchQuery {
     /// The newest batches.
     pub fn newest(limit: usize) -> Self {

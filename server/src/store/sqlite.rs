@@ -18,19 +18,20 @@ use sqlx::{
 };
 
 use super::{
-    BatchQuery, Changed, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, FetchedBody,
-    ItemQuery, KeptItem, NewBatch, Place, SourceLease, SourcePage, Store, StoreError,
+    AttemptQuery, BatchQuery, Changed, Claim, CommandError, Commit, Committed, CreateError, Created,
+    Expanded, FetchedBody, ItemQuery, KeptItem, NewBatch, Place, SourceLease, SourcePage, Store, StoreError,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
     id::{BatchId, BatchSeq, NodeId},
-    item::Item,
+    item::{Item, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
     upstream::UpstreamRecord,
 };
 
+mod attempt;
 mod batch;
 mod commit;
 mod create;
@@ -322,6 +323,14 @@ impl Store for SqliteStore {
         query::items(&self.readers, batch, query, now).await
     }
 
+    async fn attempts(&self, batch: BatchSeq, query: &AttemptQuery) -> Result<Vec<PastAttempt>, StoreError> {
+        attempt::list(&self.readers, batch, query).await
+    }
+
+    async fn item_index(&self, batch: BatchSeq, key: &str) -> Result<Option<i64>, StoreError> {
+        item::index(&self.readers, batch, key).await
+    }
+
     async fn results(
         &self,
         batch: BatchSeq,
@@ -331,17 +340,12 @@ impl Store for SqliteStore {
         result::list(&self.readers, batch, after, limit).await
     }
 
-    async fn kept_items(
-        &self,
-        batch: BatchSeq,
-        from: i64,
-        limit: usize,
-    ) -> Result<Vec<KeptItem>, StoreError> {
-        item::kept(&self.readers, batch, from, limit).await
+    async fn kept_items(&self, batch: BatchSeq, query: &ItemQuery) -> Result<Vec<KeptItem>, StoreError> {
+        query::kept(&self.readers, batch, query).await
     }
 
-    async fn kept_body(&self, batch: BatchSeq, index: i64) -> Result<Option<FetchedBody>, StoreError> {
-        item::body(&self.readers, batch, index).await
+    async fn kept_body(&self, batch: BatchSeq, key: &str) -> Result<Option<FetchedBody>, StoreError> {
+        item::body(&self.readers, batch, key).await
     }
 
     async fn children(&self, batch: BatchSeq, limit: usize) -> Result<Vec<BatchId>, StoreError> {

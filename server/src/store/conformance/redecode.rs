@@ -14,10 +14,12 @@ use crate::{
     domain::{
         batch::{Batch, Kind, State},
         datum::Records,
+        filter::Filter,
         id::BatchSeq,
         item::{self, NO_KEPT_BODY, NewItem, Outcome},
+        spec::Source,
     },
-    store::{CreateError, Created, NewBatch},
+    store::{CreateError, Created, FetchedBody, ItemQuery, NewBatch},
 };
 
 /// Each bar with the time of its fetch, in seconds after the first one.
@@ -40,7 +42,7 @@ async fn fetched(h: &Harness, id: &str, key: &str, records: Records) -> Batch {
 async fn child(h: &Harness, id: &str, parent: &Batch) -> Batch {
     let batch = h.start(redecoding(id, parent)).await;
     let lease = h.read_source(&batch).await;
-    let items = h.kept_items(parent.seq, 0, 100).await.unwrap();
+    let items = h.kept_items(parent.seq, &ItemQuery::all(0, 100)).await.unwrap();
     let items = items.into_iter().map(|item| NewItem::keyed(item.key)).collect();
     h.page(&batch, &lease, page::items(items, None)).await.batch
 }
@@ -56,8 +58,14 @@ async fn redecoded(h: &Harness, id: &str, parent: &Batch, outcome: Outcome) -> i
     h.items(&batch).await.remove(0)
 }
 
+/// The body of a batch's first item.
+async fn first_body(h: &Harness, batch: BatchSeq) -> Option<FetchedBody> {
+    let first = h.kept_items(batch, &ItemQuery::all(0, 1)).await.unwrap().remove(0);
+    h.kept_body(batch, &first.key).await.unwrap()
+}
+
 async fn body_time(h: &Harness, batch: BatchSeq) -> DateTime<Utc> {
-    h.kept_body(batch, 0).await.unwrap().expect("it is kept").fetched_at
+    first_body(h, batch).await.expect("it is kept").fetched_at
 }
 
 async fn error(h: &Harness, new: NewBatch) -> CreateError {
@@ -157,19 +165,51 @@ pub(super) async fn items_tell_whether_their_bodies_are_there(h: Harness) {
         .add(&slice, 1, outcome::success())
         .add(&slice, 2, outcome::permanent("NOT_FOUND", 404));
     h.record(&batch, group).await;
-    let items = h.kept_items(batch.seq, 0, 10).await.unwrap();
+    let items = h.kept_items(batch.seq, &ItemQuery::all(0, 10)).await.unwrap();
     let seen: Vec<_> = items.iter().map(|item| (item.index, item.key.as_str(), item.has_body)).collect();
     assert_eq!(seen, [(0, "a", false), (1, "b", true), (2, "c", false)]);
     assert_eq!(items[1].columns.as_deref(), Some("{\"n\":1}"));
-    assert_eq!(h.kept_items(batch.seq, 1, 1).await.unwrap(), items[1..2]);
-    assert!(h.kept_items(batch.seq, 3, 10).await.unwrap().is_empty());
+    assert_eq!(h.kept_items(batch.seq, &ItemQuery::all(1, 1)).await.unwrap(), items[1..2]);
+    assert!(h.kept_items(batch.seq, &ItemQuery::all(3, 10)).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_filter_narrows_what_is_decoded_and_what_there_must_be(h: Harness) {
+    let batch = h.start(inline("batch-a", &["a", "b", "c", "d"])).await;
+    let slice = h.claim(&batch).await;
+    let group = Group::new()
+        .with_bodies()
+        .keep(&slice)
+        .add(&slice, 0, outcome::success())
+        .add(&slice, 1, outcome::permanent("NOT_FOUND", 404))
+        .add(&slice, 2, outcome::success())
+        .add(&slice, 3, outcome::success());
+    h.record(&batch, group).await;
+    let mut listed = Vec::new();
+    let mut query = ItemQuery { filter: Filter::parse("key > a").unwrap(), ..ItemQuery::all(0, 2) };
+    loop {
+        let page = h.kept_items(batch.seq, &query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        query.from = last.index + 1;
+        listed.extend(page.into_iter().map(|item| (item.key, item.has_body)));
+    }
+    assert_eq!(listed, [("b", false), ("c", true), ("d", true)].map(|(key, has)| (key.to_owned(), has)));
+
+    let narrowed = |id: &str, filter: &str| {
+        let mut new = redecoding(id, &batch);
+        new.spec.source = Source::BatchItems { batch: batch.id.clone(), filter: filter.to_owned() };
+        new
+    };
+    let child = h.start(narrowed("child", "key >= b")).await;
+    assert_eq!(*child.spec, narrowed("child", "key >= b").spec);
+    let none = h.create_batch(narrowed("none", "state = FAILED"), h.now).await.unwrap_err();
+    assert!(matches!(none, CreateError::NoKeptBodies { .. }), "{none}");
 }
 
 pub(super) async fn a_body_comes_back_as_it_was_kept(h: Harness) {
     let parent = fetched(&h, "parent", "7203", price::closes(0, &[1.0])).await;
-    let kept = h.kept_body(parent.seq, 0).await.unwrap().unwrap();
+    let kept = first_body(&h, parent.seq).await.unwrap();
     assert_eq!((kept.body, kept.fetched_at), (outcome::body(), h.now));
-    assert_eq!(h.kept_body(parent.seq, 1).await.unwrap(), None);
+    assert_eq!(h.kept_body(parent.seq, "none").await.unwrap(), None);
 }
 
 pub(super) async fn an_item_without_a_body_is_skipped_and_says_why(h: Harness) {
@@ -206,14 +246,14 @@ pub(super) async fn bodies_stay_while_a_child_is_live(mut h: Harness) {
     h.pass(10 * BODIES_KEPT_S);
     assert_eq!(h.purge(h.now).await.unwrap(), 1, "those of the other batch");
     assert_eq!(h.purge(h.now).await.unwrap(), 0);
-    assert_eq!(h.kept_body(other.seq, 0).await.unwrap(), None);
+    assert_eq!(first_body(&h, other.seq).await, None);
     h.stop(&first).await;
     h.pause(&second).await;
     assert_eq!(h.purge(h.now).await.unwrap(), 0, "one that is paused is live");
-    assert!(h.kept_body(parent.seq, 0).await.unwrap().is_some());
+    assert!(first_body(&h, parent.seq).await.is_some());
     h.stop(&second).await;
     assert_eq!(h.purge(h.now).await.unwrap(), 1);
-    assert_eq!(h.kept_body(parent.seq, 0).await.unwrap(), None);
+    assert_eq!(first_body(&h, parent.seq).await, None);
 }
 
 pub(super) async fn rows_come_back_as_they_were_fetched(mut h: Harness) {

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, ms, source, transition};
+use super::{SqliteStore, error, ms, query, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Kind, State},
+        filter::Filter,
         id::{BatchId, BatchSeq},
         spec::Source,
     },
@@ -76,7 +77,7 @@ async fn begin(
     }
     let seq = insert(conn, new, now).await?;
     if let Kind::Redecode { parent } = new.kind {
-        check_parent(store, conn, parent, now).await?;
+        check_parent(store, conn, parent, &new.spec.source, now).await?;
     }
     let live: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
@@ -137,22 +138,27 @@ async fn check_parent(
     store: &SqliteStore,
     conn: &mut SqliteConnection,
     parent: BatchSeq,
+    source: &Source,
     now: DateTime<Utc>,
 ) -> Result<(), CreateError> {
     let batch = store.load(conn, parent).await?;
     if !batch.state.is_terminal() {
         return Err(CreateError::ParentNotTerminal { id: batch.id, state: batch.state });
     }
-    let kept: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM batch_executions b JOIN kept_bodies k ON k.batch_seq = b.seq
-                        WHERE b.seq = $1 AND b.bodies_expire_at > $2)",
+    let filter = match source {
+        Source::BatchItems { filter, .. } => filter.as_str(),
+        _ => "",
+    };
+    let filter = Filter::parse(filter).map_err(|e| StoreError::Fault(format!("filter: {e}")))?;
+    let in_time: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM batch_executions WHERE seq = $1 AND bodies_expire_at > $2)",
     )
     .bind(parent.0)
     .bind(ms(now))
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await
     .map_err(error::store)?;
-    if kept {
+    if in_time && query::is_any_kept(conn, parent, &filter).await.map_err(error::store)? {
         return Ok(());
     }
     Err(CreateError::NoKeptBodies { origin: batch.parent().cloned(), id: batch.id })

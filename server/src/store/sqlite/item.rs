@@ -12,7 +12,7 @@ use crate::{
         item::{Item, KeptBody, Next, Outcome, Reply, State},
         report::{FailureGroup, GROUPS_MAX, SAMPLE_KEYS_MAX},
     },
-    store::{Commit, FetchedBody, KeptItem, Recording, StoreError},
+    store::{Commit, FetchedBody, Recording, StoreError},
 };
 
 /// Given back before a request was sent, and with no time to wait for: the item is as it was.
@@ -64,7 +64,7 @@ pub(super) async fn record(
            http_status = CASE WHEN $21 THEN http_status ELSE $11 END,
            records_inserted = $12, records_changed = $13, size_bytes = $14, sha256 = $15, content_type = $16,
            latency_ms = $17, rows_left_out = $22, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
-           updated_at = $20
+           updated_at = $20, last_attempt_end_at = $23, bytes_received = $24
          WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
     )
     .bind(commit.batch.0)
@@ -90,6 +90,8 @@ pub(super) async fn record(
     // The latest failure is shown until another outcome: a release is none.
     .bind(matches!(attempt.outcome, Outcome::Released { .. }))
     .bind(left_out as i64)
+    .bind(ms(attempt.ended_at))
+    .bind(attempt.bytes_received)
     .execute(&mut *conn)
     .await?;
     if written.rows_affected() != 1 {
@@ -131,25 +133,15 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
     let state = word(row, "state", State::parse)?;
     let at = |column| row.get::<Option<i64>, _>(column).map(instant);
     let text = |column| row.get::<Option<String>, _>(column).unwrap_or_default();
-    let millis = |column| {
-        row.get::<Option<i64>, _>(column).map(|ms| Duration::from_millis(ms.try_into().unwrap_or(0)))
-    };
-    let http_status = row.get::<Option<i64>, _>("http_status").and_then(|status| u16::try_from(status).ok());
-    let failure = optional_word(row, "error_class", FailureClass::parse)?.map(|class| Failure {
-        class,
-        reason: text("error_reason"),
-        http_status,
-        message: text("error_message"),
-        retry_after: millis("retry_after_ms"),
-        push_back: false,
-    });
+    let http_status = status(row);
+    let failure = failure(row)?;
     let reply = match (state, row.get::<Option<Vec<u8>>, _>("sha256")) {
         (State::Succeeded, Some(sha256)) => Some(Reply {
             http_status: http_status.unwrap_or(0),
             size_bytes: row.get::<Option<i64>, _>("size_bytes").unwrap_or(0),
             sha256: sha256.try_into().map_err(|_| error::damaged("sha256"))?,
             content_type: text("content_type"),
-            latency: millis("latency_ms").unwrap_or_default(),
+            latency: millis(row, "latency_ms").unwrap_or_default(),
         }),
         _ => None,
     };
@@ -172,43 +164,53 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
     })
 }
 
-pub(super) async fn kept(
-    pool: &SqlitePool,
-    batch: BatchSeq,
-    from: i64,
-    limit: usize,
-) -> Result<Vec<KeptItem>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT d.item_index, d.item_key, d.columns, EXISTS (SELECT 1 FROM kept_bodies k
-           WHERE k.batch_seq = d.batch_seq AND k.item_index = d.item_index) AS has_body
-         FROM batch_execution_details d
-         WHERE d.batch_seq = $1 AND d.item_index >= $2 ORDER BY d.item_index LIMIT $3",
+/// HTTP status of the last reply.
+pub(super) fn status(row: &SqliteRow) -> Option<u16> {
+    row.get::<Option<i64>, _>("http_status").and_then(|status| u16::try_from(status).ok())
+}
+
+/// The failure of an item or an attempt.
+pub(super) fn failure(row: &SqliteRow) -> Result<Option<Failure>, StoreError> {
+    let text = |column| row.get::<Option<String>, _>(column).unwrap_or_default();
+    let class = optional_word(row, "error_class", FailureClass::parse)?;
+    Ok(class.map(|class| Failure {
+        class,
+        reason: text("error_reason"),
+        http_status: status(row),
+        message: text("error_message"),
+        retry_after: millis(row, "retry_after_ms"),
+        push_back: false,
+    }))
+}
+
+fn millis(row: &SqliteRow, column: &str) -> Option<Duration> {
+    row.get::<Option<i64>, _>(column).map(|ms| Duration::from_millis(ms.try_into().unwrap_or(0)))
+}
+
+/// The index of a key.
+pub(super) async fn index(pool: &SqlitePool, batch: BatchSeq, key: &str) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT item_index FROM batch_execution_details WHERE batch_seq = $1 AND item_key = $2",
     )
     .bind(batch.0)
-    .bind(from)
-    .bind(limit as i64)
-    .fetch_all(pool)
+    .bind(key)
+    .fetch_optional(pool)
     .await
-    .map_err(error::store)?;
-    let item = |row: &SqliteRow| KeptItem {
-        index: row.get("item_index"),
-        key: row.get("item_key"),
-        columns: row.get("columns"),
-        has_body: row.get("has_body"),
-    };
-    Ok(rows.iter().map(item).collect())
+    .map_err(error::store)
 }
 
 pub(super) async fn body(
     pool: &SqlitePool,
     batch: BatchSeq,
-    index: i64,
+    key: &str,
 ) -> Result<Option<FetchedBody>, StoreError> {
     let row = sqlx::query(
-        "SELECT body, http_status, content_type, fetched_at FROM kept_bodies WHERE batch_seq = $1 AND item_index = $2",
+        "SELECT body, http_status, content_type, fetched_at FROM kept_bodies
+         WHERE batch_seq = $1 AND item_index =
+           (SELECT item_index FROM batch_execution_details WHERE batch_seq = $1 AND item_key = $2)",
     )
     .bind(batch.0)
-    .bind(index)
+    .bind(key)
     .fetch_optional(pool)
     .await
     .map_err(error::store)?;

@@ -1,12 +1,17 @@
 //! Lists of batches and items, by keyset: a page costs the same wherever it begins.
 
 use chrono::{DateTime, Utc};
-use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{SqliteStore, error, filter, item, ms};
 use crate::{
-    domain::{batch::Batch, id::BatchSeq, item::Item},
-    store::{BatchOrder, BatchQuery, ItemQuery, Place, StoreError},
+    domain::{
+        batch::Batch,
+        filter::{Filter, ItemField},
+        id::BatchSeq,
+        item::Item,
+    },
+    store::{BatchOrder, BatchQuery, ItemQuery, KeptItem, Place, StoreError},
 };
 
 pub(super) async fn batches(
@@ -60,25 +65,72 @@ pub(super) async fn items(
     query: &ItemQuery,
     now: DateTime<Utc>,
 ) -> Result<Vec<Item>, StoreError> {
-    let mut select = select_items(batch, now);
-    select.push(" AND d.item_index >= ").push_bind(query.from).push(") WHERE true");
-    filter::push_and(&mut select, &query.filter);
-    select.push(" ORDER BY item_index LIMIT ").push_bind(query.limit as i64);
+    let mut select = QueryBuilder::new("SELECT * FROM ");
+    push_items(&mut select, batch, query, now);
     fetch(pool, select).await
 }
 
-/// The begin of a selection from [`ITEMS`] of a batch, its inner condition still open.
-pub(super) fn select_items(batch: BatchSeq, now: DateTime<Utc>) -> QueryBuilder<Sqlite> {
-    let [columns, worked_out] = ITEMS;
-    let mut select = QueryBuilder::new("SELECT * FROM (");
-    select.push(columns).push_bind(ms(now)).push(worked_out).push_bind(batch.0);
-    select
+/// Adds the items that a query takes, in order.
+fn push_items(select: &mut QueryBuilder<Sqlite>, batch: BatchSeq, query: &ItemQuery, now: DateTime<Utc>) {
+    push_selection(select, batch, query.from, now);
+    filter::push_and(select, &query.filter);
+    select.push(" ORDER BY item_index LIMIT ").push_bind(query.limit as i64);
 }
 
-pub(super) async fn fetch(
-    pool: &SqlitePool,
-    mut select: QueryBuilder<Sqlite>,
-) -> Result<Vec<Item>, StoreError> {
+/// Adds the items from an index on, and the begin of a condition.
+fn push_selection(select: &mut QueryBuilder<Sqlite>, batch: BatchSeq, from: i64, now: DateTime<Utc>) {
+    let [columns, worked_out] = ITEMS;
+    select.push("(").push(columns).push_bind(ms(now)).push(worked_out).push_bind(batch.0);
+    select.push(" AND d.item_index >= ").push_bind(from).push(") x WHERE true");
+}
+
+/// The items with these indexes, in any order. They are final: no lease is looked at.
+pub(super) async fn at(pool: &SqlitePool, batch: BatchSeq, indexes: &str) -> Result<Vec<Item>, StoreError> {
+    let mut select = QueryBuilder::new("SELECT * FROM ");
+    push_selection(&mut select, batch, 0, DateTime::UNIX_EPOCH);
+    select.push(" AND item_index IN (SELECT value FROM json_each(").push_bind(indexes.to_owned()).push("))");
+    fetch(pool, select).await
+}
+
+async fn fetch(pool: &SqlitePool, mut select: QueryBuilder<Sqlite>) -> Result<Vec<Item>, StoreError> {
     let rows = select.build().fetch_all(pool).await.map_err(error::store)?;
     rows.iter().map(item::from_row).collect()
+}
+
+/// Whether the body of a selected item is there.
+const HAS_BODY: &str =
+    "EXISTS (SELECT 1 FROM kept_bodies k WHERE k.batch_seq = x.batch_seq AND k.item_index = x.item_index)";
+
+pub(super) async fn kept(
+    pool: &SqlitePool,
+    batch: BatchSeq,
+    query: &ItemQuery,
+) -> Result<Vec<KeptItem>, StoreError> {
+    let mut select: QueryBuilder<Sqlite> = QueryBuilder::new(format!(
+        "SELECT x.item_index, x.item_key, x.columns, {HAS_BODY} AS has_body FROM "
+    ));
+    // Who is read this way has ended: no lease is looked at.
+    push_items(&mut select, batch, query, DateTime::UNIX_EPOCH);
+    let rows = select.build().fetch_all(pool).await.map_err(error::store)?;
+    let item = |row: &SqliteRow| KeptItem {
+        index: row.get("item_index"),
+        key: row.get("item_key"),
+        columns: row.get("columns"),
+        has_body: row.get("has_body"),
+    };
+    Ok(rows.iter().map(item).collect())
+}
+
+/// Whether the body of any item is there that a filter takes.
+pub(super) async fn is_any_kept(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    filter: &Filter<ItemField>,
+) -> Result<bool, sqlx::Error> {
+    let mut select: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT EXISTS (SELECT 1 FROM ");
+    push_selection(&mut select, batch, 0, DateTime::UNIX_EPOCH);
+    select.push(" AND ").push(HAS_BODY);
+    filter::push_and(&mut select, filter);
+    select.push(")");
+    select.build_query_scalar().fetch_one(conn).await
 }

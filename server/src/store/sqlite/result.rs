@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use chrono::DateTime;
 use futures::TryStreamExt;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 
@@ -77,10 +76,7 @@ pub(super) async fn list(
 ) -> Result<Vec<(i64, Item)>, StoreError> {
     let numbered = numbered(pool, batch, after, limit).await.map_err(error::store)?;
     let indexes: Vec<i64> = numbered.iter().map(|(_, index)| *index).collect();
-    // They are final: no lease is looked at.
-    let mut select = query::select_items(batch, DateTime::UNIX_EPOCH);
-    select.push(" AND d.item_index IN (SELECT value FROM json_each(").push_bind(json(&indexes)).push(")))");
-    let items = query::fetch(pool, select).await?;
+    let items = query::at(pool, batch, &json(&indexes)).await?;
     let mut items: HashMap<i64, Item> = items.into_iter().map(|item| (item.index, item)).collect();
     Ok(numbered.into_iter().filter_map(|(no, index)| Some((no, items.remove(&index)?))).collect())
 }

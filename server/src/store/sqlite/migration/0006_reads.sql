@@ -10,6 +10,10 @@ CREATE TABLE settings (
   value             BLOB    NOT NULL
 ) WITHOUT ROWID;
 
+-- What an item's row tells of its last attempt.
+ALTER TABLE batch_execution_details ADD COLUMN last_attempt_end_at INTEGER;
+ALTER TABLE batch_execution_details ADD COLUMN bytes_received INTEGER;
+
 ALTER TABLE batch_slices ADD COLUMN canceled_at INTEGER;
 UPDATE batch_slices SET canceled_at = (
   SELECT coalesce(b.ended_at, b.state_since_at) FROM batch_executions b WHERE b.seq = batch_slices.batch_seq
