@@ -24,5 +24,6 @@ mod redecode;
 mod replay;
 mod run;
 mod start;
+mod transport;
 mod watch;
 mod world;

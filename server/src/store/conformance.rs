@@ -8,7 +8,7 @@
 //! A second engine implements [`Engine`](harness::Engine) and adds one line at the end of this file.
 
 mod audit;
-pub(super) mod fixture;
+pub(crate) mod fixture;
 mod harness;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -70,7 +70,10 @@ async fn w08_batches_are_told_as_they_come_change_and_end() {
 
     let mut watching = Watching::open(&server, watch_matching("labels.team = a")).await.unwrap();
     assert!(matches!(watching.news().await, Event::Snapshot(batch) if batch.name == first));
-    assert!(matches!(watching.news().await, Event::InitialSyncDone(_)), "only live ones, only those that match");
+    assert!(
+        matches!(watching.news().await, Event::InitialSyncDone(_)),
+        "only live ones, only those that match"
+    );
 
     let second = slow(&server, &upstream, "a").await;
     assert!(matches!(turn(&mut watching, &second).await, Event::Snapshot(_)));
@@ -95,7 +98,9 @@ async fn w08_a_batch_enters_and_leaves_with_its_state() {
     assert!(matches!(watching.news().await, Event::InitialSyncDone(_)), "none is paused");
     let asked = Instant::now();
     let paused = pause(&server, &name).await;
-    assert!(matches!(turn(&mut watching, &name).await, Event::Snapshot(batch) if batch.revision == paused.revision));
+    assert!(
+        matches!(turn(&mut watching, &name).await, Event::Snapshot(batch) if batch.revision == paused.revision)
+    );
     resume(&server, &name).await;
     assert!(matches!(turn(&mut watching, &name).await, Event::Removed(_)));
     pause(&server, &name).await;
@@ -189,7 +194,8 @@ async fn w08_children_are_found_by_their_parent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn w08_a_filter_that_is_none_or_of_other_fields_is_refused() {
     let server = Server::start([]).await;
-    for filter in ["state =", "labels.team = a AND", "create_time > 2026-01-01T00:00:00Z", "display_name = x"] {
+    for filter in ["state =", "labels.team = a AND", "create_time > 2026-01-01T00:00:00Z", "display_name = x"]
+    {
         let answer = Watching::open(&server, watch_matching(filter)).await.map(drop);
         let details = refused(answer, Code::InvalidArgument, "INVALID_FILTER");
         assert_eq!(fields(&details), ["filter"], "{filter}");
@@ -200,10 +206,11 @@ async fn w08_a_filter_that_is_none_or_of_other_fields_is_refused() {
 async fn w08_a_thousand_batches_are_followed_and_one_more_is_refused() {
     let (server, upstream) = tokio::join!(Server::start(["--running-batches", "1"]), Upstream::healthy());
     slow(&server, &upstream, "b").await;
+    let (stub, spec) = (server.stub(), labelled("a", prices(1, &upstream, fast())));
     let start = |count: usize| {
         let mut starts = JoinSet::new();
         for _ in 0..count {
-            let (mut stub, spec) = (server.stub(), labelled("a", prices(1, &upstream, fast())));
+            let (mut stub, spec) = (stub.clone(), spec.clone());
             starts.spawn(async move { stub.start_batch(starting(spec)).await.map(drop).unwrap() });
         }
         starts.join_all()

@@ -70,7 +70,8 @@ async fn follow(server: String, store: SqlitePool, batch: String, mut dice: Dice
     loop {
         // A small window lets the server feel that the reader is slow.
         let mut stub = connect(&server, is_slow.then_some(1_024));
-        let mut stream = Stream { known, committed_before: committed(&store, &batch).await, ..Stream::default() };
+        let mut stream =
+            Stream { known, committed_before: committed(&store, &batch).await, ..Stream::default() };
         let request = WatchProgressRequest {
             known_revisions: vec![KnownRevision { name: batch.clone(), revision: known }],
             min_interval: Some(millis(100 + dice.roll(400) as i64)),
@@ -140,7 +141,8 @@ fn figures(batch: &Batch) -> Figures {
 /// Everything that was committed, as the store's own triggers wrote it down in the same transactions.
 async fn all_committed(store: &SqlitePool) -> HashMap<String, BTreeMap<i64, Figures>> {
     type Row = (String, i64, String, i64, i64, i64, i64, i64, i64);
-    let rows: Vec<Row> = sqlx::query_as("SELECT * FROM committed ORDER BY rowid").fetch_all(store).await.unwrap();
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT * FROM committed ORDER BY rowid").fetch_all(store).await.unwrap();
     let mut committed: HashMap<String, BTreeMap<i64, Figures>> = HashMap::new();
     for (name, revision, state, total, succeeded, failed, skipped, canceled, records) in rows {
         let figures = Figures { state, total, succeeded, failed, skipped, canceled, records };
@@ -196,8 +198,10 @@ async fn watchers_are_told_what_is_promised_whatever_happens() {
             }
             _ => {
                 for name in &names {
-                    let _ =
-                        server.stub().resume(ResumeRequest { name: name.clone(), reason: String::new() }).await;
+                    let _ = server
+                        .stub()
+                        .resume(ResumeRequest { name: name.clone(), reason: String::new() })
+                        .await;
                 }
             }
         }

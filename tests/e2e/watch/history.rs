@@ -76,7 +76,9 @@ pub(super) const GUARANTEES: [(&str, fn(&History) -> Verdict); 6] = [
 impl Stream {
     fn states(&self) -> impl Iterator<Item = (Kind, i64, &Figures, i64)> {
         self.seen.iter().filter_map(|seen| match seen {
-            Seen::State { kind, revision, figures, conflated } => Some((*kind, *revision, figures, *conflated)),
+            Seen::State { kind, revision, figures, conflated } => {
+                Some((*kind, *revision, figures, *conflated))
+            }
             _ => None,
         })
     }
@@ -95,7 +97,9 @@ impl History {
                 ensure(!over, || format!("{}: {seen:?} after the end", watcher.batch))?;
                 if let Seen::State { kind, revision, .. } = seen {
                     ensure(*revision > last, || format!("{}: {revision} after {last}", watcher.batch))?;
-                    ensure(*kind != Kind::Snapshot || n == 0, || format!("{}: a late snapshot", watcher.batch))?;
+                    ensure(*kind != Kind::Snapshot || n == 0, || {
+                        format!("{}: a late snapshot", watcher.batch)
+                    })?;
                     (last, over) = (*revision, *kind == Kind::Terminal);
                 }
             }
@@ -120,7 +124,9 @@ impl History {
             let newest = self.committed[&watcher.batch].last_key_value().map(|(revision, _)| *revision);
             let end = watcher.streams.iter().flat_map(Stream::states).last();
             let told = end.filter(|(kind, ..)| *kind == Kind::Terminal).map(|(_, revision, ..)| revision);
-            ensure(told == newest, || format!("{}: told {told:?} as the end, which is {newest:?}", watcher.batch))?;
+            ensure(told == newest, || {
+                format!("{}: told {told:?} as the end, which is {newest:?}", watcher.batch)
+            })?;
             for stream in &watcher.streams {
                 let terminal = stream.states().any(|(kind, ..)| kind == Kind::Terminal);
                 ensure(!stream.ended || terminal, || format!("{}: OK without an end", watcher.batch))?;
@@ -194,7 +200,9 @@ impl History {
                     }
                 }
             }
-            ensure(stream.silence <= 3.0, || format!("{}: {} intervals of silence", watcher.batch, stream.silence))?;
+            ensure(stream.silence <= 3.0, || {
+                format!("{}: {} intervals of silence", watcher.batch, stream.silence)
+            })?;
         }
         Ok(())
     }
@@ -217,7 +225,8 @@ fn figures(revision: i64) -> Figures {
 
 /// A watcher that saw 2 and 4, came back with 4 and saw 5 and the end.
 fn good() -> History {
-    let state = |kind, revision, conflated| Seen::State { kind, revision, figures: figures(revision), conflated };
+    let state =
+        |kind, revision, conflated| Seen::State { kind, revision, figures: figures(revision), conflated };
     let first = Stream {
         committed_before: 1,
         seen: vec![

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use haul_client::{WatchEvent, WatchOptions};
 use haul_proto::v1::{
-    Batch, BatchView, GetBatchRequest, KnownRevision, PauseRequest, ResumeRequest, StopRequest,
-    batch::State, watch_progress_response::Event,
+    Batch, BatchView, GetBatchRequest, KnownRevision, PauseRequest, ResumeRequest, StopRequest, batch::State,
+    watch_progress_response::Event,
 };
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -48,7 +48,10 @@ async fn w01_headers_come_at_once_though_there_is_nothing_to_tell_yet() {
     let answered = asked.elapsed();
     assert!(stream.message().await.unwrap().is_some());
     let told = asked.elapsed();
-    assert!(answered + Duration::from_millis(500) < told, "headers after {answered:?}, an event after {told:?}");
+    assert!(
+        answered + Duration::from_millis(500) < told,
+        "headers after {answered:?}, an event after {told:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,11 +75,13 @@ async fn w02_of_many_known_revisions_each_counts_for_its_own_batch() {
 
     let mut request = watch(&batch.name);
     request.known_revisions = (0..1_001).map(other).collect();
-    let details = refused(Watching::open(&server, request).await.map(drop), Code::InvalidArgument, "INVALID_FIELD");
+    let details =
+        refused(Watching::open(&server, request).await.map(drop), Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["known_revisions"]);
     let mut request = watch(&batch.name);
     request.known_revisions = vec![known(1), KnownRevision { name: "x".to_owned(), revision: 1 }, known(-1)];
-    let details = refused(Watching::open(&server, request).await.map(drop), Code::InvalidArgument, "INVALID_FIELD");
+    let details =
+        refused(Watching::open(&server, request).await.map(drop), Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["known_revisions[1].name", "known_revisions[2].revision"]);
 }
 
@@ -85,10 +90,12 @@ async fn w03_each_event_is_the_whole_batch_in_the_view_asked_for() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(40, &upstream, paced(40.0, 5))).await;
     for view in [BatchView::Basic, BatchView::Full] {
-        let mut watching =
-            Watching::open(&server, haul_proto::v1::WatchProgressRequest { view: view.into(), ..watch(&name) })
-                .await
-                .unwrap();
+        let mut watching = Watching::open(
+            &server,
+            haul_proto::v1::WatchProgressRequest { view: view.into(), ..watch(&name) },
+        )
+        .await
+        .unwrap();
         let shown = watching.rest().await;
         let get = GetBatchRequest { name: name.clone(), view: view.into() };
         let read = server.stub().get_batch(get).await.unwrap().into_inner().batch.unwrap();
@@ -150,7 +157,8 @@ async fn w05_intervals_out_of_bounds_are_moved_to_the_nearest() {
                 updates += 1;
                 // By the server's clock: the reader may be late.
                 let at = message.server_time.unwrap();
-                let millis = |at: &prost_types::Timestamp| at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000;
+                let millis =
+                    |at: &prost_types::Timestamp| at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000;
                 let since = last.replace(at).map(|last| millis(&at) - millis(&last));
                 assert!(since.is_none_or(|since| since >= 95), "{since:?} ms after the one before");
             }
