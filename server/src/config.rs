@@ -378,6 +378,8 @@ mod tests {
         assert!(error("running_batches = \"many\"").contains("running_batches"));
         assert!(error("time_zone = \"Mars/Base\"").contains("time_zone"));
         assert!(error("time_zone = ").contains("haul.toml"), "{}", error("time_zone = "));
+        assert!(error("allowed_origins = [\"*\"]").contains("allowed_origins: \"*\""));
+        assert!(error("connection_age_s = 0").contains("connection_age_s"));
     }
 
     #[test]

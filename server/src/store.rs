@@ -23,7 +23,7 @@ use crate::domain::{
 };
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -25,5 +25,6 @@ mod redecode;
 mod replay;
 mod run;
 mod start;
+mod transport;
 mod watch;
 mod world;

@@ -123,3 +123,6 @@ fn told(frame: Option<WatchFrame>, end: Option<ApiError>) -> Told {
 fn encoded(shared: &Shared, view: BatchView) -> bytes::Bytes {
     shared.encoded(view.into(), |snapshot| batch(snapshot, view).encode_to_vec().into())
 }
+
+#[cfg(test)]
+mod tests;

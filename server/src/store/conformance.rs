@@ -9,7 +9,7 @@
 
 mod attempt;
 mod audit;
-pub(super) mod fixture;
+pub(crate) mod fixture;
 mod harness;
 #[cfg(feature = "sqlite")]
 mod sqlite;

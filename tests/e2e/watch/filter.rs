@@ -206,10 +206,11 @@ async fn w08_a_filter_that_is_none_or_of_other_fields_is_refused() {
 async fn w08_a_thousand_batches_are_followed_and_one_more_is_refused() {
     let (server, upstream) = tokio::join!(Server::start(["--running-batches", "1"]), Upstream::healthy());
     slow(&server, &upstream, "b").await;
+    let (stub, spec) = (server.stub(), labelled("a", prices(1, &upstream, fast())));
     let start = |count: usize| {
         let mut starts = JoinSet::new();
         for _ in 0..count {
-            let (mut stub, spec) = (server.stub(), labelled("a", prices(1, &upstream, fast())));
+            let (mut stub, spec) = (stub.clone(), spec.clone());
             starts.spawn(async move { stub.start_batch(starting(spec)).await.map(drop).unwrap() });
         }
         starts.join_all()

@@ -1,6 +1,6 @@
 //! Values made up for cases, by noun.
 
-pub(in crate::store) mod batch;
+pub(crate) mod batch;
 pub(in crate::store) mod list;
 pub(in crate::store) mod outcome;
 pub(in crate::store) mod page;
