@@ -353,4 +353,20 @@ impl HaulService for Service {
         let report = Some(self.script()?.report.clone());
         Ok(Response::new(v1::GetReportResponse { report }))
     }
+
+    type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;
+
+    async fn stream_results(
+        &self,
+        _: Request<v1::StreamResultsRequest>,
+    ) -> Result<Response<Self::StreamResultsStream>, Status> {
+        Err(Status::failed_precondition("no results were scripted"))
+    }
+
+    async fn list_attempts(
+        &self,
+        _: Request<v1::ListAttemptsRequest>,
+    ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
+        Err(Status::failed_precondition("no attempts were scripted"))
+    }
 }
