@@ -278,7 +278,7 @@ async fn the_demo_needs_nothing_and_tells_what_came_of_it() {
 
     let said = program::run(
         "hauld",
-        ["demo", "--items", "60", "--faults", "0.2", "--data-dir", second, "-o", "json", "--seed", "3"],
+        ["demo", "--items", "60", "--faults", "1", "--data-dir", second, "-o", "json", "--seed", "3"],
     )
     .await;
     assert_eq!(said.status, 0, "some codes fail for good, as they were meant to: {}", said.err);

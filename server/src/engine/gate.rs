@@ -227,6 +227,7 @@ impl Gate {
                 push_backs: known.map_or(0, |record| record.push_backs),
                 breaker,
                 failed_probes: 0,
+                turn_is_passed: false,
                 answered: HashMap::new(),
                 answered_last: None,
                 limited_since: None,
@@ -305,12 +306,13 @@ impl Gate {
         self.state().breaker.tripped_since().map(|since| self.epoch + since)
     }
 
-    /// A probe has been due for a while, and nobody is about to send one. Where a batch runs, its own items are the
-    /// probes; but they may all be waiting for something else.
+    /// A probe is due, and nobody is about to send one. Where a batch runs, its own items are the probes, unless they
+    /// all wait for something else: that shows after a while.
     pub fn wants_probe(&self) -> bool {
         let now = self.epoch.elapsed();
         let state = self.state();
-        let due = state.breaker.shut_until().is_some_and(|until| until + PROBE_POLL <= now);
+        let patience = if state.lanes.is_empty() { Duration::ZERO } else { PROBE_POLL };
+        let due = state.breaker.shut_until().is_some_and(|until| until + patience <= now);
         (due || state.is_canarys_turn(now))
             && state.shut(self.epoch, Sender::Probe).is_none()
             && state.waiting == 0
@@ -321,6 +323,11 @@ impl Gate {
         self.state().failed_probes
     }
 
+    /// There is nothing to ask with that is no item's: in the canary's turn the items go on at once.
+    pub fn pass_turn(&self) {
+        self.state().turn_is_passed = true;
+    }
+
     /// Tells the breaker. Answers whether what must be durable has changed.
     fn signal(&self, signal: Signal) -> bool {
         let now = self.epoch.elapsed();
@@ -329,7 +336,10 @@ impl Gate {
         let before = state.breaker;
         state.breaker = before.next(signal, now, interval);
         match (before, state.breaker) {
-            (Breaker::Probing { .. }, Breaker::Tripped { .. }) => state.failed_probes += 1,
+            (Breaker::Probing { .. }, Breaker::Tripped { .. }) => {
+                state.failed_probes += 1;
+                state.turn_is_passed = false;
+            }
             (_, Breaker::Closed { .. }) => state.failed_probes = 0,
             _ => {}
         }

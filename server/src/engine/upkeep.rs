@@ -74,24 +74,36 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
             for batch in batches.iter().filter(|batch| batch.state == State::Paused) {
                 end_outage(engine, batch).await;
             }
-        } else if gate.wants_probe() {
-            // The first that has something to ask with.
-            for batch in batches {
-                let Some((key, request)) = question(engine, &batch, gate.failed_probes()).await else {
-                    continue;
-                };
-                match engine.gates.canary(&upstream, &host, batch.seq, terms).await {
-                    Ok(lane) => {
-                        engine.tasks.spawn(probe(Arc::clone(engine), batch, key, request, lane));
-                    }
-                    Err(error) => {
-                        tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent");
-                    }
-                }
-                break;
-            }
+        } else if gate.wants_probe()
+            && !send_probe(engine, &upstream, &host, batches, terms, gate.failed_probes()).await
+        {
+            gate.pass_turn();
         }
     }
+}
+
+/// Sends the probe of the first batch that has something to ask with. Answers whether there is one.
+async fn send_probe(
+    engine: &Arc<Engine>,
+    upstream: &UpstreamId,
+    host: &str,
+    batches: Vec<Batch>,
+    terms: Terms,
+    failed_probes: u32,
+) -> bool {
+    for batch in batches {
+        let Some((key, request)) = question(engine, &batch, failed_probes).await else { continue };
+        match engine.gates.canary(upstream, host, batch.seq, terms).await {
+            Ok(lane) => {
+                engine.tasks.spawn(probe(Arc::clone(engine), batch, key, request, lane));
+            }
+            Err(error) => {
+                tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent");
+            }
+        }
+        return true;
+    }
+    false
 }
 
 async fn end_outage(engine: &Arc<Engine>, batch: &Batch) {

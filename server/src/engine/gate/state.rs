@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) breaker: Breaker,
     /// Probes that failed since it tripped.
     pub(super) failed_probes: u32,
+    /// See [`super::Gate::pass_turn`]: since the last of them.
+    pub(super) turn_is_passed: bool,
     /// Batches that had an answer, with the time of the last one.
     pub(super) answered: HashMap<BatchSeq, Instant>,
     /// The same of the last batch that ended.
@@ -81,7 +83,7 @@ impl State {
             Breaker::Tripped { probe_at, .. } => probe_at,
             Breaker::Closed { .. } | Breaker::Probing { .. } => return false,
         };
-        self.failed_probes % 2 == 1 && due <= now && now < due + CANARY_WAIT
+        self.failed_probes % 2 == 1 && !self.turn_is_passed && due <= now && now < due + CANARY_WAIT
     }
 
     /// The cause that lasts longest.

@@ -277,3 +277,63 @@ async fn five_push_backs_in_a_row_trip_the_breaker_however_short_they_are() {
     }
     assert!(lane.tripped_since().is_some() && lane.is_pushed_back());
 }
+
+/// A lane whose gate's breaker has tripped, with one probe that failed: the next one is the canary's turn, and due.
+async fn in_the_canarys_turn(world: &World) -> Arc<Lane> {
+    let lane = world.lane(1, 1.0, 1).await;
+    lane.refused().await;
+    opened(&lane).await;
+    lane.acquire().await.unwrap();
+    lane.observe(Verdict::Failing).await;
+    tokio::time::pause();
+    let Breaker::Tripped { probe_at, .. } = lane.gate.state().breaker else { panic!("a probe has failed") };
+    tokio::time::sleep_until(lane.gate.epoch + probe_at).await;
+    lane
+}
+
+#[tokio::test]
+async fn items_leave_every_second_probe_to_others_for_a_while() {
+    let world = World::new().await;
+    let lane = in_the_canarys_turn(&world).await;
+    assert!(lane.gate.wants_probe());
+    assert!(lane.acquire().await.is_err(), "it is not an item's turn");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    lane.acquire().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_takes_is_the_items_at_once_and_only_this_one() {
+    let world = World::new().await;
+    let lane = in_the_canarys_turn(&world).await;
+    lane.gate.pass_turn();
+    assert!(!lane.gate.wants_probe());
+    for _ in 0..2 {
+        assert_eq!(lane.opens(), None);
+        lane.acquire().await.unwrap();
+        tokio::time::resume();
+        lane.observe(Verdict::Failing).await;
+        tokio::time::pause();
+        let Breaker::Tripped { probe_at, .. } = lane.gate.state().breaker else { panic!("it has failed") };
+        tokio::time::sleep_until(lane.gate.epoch + probe_at).await;
+    }
+    assert!(lane.opens().is_some() && lane.gate.wants_probe(), "the next turn but one is the canary's again");
+}
+
+#[tokio::test]
+async fn a_probe_is_wanted_as_soon_as_it_is_due_or_where_a_batch_runs_a_while_later() {
+    let world = World::new().await;
+    let lane = world.lane(1, 1.0, 1).await;
+    let gate = Arc::clone(&lane.gate);
+    lane.refused().await;
+    assert!(!gate.wants_probe());
+    opened(&lane).await;
+    tokio::time::pause();
+    assert!(!gate.wants_probe(), "an item of the batch may be the probe");
+    drop(lane);
+    assert!(gate.wants_probe());
+    tokio::time::resume();
+    let _lane = world.lane(1, 1.0, 1).await;
+    tokio::time::pause();
+    tokio::time::advance(PROBE_POLL).await;
+    assert!(gate.wants_probe(), "none of its items was");
+}
