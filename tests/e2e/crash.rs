@@ -1,6 +1,6 @@
 //! Killed and stopped at bad moments: every item ends once.
 
-use std::{collections::HashSet, fmt::Write, time::Duration};
+use std::{collections::HashSet, fmt::Write};
 
 use haul_proto::v1::{StopRequest, batch::State};
 use haul_sim::SimConfig;
@@ -122,12 +122,17 @@ async fn a_server_that_is_frozen_past_its_leases_still_records_everything_once()
     let name = server.start_batch(prices(ITEMS, &upstream, paced(40.0, 10))).await;
     server.batch_processed(&name, 40).await;
     server.signal("STOP").await;
-    // Not a wait for something: the time itself is what the test is about. A lease is 10 s.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    let database = Database::of(&server).await;
+    eventually("its leases have run out", || async {
+        let live = "SELECT count(*) FROM batch_slices
+                     WHERE lease_until_at > (julianday('now') - 2440587.5) * 86400000";
+        (database.number(live).await == 0).then_some(())
+    })
+    .await;
     server.signal("CONT").await;
     let ended = server.batch_ended(&name).await;
     assert_eq!((ended.state(), ended.progress.unwrap().succeeded_items), (State::Completed, ITEMS as i64));
-    Database::of(&server).await.assert_exactly_once(ITEMS as i64).await;
+    database.assert_exactly_once(ITEMS as i64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use crate::world::{
     eventually,
     intruder::Intruder,
     spec::{batch, fast, file, paced, prices},
+    watching::{Watching, watch},
 };
 
 /// What a server may take to end, and a second for the process itself.
@@ -76,8 +77,8 @@ async fn somebody_elses_lock_is_waited_for() {
     assert!(locked.elapsed() > Duration::from_secs(4), "{:?}", locked.elapsed());
     let still = server.client().await.get_batch(&name).await.unwrap();
     assert_eq!((still.state(), still.pause_cause()), (State::Running, PauseCause::Unspecified));
-    // Not a wait for something: the time itself is what the test is about.
-    tokio::time::sleep(Duration::from_secs(8).saturating_sub(locked.elapsed())).await;
+    // Repeated more than once. The heartbeats are the clock.
+    Watching::open(&server, watch(&name)).await.unwrap().quiet_seconds(4).await;
     intruder.unlock().await;
 
     let ended = server.batch_ended(&name).await;

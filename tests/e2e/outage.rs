@@ -1,7 +1,5 @@
 //! An upstream that refuses everybody, or is not there: the list is not burnt, and the batch goes on once it answers.
 
-use std::time::Duration;
-
 use haul_proto::v1::{
     BatchSpec, FetchPolicy, OutagePolicy,
     batch::{PauseCause, State},
@@ -17,7 +15,7 @@ use crate::world::{
     canned::Canned,
     database::Database,
     spec::{at_once, batch, codes, fast, inline, listing, millis, prices},
-    watching::assert_adds_up,
+    watching::{Watching, assert_adds_up, watch},
 };
 
 const SECOND: Option<Span> = Some(Span { seconds: 1, nanos: 0 });
@@ -50,8 +48,8 @@ async fn a_batch_that_is_refused_at_once_does_not_burn_its_list() {
     assert!(paused.pause_message.contains("127.0.0.1") && paused.pause_message.contains("429"), "{paused:?}");
     assert_adds_up(&paused);
     assert!((1..=3).contains(&upstream.charts().len()), "{}", upstream.charts().len());
-    // Held for a minute, so nothing more is sent in this time.
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    // Held for a minute, so nothing more is sent in this time. The heartbeats are the clock.
+    Watching::open(&server, watch(&name)).await.unwrap().quiet_seconds(7).await;
     assert!(upstream.charts().len() <= 3);
     let progress = paused.progress.unwrap();
     assert_eq!((progress.failed_items, progress.retried_attempts), (0, 0));
@@ -99,7 +97,7 @@ async fn a_pause_or_a_policy_keeps_an_outage_from_ending_by_itself() {
     upstream.refuse(None);
     let ended = server.start_batch(asked_again_each_second(prices(5, &upstream, fast()))).await;
     assert_eq!(server.batch_ended(&ended).await.state(), State::Completed, "its items are the probe");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    Watching::open(&server, watch(&by_policy)).await.unwrap().quiet_seconds(3).await;
     for (name, cause) in [(&paused_by_user, PauseCause::User), (&by_policy, PauseCause::UpstreamOutage)] {
         let still = server.batch_in(name, State::Paused).await;
         assert_eq!(still.pause_cause(), cause);
@@ -170,11 +168,12 @@ async fn a_pause_or_a_stop_in_an_outage_is_quiet_though_a_probe_waits_for_its_pe
     let slow = FetchPolicy { requests_per_second: Some(0.2), burst: Some(1), ..fast() };
     let name = server.start_batch(asked_again_each_second(prices(10, &upstream, slow))).await;
     server.batch_in(&name, State::Paused).await;
-    // The next probe is due, and has to wait for the rate.
-    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    let mut watching = Watching::open(&server, watch(&name)).await.unwrap();
+    // By then the next probe is due, and has to wait for the rate.
+    watching.quiet_seconds(3).await;
     server.client().await.pause(&name, "quiet").await.unwrap();
     let sent = upstream.charts().len();
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    watching.quiet_seconds(8).await;
     assert_eq!(upstream.charts().len(), sent);
 }
 
