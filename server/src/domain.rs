@@ -3,10 +3,12 @@
 pub mod backoff;
 pub mod batch;
 pub mod datum;
+pub mod etag;
 pub mod failure;
 pub mod id;
 pub mod item;
 pub mod listing;
+pub mod overlap;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -14,6 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::domain::{
     batch::{Batch, Command, Kind, Refusal, State},
+    etag,
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
     item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
@@ -26,6 +27,9 @@ use crate::domain::{
 mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod start;
+
+pub use start::{Checked, Created, Guard, InTheWay, StartOutcome};
 
 /// Items per slice.
 pub const SLICE_ITEMS: usize = 100;
@@ -35,18 +39,20 @@ pub const SLICE_ITEMS: usize = 100;
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch, with its inline items if it has them, and asks for its admission.
     async fn create_batch(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError>;
-    /// Refuses what [`Store::create_batch`] would refuse, and makes nothing. Answers with the batch that the request id
-    /// made before, which a start would answer with.
-    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError>;
+    /// Refuses what [`Store::create_batch`] would refuse, and makes nothing.
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Checked, CreateError>;
     /// One batch.
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
     /// Batches older than `before`, newest first.
     async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
+    /// Live batches younger than `after`, oldest first.
+    async fn live_batches(&self, after: BatchSeq, limit: usize) -> Result<Vec<Batch>, StoreError>;
     /// Carries a command out, or refuses it.
     async fn command(
         &self,
         id: &BatchId,
         command: &Command,
+        guard: &Guard,
         now: DateTime<Utc>,
     ) -> Result<Changed, CommandError>;
     /// Records a failure of class SYSTEM.
@@ -77,7 +83,8 @@ pub trait Store: Send + Sync + 'static {
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
-    /// Ends the draining of batches whose last lease ran out without anybody giving it back. Answers with what moved.
+    /// Ends the draining of batches whose last lease ran out without anybody giving it back, and admits those whose time
+    /// has come. Answers with what moved.
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
@@ -169,21 +176,14 @@ pub struct NewBatch {
 /// An idempotency key.
 #[derive(Debug, Clone)]
 pub struct RequestKey {
+    /// The call that it is good for: ids of others are others.
+    pub rpc: &'static str,
     /// UUID text.
     pub id: String,
     /// SHA-256 of the canonical request.
     pub sha256: [u8; 32],
     /// Not forgotten before that.
     pub expires_at: DateTime<Utc>,
-}
-
-/// What came of a start.
-#[derive(Debug)]
-pub enum Created {
-    /// A new batch.
-    Started(Box<Batch>),
-    /// What this request id made before, as it is now.
-    Replayed(Box<Batch>),
 }
 
 /// An item of a batch whose bodies may be decoded anew.
@@ -436,6 +436,14 @@ pub enum CreateError {
         /// Where its own bodies are, if it was made from another one's.
         origin: Option<BatchId>,
     },
+    /// Too many batches wait for the overlap key.
+    #[error("{limit} batches wait for overlap key {key:?}, which is the limit")]
+    OverlapBufferFull {
+        /// The key.
+        key: String,
+        /// The limit.
+        limit: usize,
+    },
     /// Too many live batches.
     #[error("{limit} batches are live, which is the limit")]
     Quota {
@@ -453,6 +461,15 @@ pub enum CommandError {
     /// No such batch.
     #[error("no batch {0}")]
     NotFound(BatchId),
+    /// The request id came before with other content.
+    #[error("request id {0} was used with another request")]
+    RequestIdReused(String),
+    /// The batch is not in the state that the caller knows.
+    #[error("batch {} has etag {}", batch.id, etag::of(batch))]
+    EtagMismatch {
+        /// As it is.
+        batch: Box<Batch>,
+    },
     /// Not in this state.
     #[error("batch {id} is {}", state.as_str())]
     Refused {

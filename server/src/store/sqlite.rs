@@ -18,8 +18,8 @@ use sqlx::{
 };
 
 use super::{
-    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, FetchedBody, KeptItem,
-    NewBatch, SourceLease, SourcePage, Store, StoreError,
+    Changed, Checked, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, FetchedBody,
+    Guard, KeptItem, NewBatch, SourceLease, SourcePage, Store, StoreError,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
@@ -39,7 +39,9 @@ mod inspect;
 mod item;
 mod list;
 mod migration;
+mod overlap;
 mod record;
+mod request;
 mod slice;
 mod source;
 #[cfg(test)]
@@ -163,8 +165,9 @@ impl SqliteStore {
         let mut tx = self.begin().await?;
         transition::apply(&mut tx, seq, input, why, now).await.map_err(error::store)?;
         transition::settle(&mut tx, seq, now).await.map_err(error::store)?;
-        let admitted =
-            transition::admit(&mut tx, self.limits.running_batches, now).await.map_err(error::store)?;
+        let admitted = overlap::admit_after(&mut tx, seq, self.limits.running_batches, now)
+            .await
+            .map_err(error::store)?;
         let batch = self.load(&mut tx, seq).await?;
         let admitted = self.load_all(&mut tx, &admitted).await?;
         tx.commit().await.map_err(error::store)?;
@@ -178,7 +181,7 @@ impl Store for SqliteStore {
         create::create(self, new, now).await
     }
 
-    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError> {
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Checked, CreateError> {
         create::check(self, new, now).await
     }
 
@@ -201,13 +204,27 @@ impl Store for SqliteStore {
         rows.iter().map(|row| self.decode(row)).collect()
     }
 
+    async fn live_batches(&self, after: BatchSeq, limit: usize) -> Result<Vec<Batch>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED') AND seq > $1
+             ORDER BY seq LIMIT $2",
+        )
+        .bind(after.0)
+        .bind(limit as i64)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(error::store)?;
+        rows.iter().map(|row| self.decode(row)).collect()
+    }
+
     async fn command(
         &self,
         id: &BatchId,
         command: &Command,
+        guard: &Guard,
         now: DateTime<Utc>,
     ) -> Result<Changed, CommandError> {
-        transition::command(self, id, command, now).await
+        transition::command(self, id, command, guard, now).await
     }
 
     async fn fail_system(
