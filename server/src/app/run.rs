@@ -15,7 +15,7 @@ use haul_client::{
         spec,
     },
 };
-use haul_proto::v1::{BatchSpec, StartBatchRequest};
+use haul_proto::v1::{BatchSpec, StartBatchRequest, start_batch_response::Outcome};
 
 use super::{
     Failure,
@@ -35,7 +35,8 @@ use crate::{
 #[command(after_long_help = "\
 Exit status: 0 all items succeeded or were skipped, 1 the call was refused, 2 usage, configuration, spec or data folder,
 3 some items failed, 4 the batch failed or was stopped. Interrupted, it is 128 and the signal's number; the batch then
-goes on as long as a hauld has the data folder, or when one next opens it.
+goes on as long as a hauld has the data folder, or when one next opens it. Where the spec's overlap key has a live batch
+already and skips, it is that one which is waited for.
 
 Examples:
   hauld run nightly.yaml --data-dir /var/lib/haul
@@ -80,7 +81,16 @@ impl Run {
             spec: Some(spec),
             ..StartBatchRequest::default()
         };
-        let name = client.start_batch(request).await?.batch.unwrap_or_default().name;
+        let started = client.start_batch(request).await?;
+        let skipped = started.outcome() == Outcome::Skipped;
+        let name = started.batch.unwrap_or_default().name;
+        if skipped {
+            // Lost with standard error.
+            let _ = writeln!(
+                io::stderr(),
+                "hauld: nothing was started: {name} has the same overlap key and is live; its end is waited for"
+            );
+        }
         let batch = tokio::select! {
             batch = follow(&client, &name, ProgressMode::Auto) => batch?,
             signal = shutdown::requested() => {

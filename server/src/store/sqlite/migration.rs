@@ -100,7 +100,32 @@ pub(super) async fn differs(conn: impl SqliteExecutor<'_>) -> Result<Option<i64>
 
 #[cfg(test)]
 mod tests {
+    use sqlx::{Connection, Row, SqlSafeStr, SqliteConnection};
+
     use super::MIGRATIONS;
+
+    #[tokio::test]
+    async fn request_ids_of_before_belong_to_the_call_that_made_their_batch() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let batch = "INSERT INTO batch_executions
+            (name, display_name, batch_type, kind, parent_seq, status, spec, as_of_at, zone, created_at, state_since_at)
+            VALUES ('night', '', '', 'FETCH', NULL, 'QUEUED', '{}', 0, 'UTC', 0, 0),
+                   ('child', '', '', 'REDECODE', 1, 'QUEUED', '{}', 0, 'UTC', 0, 0)";
+        let requests = "INSERT INTO requests (request_id, request_sha256, batch_name, expires_at)
+            VALUES ('a', x'01', 'night', 7), ('b', x'02', 'child', 8)";
+        let before = MIGRATIONS.iter().take_while(|(version, ..)| *version < 6).map(|(.., sql)| *sql);
+        for sql in before.chain([batch, requests, MIGRATIONS[5].2]) {
+            sqlx::raw_sql(sql.into_sql_str()).execute(&mut conn).await.unwrap();
+        }
+        let rows = sqlx::query(
+            "SELECT principal || rpc || request_id || expires_at AS row FROM requests ORDER BY 1",
+        )
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+        let rows: Vec<String> = rows.iter().map(|row| row.get("row")).collect();
+        assert_eq!(rows, ["Redecodeb8", "StartBatcha7"]);
+    }
 
     #[test]
     fn every_file_is_a_migration_and_versions_are_dense() {

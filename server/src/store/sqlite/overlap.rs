@@ -85,7 +85,7 @@ pub(super) async fn replace(
 
 /// The next batch to be let in. Its time has come, a slot is free, and so is its key: no other batch that has run is
 /// live under it, and no older one is open, paused or waits for its time.
-const NEXT: &str = "
+pub(super) const NEXT: &str = "
     SELECT b.seq FROM batch_executions b
     WHERE b.status = 'QUEUED' AND (b.not_before_at IS NULL OR b.not_before_at <= $1)
       AND (SELECT count(*) FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING')) < $2

@@ -3,7 +3,10 @@
 use sqlx::AssertSqlSafe;
 
 use super::{Folder, execute};
-use crate::store::{Store, sqlite::MigrateError};
+use crate::store::{
+    Store,
+    sqlite::{MigrateError, overlap},
+};
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_with_both_versions() {
@@ -56,4 +59,22 @@ async fn changes_of_a_list_are_found_by_keys_alone() {
         let by_code = steps.iter().filter(|step| step.contains("list_sha256=? AND code=?")).count();
         assert_eq!(by_code, 4, "{steps:#?}");
     }
+}
+
+#[tokio::test]
+async fn the_next_batch_is_found_by_keys_alone() {
+    let folder = Folder::new();
+    folder.open().await.close().await;
+    let plan: Vec<(i64, i64, i64, String)> =
+        sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", overlap::NEXT)))
+            .bind(0)
+            .bind(100)
+            .fetch_all(&mut folder.connect().await)
+            .await
+            .unwrap();
+    let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+    for index in ["batch_executions_queued", "batch_executions_slots", "batch_executions_overlap"] {
+        assert!(steps.iter().any(|step| step.contains(index)), "{index} in {steps:#?}");
+    }
+    assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:#?}");
 }
