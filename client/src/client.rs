@@ -146,20 +146,32 @@ impl Client {
 
     /// Pauses a batch. `reason` is for people, and may be empty.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
-        let request = v1::PauseRequest { name: batch_name(name), reason: reason.to_owned() };
+        let request = v1::PauseRequest {
+            name: batch_name(name),
+            reason: reason.to_owned(),
+            ..v1::PauseRequest::default()
+        };
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.pause(request).await }).await
     }
 
     /// Lets a paused batch go on. `reason` is for the server's log, and may be empty.
     pub async fn resume(&self, name: &str, reason: &str) -> Result<v1::ResumeResponse, Error> {
-        let request = v1::ResumeRequest { name: batch_name(name), reason: reason.to_owned() };
+        let request = v1::ResumeRequest {
+            name: batch_name(name),
+            reason: reason.to_owned(),
+            ..v1::ResumeRequest::default()
+        };
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.resume(request).await })
             .await
     }
 
     /// Ends a batch for good. `reason` is for people, and may be empty.
     pub async fn stop(&self, name: &str, reason: &str) -> Result<v1::StopResponse, Error> {
-        let request = v1::StopRequest { name: batch_name(name), reason: reason.to_owned() };
+        let request = v1::StopRequest {
+            name: batch_name(name),
+            reason: reason.to_owned(),
+            ..v1::StopRequest::default()
+        };
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.stop(request).await }).await
     }
 

@@ -4,8 +4,8 @@
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};
 use haul_proto::v1::{
-    Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, Plan,
-    PlannedRequest, Progress, UpstreamPlan, batch, batch_spec::Source, item,
+    Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, OverlapPolicy,
+    Plan, PlannedRequest, Progress, UpstreamPlan, batch, batch_spec::Source, conflict, item,
 };
 use prost_types::Timestamp;
 
@@ -75,8 +75,31 @@ Revision  1,234
 }
 
 #[test]
+fn a_batch_shows_what_it_waits_for() {
+    let spec = BatchSpec {
+        overlap_key: "nightly".to_owned(),
+        overlap_policy: OverlapPolicy::BufferOne.into(),
+        priority: -5,
+        not_before: Some(ago(-60)),
+        ..BatchSpec::default()
+    };
+    let batch = Batch {
+        name: "batches/next".to_owned(),
+        state: batch::State::Queued.into(),
+        spec: Some(spec),
+        ..Batch::default()
+    };
+    let text = printed(Format::Table, |output, out| output.batch(&batch, out).unwrap());
+    for line in
+        ["Overlap     nightly, BUFFER_ONE", "Priority    -5", "Not before  2026-02-28 12:01:00 +09:00"]
+    {
+        assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+    }
+}
+
+#[test]
 fn a_child_shows_what_it_was_made_from() {
-    let items = BatchItems { name: "batches/weekly".to_owned() };
+    let items = BatchItems { name: "batches/weekly".to_owned(), ..BatchItems::default() };
     let spec = BatchSpec { source: Some(Source::BatchItems(items)), ..BatchSpec::default() };
     let child = Batch { spec: Some(spec), ..nightly() };
     let text = printed(Format::Table, |output, out| output.batch(&child, out).unwrap());
@@ -164,6 +187,7 @@ fn a_plan() {
     let plan = Plan {
         total_items: 4_435,
         total_is_partial: true,
+        skipped_items: 0,
         duplicate_items: 3,
         sample_duplicate_keys: vec!["1301".to_owned()],
         requests: 4_433,
@@ -181,7 +205,18 @@ fn a_plan() {
             url: "https://host/1301.T".to_owned(),
             headers: [("User-Agent".to_owned(), "me".to_owned())].into(),
         }],
-        conflicts: vec![Conflict { batch: "batches/other".to_owned(), ..Conflict::default() }],
+        conflicts: [
+            ("live", conflict::Kind::Canceled),
+            ("ending", conflict::Kind::QueuedBehind),
+            ("buffered", conflict::Kind::Canceled),
+            ("other", conflict::Kind::SharedUpstream),
+        ]
+        .map(|(id, kind)| Conflict {
+            batch: format!("batches/{id}"),
+            kind: kind.into(),
+            ..Conflict::default()
+        })
+        .into(),
         warnings: vec!["it takes days".to_owned()],
     };
     assert_eq!(
@@ -201,6 +236,12 @@ query1-finance-yahoo-com     4,433      0.0125      1     4d 2h
 First requests
   1301  GET https://host/1301.T
   User-Agent: me
+
+Live batches of its overlap key: it would wait for them
+  ending
+
+Live batches of its overlap key: they would be stopped
+  live buffered
 
 Live batches that share the rate
   other

@@ -17,8 +17,8 @@ use crate::{
     engine::Engine,
     progress::{Hub, Snapshot},
     store::{
-        BatchQuery, CommandError, CreateError, Created, ItemQuery, NewBatch, Place, RequestKey, Store,
-        StoreError,
+        BatchQuery, CommandError, CreateError, Created, Guard, ItemQuery, NewBatch, Place, RequestKey,
+        StartOutcome, Store, StoreError,
     },
 };
 
@@ -77,8 +77,21 @@ pub struct Redecode {
 pub struct Started {
     /// The batch as it is.
     pub snapshot: Snapshot,
-    /// It was made before, by the same request.
-    pub replayed: bool,
+    /// What it is to the caller.
+    pub outcome: StartOutcome,
+}
+
+/// A command, and what it is held against before it has an effect.
+#[derive(Debug)]
+pub struct Wish {
+    /// The batch.
+    pub id: BatchId,
+    /// What is wished.
+    pub command: Command,
+    /// The etag that the batch must have, if any.
+    pub etag: Option<String>,
+    /// Idempotency key: id and hash of the request.
+    pub request: Option<(String, [u8; 32])>,
 }
 
 /// What came of a command.
@@ -155,7 +168,7 @@ impl Control {
             kind: Kind::Redecode { parent: parent.seq },
             spec: BatchSpec { source, ..BatchSpec::clone(&parent.spec) },
             items: None,
-            request: request.map(|request| key(request, now)),
+            request: request.map(|request| key("Redecode", request, now)),
         })
     }
 
@@ -163,25 +176,26 @@ impl Control {
         // A caller that goes away must not leave a batch behind that nobody works on.
         let control = self.clone();
         let work = async move {
-            let (batch, replayed) = match control.store.create_batch(new, now).await? {
-                Created::Started(batch) => (*batch, false),
-                Created::Replayed(batch) => (*batch, true),
-            };
+            let Created { outcome, batch, changed } = control.store.create_batch(new, now).await?;
             tracing::info!(
                 batch_id = %batch.id, action = "batch_start", kind = batch.kind.as_str(), status = batch.state.as_str(),
-                total = batch.counts.total, replayed,
+                total = batch.counts.total, ?outcome,
             );
-            Ok(Started { snapshot: control.taken_up(batch).await?, replayed })
+            control.engine.take_up_all(changed);
+            Ok(Started { snapshot: control.taken_up(batch).await?, outcome })
         };
         self.engine.carry_out(work).await
     }
 
     /// Pauses, resumes or stops a batch. Durable before it answers.
-    pub async fn command(&self, id: &BatchId, command: &Command) -> Result<Commanded, CommandError> {
-        let (control, id, command) = (self.clone(), id.clone(), command.clone());
+    pub async fn command(&self, wish: Wish) -> Result<Commanded, CommandError> {
+        let control = self.clone();
         let work = async move {
-            let changed = control.store.command(&id, &command, clock::now()).await?;
-            tracing::info!(batch_id = %id, action = ?command.input(), status = changed.batch.state.as_str());
+            let Wish { id, command, etag, request } = wish;
+            let now = clock::now();
+            let guard = Guard { etag, request: request.map(|request| key(command.rpc(), request, now)) };
+            let changed = control.store.command(&id, &command, &guard, now).await?;
+            tracing::info!(batch_id = %id, action = command.rpc(), status = changed.batch.state.as_str());
             control.engine.take_up_all(changed.admitted);
             Ok(Commanded { snapshot: control.taken_up(changed.batch).await? })
         };
@@ -273,12 +287,12 @@ fn new_batch(start: Start) -> NewBatch {
         kind: Kind::Fetch,
         spec,
         items,
-        request: request.map(|request| key(request, now)),
+        request: request.map(|request| key("StartBatch", request, now)),
     }
 }
 
-fn key((id, sha256): (String, [u8; 32]), now: DateTime<Utc>) -> RequestKey {
-    RequestKey { id, sha256, expires_at: now + REQUEST_ID_KEPT }
+fn key(rpc: &'static str, (id, sha256): (String, [u8; 32]), now: DateTime<Utc>) -> RequestKey {
+    RequestKey { rpc, id, sha256, expires_at: now + REQUEST_ID_KEPT }
 }
 
 enum Followed {

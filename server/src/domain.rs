@@ -3,11 +3,13 @@
 pub mod backoff;
 pub mod batch;
 pub mod datum;
+pub mod etag;
 pub mod failure;
 pub mod filter;
 pub mod id;
 pub mod item;
 pub mod listing;
+pub mod overlap;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -23,7 +23,6 @@ use crate::{
     domain::{
         batch::{Batch, Kind, PauseCause, State},
         id::{BatchId, BatchSeq, NodeId},
-        upstream::UpstreamId,
     },
     fetch::Fetcher,
     progress::{Hub, Pace},
@@ -126,11 +125,6 @@ impl Engine {
             Ok(done) => done,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
-    }
-
-    /// Live batches of this node that send their requests to an upstream.
-    pub fn batches_at(&self, upstream: &UpstreamId) -> Vec<BatchSeq> {
-        self.gates.batches_at(upstream)
     }
 
     /// Ends every task: nothing new is sent, requests in flight have [`DRAIN`] to end, leases are handed back.

@@ -14,6 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::domain::{
     batch::{Batch, Command, Kind, Refusal, State},
+    etag,
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
     item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
@@ -27,6 +28,9 @@ pub(crate) mod conformance;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod start;
+
+pub use start::{Checked, Created, Guard, InTheWay, StartOutcome};
 
 pub use query::{AttemptQuery, BatchOrder, BatchQuery, ItemQuery, Place};
 
@@ -38,9 +42,8 @@ pub const SLICE_ITEMS: usize = 100;
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch, with its inline items if it has them, and asks for its admission.
     async fn create_batch(&self, new: NewBatch, now: DateTime<Utc>) -> Result<Created, CreateError>;
-    /// Refuses what [`Store::create_batch`] would refuse, and makes nothing. Answers with the batch that the request id
-    /// made before, which a start would answer with.
-    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError>;
+    /// Refuses what [`Store::create_batch`] would refuse, and makes nothing.
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Checked, CreateError>;
     /// One batch.
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
     /// The batches that a query takes, in its order, each with its place in it.
@@ -52,6 +55,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: &BatchId,
         command: &Command,
+        guard: &Guard,
         now: DateTime<Utc>,
     ) -> Result<Changed, CommandError>;
     /// Records a failure of class SYSTEM.
@@ -82,7 +86,8 @@ pub trait Store: Send + Sync + 'static {
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
-    /// Ends the draining of batches whose last lease ran out without anybody giving it back. Answers with what moved.
+    /// Ends the draining of batches whose last lease ran out without anybody giving it back, and admits those whose time
+    /// has come. Answers with what moved.
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
@@ -187,21 +192,14 @@ pub struct NewBatch {
 /// An idempotency key.
 #[derive(Debug, Clone)]
 pub struct RequestKey {
+    /// The call that it is good for: ids of others are others.
+    pub rpc: &'static str,
     /// UUID text.
     pub id: String,
     /// SHA-256 of the canonical request.
     pub sha256: [u8; 32],
     /// Not forgotten before that.
     pub expires_at: DateTime<Utc>,
-}
-
-/// What came of a start.
-#[derive(Debug)]
-pub enum Created {
-    /// A new batch.
-    Started(Box<Batch>),
-    /// What this request id made before, as it is now.
-    Replayed(Box<Batch>),
 }
 
 /// An item of a batch whose bodies may be decoded anew.
@@ -454,6 +452,14 @@ pub enum CreateError {
         /// Where its own bodies are, if it was made from another one's.
         origin: Option<BatchId>,
     },
+    /// Too many batches wait for the overlap key.
+    #[error("{limit} batches wait for overlap key {key:?}, which is the limit")]
+    OverlapBufferFull {
+        /// The key.
+        key: String,
+        /// The limit.
+        limit: usize,
+    },
     /// Too many live batches.
     #[error("{limit} batches are live, which is the limit")]
     Quota {
@@ -471,6 +477,15 @@ pub enum CommandError {
     /// No such batch.
     #[error("no batch {0}")]
     NotFound(BatchId),
+    /// The request id came before with other content.
+    #[error("request id {0} was used with another request")]
+    RequestIdReused(String),
+    /// The batch is not in the state that the caller knows.
+    #[error("batch {} has etag {}", batch.id, etag::of(batch))]
+    EtagMismatch {
+        /// As it is.
+        batch: Box<Batch>,
+    },
     /// Not in this state.
     #[error("batch {id} is {}", state.as_str())]
     Refused {

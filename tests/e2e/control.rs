@@ -27,15 +27,15 @@ use crate::world::{
 const QUIET_AFTER_US: u64 = 1_000_000;
 
 fn pause(name: &str) -> PauseRequest {
-    PauseRequest { name: name.to_owned(), reason: "lunch".to_owned() }
+    PauseRequest { name: name.to_owned(), reason: "lunch".to_owned(), ..Default::default() }
 }
 
 fn resume(name: &str) -> ResumeRequest {
-    ResumeRequest { name: name.to_owned(), reason: String::new() }
+    ResumeRequest { name: name.to_owned(), reason: String::new(), ..Default::default() }
 }
 
 fn stop(name: &str) -> StopRequest {
-    StopRequest { name: name.to_owned(), reason: "enough".to_owned() }
+    StopRequest { name: name.to_owned(), reason: "enough".to_owned(), ..Default::default() }
 }
 
 fn in_flight(batch: &Batch) -> i64 {

@@ -17,6 +17,7 @@ mod listing;
 mod luck;
 mod oddity;
 mod outage;
+mod overlap;
 mod plan;
 mod process;
 mod rate;

@@ -1,7 +1,7 @@
 //! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
 //! is shown by number.
 
-use haul_proto::v1::{Batch, FailureClass, batch, item};
+use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, batch, item};
 
 /// `RUNNING`, `COMPLETED`, ...
 pub fn batch_state(state: i32) -> String {
@@ -19,6 +19,12 @@ pub fn item_state(state: i32) -> String {
 pub fn failure_class(class: i32) -> String {
     FailureClass::try_from(class)
         .map_or_else(|_| class.to_string(), |known| short(known.as_str_name(), "FAILURE_CLASS_"))
+}
+
+/// `SKIP`, `BUFFER_ONE`, ...
+pub fn overlap_policy(policy: i32) -> String {
+    OverlapPolicy::try_from(policy)
+        .map_or_else(|_| policy.to_string(), |known| short(known.as_str_name(), "OVERLAP_POLICY_"))
 }
 
 /// The state and, where there is one, its cause: `PAUSED, USER_PAUSE (lunch)`, `STOPPED, USER_STOP`.

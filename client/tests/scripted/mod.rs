@@ -272,6 +272,7 @@ impl HaulService for Service {
         Ok(Response::new(v1::RedecodeResponse {
             batch,
             outcome: v1::start_batch_response::Outcome::Started.into(),
+            plan: None,
         }))
     }
 

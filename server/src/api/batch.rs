@@ -6,6 +6,7 @@ use super::{spec, time};
 use crate::{
     domain::{
         batch::{Kind, PauseCause, State},
+        etag,
         failure::FailureClass,
         id::BatchId,
         progress::percentage,
@@ -37,6 +38,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         start_time: batch.started_at.map(time::timestamp),
         end_time: batch.ended_at.map(time::timestamp),
         parent_batch: batch.parent().map(BatchId::name).unwrap_or_default(),
+        etag: etag::of(batch),
         revision: batch.revision,
     }
 }

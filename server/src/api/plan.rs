@@ -6,10 +6,11 @@ use super::{batch::kind, spec, time};
 use crate::{
     control::Plan,
     domain::{
-        id::BatchId,
+        overlap::Meeting,
         request::Request,
         spec::{FetchPolicy, Source},
     },
+    store::InTheWay,
 };
 
 /// The answer to a start that is only to be validated.
@@ -35,11 +36,13 @@ fn plan(plan: Plan) -> v1::Plan {
     let Plan { spec, tally, .. } = plan;
     let upstream = plan.upstream.name();
     let floor_duration = Some(time::duration(plan.floor));
-    let conflict = |batch: BatchId| v1::Conflict {
+    let met = plan.in_the_way.into_iter().filter_map(in_the_way);
+    let sharing = plan.sharing.into_iter().map(|batch| v1::Conflict {
         batch: batch.name(),
         kind: v1::conflict::Kind::SharedUpstream.into(),
         upstream: upstream.clone(),
-    };
+    });
+    let conflicts = met.chain(sharing).collect();
     let upstreams = v1::UpstreamPlan {
         upstream: upstream.clone(),
         requests: tally.requests,
@@ -61,9 +64,20 @@ fn plan(plan: Plan) -> v1::Plan {
             .into_iter()
             .map(|(key, first)| request(key, first, &spec.fetch))
             .collect(),
-        conflicts: plan.sharing.into_iter().map(conflict).collect(),
+        conflicts,
         warnings: plan.warnings,
     }
+}
+
+fn in_the_way(other: InTheWay) -> Option<v1::Conflict> {
+    let kind = match other.meeting {
+        Meeting::Wait => v1::conflict::Kind::QueuedBehind,
+        Meeting::Replace => v1::conflict::Kind::Canceled,
+        Meeting::Skip => v1::conflict::Kind::Skipped,
+        // They run beside each other; or the plan was refused.
+        Meeting::Start | Meeting::Full => return None,
+    };
+    Some(v1::Conflict { batch: other.batch.name(), kind: kind.into(), upstream: String::new() })
 }
 
 fn request(item_key: String, request: Request, fetch: &FetchPolicy) -> v1::PlannedRequest {

@@ -28,8 +28,9 @@ use super::{
 };
 use crate::{
     clock,
-    control::{Control, Redecode, Start, Started},
-    domain::{batch::Command, filter::ItemField, id::BatchId, text::MESSAGE_BYTES_MAX},
+    control::{Control, Redecode, Start, Started, Wish},
+    domain::{batch::Command, etag, filter::ItemField, id::BatchId, text::MESSAGE_BYTES_MAX},
+    store::StartOutcome,
 };
 
 const WATCHERS_MAX: usize = 10_000;
@@ -61,7 +62,8 @@ impl HaulService for Service {
         let mut request = request.into_inner();
         // A plan is held against the request that would follow it.
         let validate_only = std::mem::take(&mut request.validate_only);
-        let sha256 = Sha256::digest(request.encode_to_vec()).into();
+        request.request_id = canonical(&request.request_id);
+        let sha256 = hash(&request);
         let start = start(request, sha256, &self.defaults)?;
         if validate_only {
             let plan = self.control.plan(start).await.map_err(ApiError::from)?;
@@ -76,7 +78,8 @@ impl HaulService for Service {
         self.stays()?;
         let mut request = request.into_inner();
         let validate_only = std::mem::take(&mut request.validate_only);
-        // No StartBatch has the same hash: one request id makes one batch.
+        request.request_id = canonical(&request.request_id);
+        // The word in front is no more needed, but in the hashes that stores have.
         let sha256 = Sha256::new_with_prefix(b"Redecode").chain_update(request.encode_to_vec()).finalize();
         let redecode = redecode(request, sha256.into())?;
         if validate_only {
@@ -90,24 +93,33 @@ impl HaulService for Service {
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
-        let v1::PauseRequest { name, reason } = request.into_inner();
-        let (batch, in_flight_items) =
-            self.command(&name, Command::Pause { reason: bounded(reason)? }).await?;
+        let mut request = request.into_inner();
+        request.request_id = canonical(&request.request_id);
+        let sha256 = hash(&request);
+        let v1::PauseRequest { name, etag, request_id, reason } = request;
+        let command = Command::Pause { reason: bounded(reason)? };
+        let (batch, in_flight_items) = self.command(&name, command, etag, &request_id, sha256).await?;
         Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::ResumeResponse> {
-        let v1::ResumeRequest { name, reason } = request.into_inner();
+        let mut request = request.into_inner();
+        request.request_id = canonical(&request.request_id);
+        let sha256 = hash(&request);
+        let v1::ResumeRequest { name, etag, request_id, reason } = request;
         let reason = bounded(reason)?;
-        let (batch, _) = self.command(&name, Command::Resume).await?;
+        let (batch, _) = self.command(&name, Command::Resume, etag, &request_id, sha256).await?;
         tracing::info!(batch_id = batch.name.trim_start_matches("batches/"), action = "Resume", reason);
         Ok(Response::new(v1::ResumeResponse { batch: Some(batch) }))
     }
 
     async fn stop(&self, request: Request<v1::StopRequest>) -> Answer<v1::StopResponse> {
-        let v1::StopRequest { name, reason } = request.into_inner();
-        let (batch, in_flight_items) =
-            self.command(&name, Command::Stop { reason: bounded(reason)? }).await?;
+        let mut request = request.into_inner();
+        request.request_id = canonical(&request.request_id);
+        let sha256 = hash(&request);
+        let v1::StopRequest { name, etag, request_id, reason } = request;
+        let command = Command::Stop { reason: bounded(reason)? };
+        let (batch, in_flight_items) = self.command(&name, command, etag, &request_id, sha256).await?;
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
 
@@ -197,11 +209,24 @@ impl Service {
         place.map_err(|_| ApiError::WatchLimit { limit: WATCHERS_MAX })
     }
 
-    async fn command(&self, name: &str, command: Command) -> Result<(v1::Batch, i64), Status> {
+    async fn command(
+        &self,
+        name: &str,
+        command: Command,
+        etag: String,
+        request_id: &str,
+        sha256: [u8; 32],
+    ) -> Result<(v1::Batch, i64), Status> {
         self.stays()?;
         let id = batch_id("name", name)?;
-        let commanded = self.control.command(&id, &command).await.map_err(ApiError::from)?;
-        let snapshot = commanded.snapshot;
+        let mut faults = Vec::new();
+        let etag = checked_etag(etag, &mut faults);
+        let request = request_key(request_id, sha256, &mut faults);
+        if !faults.is_empty() {
+            return Err(ApiError::Invalid(faults).into());
+        }
+        let wish = Wish { id, command, etag, request };
+        let snapshot = self.control.command(wish).await.map_err(ApiError::from)?.snapshot;
         Ok((batch(&snapshot, BatchView::Basic), snapshot.in_flight))
     }
 }
@@ -251,10 +276,11 @@ fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, 
 }
 
 fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
-    let outcome = if started.replayed {
-        v1::start_batch_response::Outcome::Replayed
-    } else {
-        v1::start_batch_response::Outcome::Started
+    let outcome = match started.outcome {
+        StartOutcome::Started => v1::start_batch_response::Outcome::Started,
+        StartOutcome::Buffered => v1::start_batch_response::Outcome::Buffered,
+        StartOutcome::Skipped => v1::start_batch_response::Outcome::Skipped,
+        StartOutcome::Replayed => v1::start_batch_response::Outcome::Replayed,
     };
     (Some(batch(&started.snapshot, BatchView::Full)), outcome.into())
 }
@@ -278,7 +304,26 @@ fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Opt
         faults.push(Violation::new("request_id", format!("{text:?} is no UUID")));
         return None;
     }
-    Some((text.to_ascii_lowercase(), sha256))
+    Some((text.to_owned(), sha256))
+}
+
+/// Of the bytes as this server writes them: fields in order, maps by key.
+fn hash(request: &impl Message) -> [u8; 32] {
+    Sha256::digest(request.encode_to_vec()).into()
+}
+
+/// A UUID in its usual form, whichever it came in: the id of one request is one. What is none is left as it is.
+fn canonical(request_id: &str) -> String {
+    uuid::Uuid::try_parse(request_id).map_or_else(|_| request_id.to_owned(), |uuid| uuid.to_string())
+}
+
+fn checked_etag(etag: String, faults: &mut Vec<Violation>) -> Option<String> {
+    if etag.len() > etag::BYTES_MAX {
+        let problem = format!("has {} bytes, more than {}: give Batch.etag", etag.len(), etag::BYTES_MAX);
+        faults.push(Violation::new("etag", problem));
+        return None;
+    }
+    Some(etag).filter(|etag| !etag.is_empty())
 }
 
 pub(super) fn invalid(field: &str, problem: impl Into<String>) -> ApiError {

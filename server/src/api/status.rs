@@ -11,7 +11,7 @@ use crate::{
         PlanError, ReadError,
         watch::{WATCHED_MAX, WatchError},
     },
-    domain::{batch::Refusal, filter::FilterError, id::BatchId, text},
+    domain::{batch::Refusal, etag, filter::FilterError, id::BatchId, text},
     source::SourceError,
     store::{CommandError, CreateError, StoreError},
 };
@@ -256,13 +256,7 @@ fn create(error: CreateError) -> Status {
             let message = format!("{} exists: choose another batch_id", id.name());
             Answer::new(Code::AlreadyExists, "BATCH_EXISTS", message).resource(&id).status()
         }
-        CreateError::RequestIdReused(id) => {
-            let message = format!("request_id {id} was used with another request: make a new one");
-            let mut answer =
-                Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).with("request_id", id.clone());
-            answer.details.set_resource_info("request", id, "", "");
-            answer.status()
-        }
+        CreateError::RequestIdReused(id) => request_id_reused(&id),
         CreateError::NoParent(id) => not_found(&id),
         CreateError::ParentNotTerminal { id, state } => {
             let message = format!("{} is {}: stop it, or wait for its end", id.name(), state.as_str());
@@ -285,6 +279,16 @@ fn create(error: CreateError) -> Status {
             let mut answer = Answer::new(Code::FailedPrecondition, "NO_KEPT_BODIES", message.clone())
                 .with("name", id.name());
             answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
+            answer.status()
+        }
+        CreateError::OverlapBufferFull { key, limit } => {
+            let message = format!(
+                "{limit} batches wait for overlap key {}, which is the limit: stop some, or wait for their end",
+                text::cut(&key, 64)
+            );
+            let mut answer = Answer::new(Code::ResourceExhausted, "OVERLAP_BUFFER_FULL", message.clone())
+                .with("limit", limit.to_string());
+            answer.details.add_quota_failure_violation("overlap_key", message);
             answer.status()
         }
         CreateError::Quota { limit } => {
@@ -324,6 +328,17 @@ fn command(error: CommandError) -> Status {
     match error {
         CommandError::NotFound(id) => not_found(&id),
         CommandError::Store(error) => store(&error),
+        CommandError::RequestIdReused(id) => request_id_reused(&id),
+        CommandError::EtagMismatch { batch } => {
+            let (etag, state) = (etag::of(&batch), batch.state.as_str());
+            let message =
+                format!("{} is {state} by now: read it again, and decide with etag {etag}", batch.id.name());
+            Answer::new(Code::Aborted, "ETAG_MISMATCH", message)
+                .with("current_etag", etag)
+                .with("current_state", state)
+                .resource(&batch.id)
+                .status()
+        }
         CommandError::Refused { id, state, refusal } => {
             let (reason, allowed) = match refusal {
                 Refusal::Open => ("BATCH_OPEN", "UploadItems, Stop"),
@@ -340,6 +355,13 @@ fn command(error: CommandError) -> Status {
             answer.status()
         }
     }
+}
+
+fn request_id_reused(id: &str) -> Status {
+    let message = format!("request_id {id} was used with another request: make a new one");
+    let mut answer = Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).with("request_id", id);
+    answer.details.set_resource_info("request", id, "", "");
+    answer.status()
 }
 
 fn not_found(id: &BatchId) -> Status {

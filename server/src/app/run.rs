@@ -15,6 +15,7 @@ use haul_client::{
         spec::SpecFile,
     },
 };
+use haul_proto::v1::start_batch_response::Outcome;
 
 use super::{
     Failure,
@@ -34,7 +35,8 @@ use crate::{
 #[command(after_long_help = "\
 Exit status: 0 all items succeeded or were skipped, 1 the call was refused, 2 usage, configuration, spec or data folder,
 3 some items failed, 4 the batch failed or was stopped. Interrupted, it is 128 and the signal's number; the batch then
-goes on as long as a hauld has the data folder, or when one next opens it.
+goes on as long as a hauld has the data folder, or when one next opens it. Where the spec's overlap key has a live batch
+already and skips, it is that one which is waited for.
 
 Examples:
   hauld run nightly.yaml --data-dir /var/lib/haul
@@ -75,17 +77,25 @@ impl Run {
     async fn through(&self, server: &str, file: SpecFile) -> Result<u8, Failure> {
         let client = Client::connect(server).await?;
         let start = StartBatch::from(file.spec.clone()).id(self.id.clone().unwrap_or_default());
-        let started = client.start(start).await.map_err(|error| file.in_its_words(error))?;
-        let name = started.name();
+        let started = client.start_batch(start.into()).await.map_err(|error| file.in_its_words(error))?;
+        let skipped = started.outcome() == Outcome::Skipped;
+        let name = started.batch.unwrap_or_default().name;
+        if skipped {
+            // Lost with standard error.
+            let _ = writeln!(
+                io::stderr(),
+                "hauld: nothing was started: {name} has the same overlap key and is live; its end is waited for"
+            );
+        }
         let batch = tokio::select! {
-            batch = follow(&client, name, ProgressMode::Auto) => batch?,
+            batch = follow(&client, &name, ProgressMode::Auto) => batch?,
             signal = shutdown::requested() => {
                 let message = "interrupted; it goes on as long as a hauld has the data folder, or when one next opens it";
                 let status = u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED);
                 return Err(Failure { message: format!("{name}: {message}"), status });
             }
         };
-        let report = started.report().await?;
+        let report = client.get_report(&name).await?;
         let mut out = io::stdout().lock();
         Output::new(self.output).end(&batch, &report, &mut out)?;
         out.flush()?;

@@ -1,7 +1,7 @@
 //! Plans: what a start would do. The same checks, the source read, and nothing written but what the limiter must remember
 //! of the host that a list was fetched from.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -14,13 +14,14 @@ use crate::{
         id::BatchId,
         item::NewItem,
         listing::ListVersion,
+        overlap::Meeting,
         plan::{CONFLICTS_MAX, ITEMS_MAX, Tally, WARNINGS_MAX},
         report,
         spec::BatchSpec,
         upstream::UpstreamId,
     },
     source::{self, SourceError, Tools},
-    store::{CreateError, NewBatch, StoreError},
+    store::{Checked, CreateError, InTheWay, NewBatch, StoreError},
 };
 
 mod recent;
@@ -30,6 +31,9 @@ use recent::Recently;
 
 /// Plans that are made at once. The others wait: each may hold the hashes of a million keys, or a list.
 pub(super) const PLANS_MAX: usize = 4;
+
+/// Live batches that are looked at together.
+const LIVE_PAGE: usize = 500;
 
 /// What a batch would do.
 #[derive(Debug)]
@@ -48,7 +52,9 @@ pub struct Plan {
     pub upstream: UpstreamId,
     /// The shortest time that they can take.
     pub floor: Duration,
-    /// Live batches that share the upstream's rate.
+    /// Live batches of the same overlap key, those that hold it first.
+    pub in_the_way: Vec<InTheWay>,
+    /// Other live batches that share the upstream's rate, oldest first.
     pub sharing: Vec<BatchId>,
     /// What is allowed and yet looks wrong, in words.
     pub warnings: Vec<String>,
@@ -90,7 +96,7 @@ impl Control {
         // It is never closed.
         let _place = self.planning.acquire().await;
         let kind = new.kind;
-        let made_before = self.store.check_batch(&new, now).await?;
+        let Checked { made_before, mut in_the_way } = self.store.check_batch(&new, now).await?;
         let items = new.items.take();
         let spec = new.spec;
         let connector = connector::build(&spec);
@@ -116,9 +122,10 @@ impl Control {
         }
         warnings.extend(tally.warnings(floor));
         warnings.truncate(WARNINGS_MAX);
-        let sharing = if sends { self.at(&upstream) } else { Vec::new() };
+        in_the_way.truncate(CONFLICTS_MAX);
+        let sharing = if sends { self.sharing(&upstream, &in_the_way).await? } else { Vec::new() };
         tracing::info!(action = "batch_plan", total = tally.items, requests = tally.requests);
-        Ok(Plan { kind, spec, list, tally, is_partial, upstream, floor, sharing, warnings })
+        Ok(Plan { kind, spec, list, tally, is_partial, upstream, floor, in_the_way, sharing, warnings })
     }
 
     async fn read(
@@ -161,12 +168,34 @@ impl Control {
         }
     }
 
-    /// Live batches at an upstream, the earliest first.
-    fn at(&self, upstream: &UpstreamId) -> Vec<BatchId> {
-        let mut batches = self.engine.batches_at(upstream);
-        batches.sort_unstable();
-        let live = batches.into_iter().filter_map(|seq| self.hub.live(seq));
-        live.take(CONFLICTS_MAX).map(|entry| Arc::clone(&entry.subscribe().borrow()).id.clone()).collect()
+    /// Live batches that send to an upstream, oldest first; those that are told of already left out. `in_the_way` takes
+    /// its places first.
+    async fn sharing(
+        &self,
+        upstream: &UpstreamId,
+        in_the_way: &[InTheWay],
+    ) -> Result<Vec<BatchId>, StoreError> {
+        let told: HashSet<&BatchId> = in_the_way
+            .iter()
+            .filter(|other| other.meeting != Meeting::Start)
+            .map(|other| &other.batch)
+            .collect();
+        let mut sharing = Vec::new();
+        let mut after = None;
+        loop {
+            let live = self.store.live_batches(after, LIVE_PAGE).await?;
+            let Some(last) = live.last() else { return Ok(sharing) };
+            after = Some(last.seq);
+            for batch in live {
+                if sharing.len() + told.len() >= CONFLICTS_MAX {
+                    return Ok(sharing);
+                }
+                let sends = batch.kind == Kind::Fetch && !told.contains(&batch.id);
+                if sends && connector::build(&batch.spec).origin().upstream() == *upstream {
+                    sharing.push(batch.id);
+                }
+            }
+        }
     }
 }
 

@@ -361,6 +361,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// The call that it comes by.
+    pub fn rpc(&self) -> &'static str {
+        match self {
+            Self::Pause { .. } => "Pause",
+            Self::Resume => "Resume",
+            Self::Stop { .. } => "Stop",
+        }
+    }
+
     /// The input of the state machine that it is.
     pub fn input(&self) -> Input {
         match self {

@@ -87,6 +87,19 @@ pub enum OverlapPolicy {
     AllowAll,
 }
 
+impl OverlapPolicy {
+    /// The word that the store uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "SKIP",
+            Self::BufferOne => "BUFFER_ONE",
+            Self::BufferAll => "BUFFER_ALL",
+            Self::CancelOther => "CANCEL_OTHER",
+            Self::AllowAll => "ALLOW_ALL",
+        }
+    }
+}
+
 /// When the whole batch is given up. By default: never.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailurePolicy {

@@ -150,12 +150,6 @@ impl Gates {
         Ok(Arc::new(lane))
     }
 
-    /// Batches that are not over and have sent requests to an upstream since this node started.
-    pub fn batches_at(&self, upstream: &UpstreamId) -> Vec<BatchSeq> {
-        let gate = locked(&self.open).get(upstream).cloned();
-        gate.map(|gate| gate.state().own.keys().copied().collect()).unwrap_or_default()
-    }
-
     /// The gate of an upstream, made if nobody has used it yet.
     pub fn gate(&self, upstream: &UpstreamId, host: &str, terms: Terms) -> Arc<Gate> {
         let mut gates = locked(&self.open);

@@ -14,14 +14,17 @@ mod harness;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+mod admission;
 mod claim;
 mod commit;
 mod create;
 mod duration;
+mod guard;
 mod history;
 mod item;
 mod listing;
 mod live;
+mod overlap;
 mod purge;
 mod query;
 mod recover;
@@ -37,6 +40,17 @@ mod view;
 macro_rules! conformance {
     ($engine:expr) => {
         cases! { $engine;
+            admission {
+                a_batch_waits_for_its_time,
+                the_one_of_highest_priority_goes_first,
+                a_key_is_passed_on_in_the_order_of_coming,
+                a_paused_batch_keeps_its_place_and_holds_those_behind_it,
+                a_batch_that_waits_for_its_time_holds_those_behind_it,
+                an_open_batch_holds_its_key_from_creation,
+                a_batch_that_has_run_gets_its_key_back,
+                those_that_run_beside_others_hold_the_key_too,
+                whatever_comes_keys_and_priorities_are_kept,
+            }
             attempt {
                 every_attempt_is_told_by_index_then_number,
                 a_running_attempt_follows_the_recorded_ones,
@@ -92,6 +106,16 @@ macro_rules! conformance {
                 time_is_counted_where_it_was_spent,
                 a_clock_that_goes_back_takes_nothing_away,
             }
+            guard {
+                a_repeated_command_is_answered_with_the_batch_as_it_is,
+                a_command_that_changed_nothing_is_remembered_too,
+                an_id_is_good_for_one_content_of_one_call,
+                a_refused_command_leaves_its_id_usable,
+                ids_of_commands_are_forgotten_in_time,
+                an_etag_is_moved_by_control_and_not_by_progress,
+                a_stale_etag_is_refused_with_the_present_one,
+                what_refuses_a_command_is_found_in_order,
+            }
             history {
                 every_step_keeps_every_promise,
             }
@@ -114,6 +138,15 @@ macro_rules! conformance {
             }
             live {
                 only_what_is_not_over_is_listed_oldest_first,
+            }
+            overlap {
+                every_policy_meets_whatever_is_live,
+                the_buffer_of_a_key_has_a_limit,
+                of_many_at_once_one_starts,
+                what_is_replaced_makes_room_in_the_same_transaction,
+                a_skipped_start_leaves_nothing_behind,
+                what_refuses_a_start_is_found_in_order,
+                a_child_has_its_parents_key,
             }
             purge {
                 bodies_go_when_their_time_is_over_and_not_before,

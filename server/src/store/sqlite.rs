@@ -18,8 +18,9 @@ use sqlx::{
 };
 
 use super::{
-    AttemptQuery, BatchQuery, Changed, Claim, CommandError, Commit, Committed, CreateError, Created,
-    Expanded, FetchedBody, ItemQuery, KeptItem, NewBatch, Place, SourceLease, SourcePage, Store, StoreError,
+    AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed, CreateError, Created,
+    Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch, Place, SourceLease, SourcePage, Store,
+    StoreError,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
@@ -42,8 +43,10 @@ mod item;
 mod list;
 mod live;
 mod migration;
+mod overlap;
 mod query;
 mod record;
+mod request;
 mod result;
 mod slice;
 mod source;
@@ -170,8 +173,9 @@ impl SqliteStore {
         let mut tx = self.begin().await?;
         transition::apply(&mut tx, seq, input, why, now).await.map_err(error::store)?;
         transition::settle(&mut tx, seq, now).await.map_err(error::store)?;
-        let admitted =
-            transition::admit(&mut tx, self.limits.running_batches, now).await.map_err(error::store)?;
+        let admitted = overlap::admit_after(&mut tx, seq, self.limits.running_batches, now)
+            .await
+            .map_err(error::store)?;
         let batch = self.load(&mut tx, seq).await?;
         let admitted = self.load_all(&mut tx, &admitted).await?;
         tx.commit().await.map_err(error::store)?;
@@ -185,7 +189,7 @@ impl Store for SqliteStore {
         create::create(self, new, now).await
     }
 
-    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError> {
+    async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Checked, CreateError> {
         create::check(self, new, now).await
     }
 
@@ -210,9 +214,10 @@ impl Store for SqliteStore {
         &self,
         id: &BatchId,
         command: &Command,
+        guard: &Guard,
         now: DateTime<Utc>,
     ) -> Result<Changed, CommandError> {
-        transition::command(self, id, command, now).await
+        transition::command(self, id, command, guard, now).await
     }
 
     async fn fail_system(

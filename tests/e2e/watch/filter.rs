@@ -29,16 +29,16 @@ async fn slow(server: &Server, upstream: &Upstream, team: &str) -> String {
 }
 
 async fn pause(server: &Server, name: &str) -> Batch {
-    server.stub().pause(PauseRequest { name: name.to_owned(), reason: String::new() }).await.unwrap();
+    server.stub().pause(PauseRequest { name: name.to_owned(), ..PauseRequest::default() }).await.unwrap();
     server.batch_in(name, State::Paused).await
 }
 
 async fn resume(server: &Server, name: &str) {
-    server.stub().resume(ResumeRequest { name: name.to_owned(), reason: String::new() }).await.unwrap();
+    server.stub().resume(ResumeRequest { name: name.to_owned(), ..ResumeRequest::default() }).await.unwrap();
 }
 
 async fn stop(server: &Server, name: &str) -> Batch {
-    server.stub().stop(StopRequest { name: name.to_owned(), reason: String::new() }).await.unwrap();
+    server.stub().stop(StopRequest { name: name.to_owned(), ..StopRequest::default() }).await.unwrap();
     server.batch_ended(name).await
 }
 

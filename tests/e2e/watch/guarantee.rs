@@ -194,13 +194,13 @@ async fn watchers_are_told_what_is_promised_whatever_happens() {
             2 => {
                 pauses += 1;
                 // It may be over.
-                let _ = server.stub().pause(PauseRequest { name, reason: String::new() }).await;
+                let _ = server.stub().pause(PauseRequest { name, ..PauseRequest::default() }).await;
             }
             _ => {
                 for name in &names {
                     let _ = server
                         .stub()
-                        .resume(ResumeRequest { name: name.clone(), reason: String::new() })
+                        .resume(ResumeRequest { name: name.clone(), ..ResumeRequest::default() })
                         .await;
                 }
             }

@@ -25,15 +25,15 @@ async fn paused(server: &Server, upstream: &Upstream) -> Batch {
 }
 
 async fn pause(server: &Server, name: &str) {
-    server.stub().pause(PauseRequest { name: name.to_owned(), reason: String::new() }).await.unwrap();
+    server.stub().pause(PauseRequest { name: name.to_owned(), ..PauseRequest::default() }).await.unwrap();
 }
 
 async fn resume(server: &Server, name: &str) {
-    server.stub().resume(ResumeRequest { name: name.to_owned(), reason: String::new() }).await.unwrap();
+    server.stub().resume(ResumeRequest { name: name.to_owned(), ..ResumeRequest::default() }).await.unwrap();
 }
 
 async fn stop(server: &Server, name: &str) {
-    server.stub().stop(StopRequest { name: name.to_owned(), reason: String::new() }).await.unwrap();
+    server.stub().stop(StopRequest { name: name.to_owned(), ..StopRequest::default() }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

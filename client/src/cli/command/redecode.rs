@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use haul_proto::v1::{RedecodeRequest, start_batch_response::Outcome};
+use haul_proto::v1::RedecodeRequest;
 
 use super::{Context, failure::Failure, start};
 
@@ -39,10 +39,11 @@ impl Redecode {
                 name: self.batch,
                 batch_id: self.id.unwrap_or_default(),
                 request_id: self.request_id.unwrap_or_default(),
+                ..RedecodeRequest::default()
             })
             .await?;
-        let replayed = made.outcome() == Outcome::Replayed;
+        let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
-        start::said(&client, &batch, replayed, self.watch, context, out).await
+        start::said(&client, &batch, outcome, self.watch, context, out).await
     }
 }

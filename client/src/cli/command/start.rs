@@ -11,13 +11,14 @@ use haul_proto::v1::{Batch, StartBatchRequest, start_batch_response::Outcome};
 use super::{Context, failure::Failure, watch};
 use crate::{
     Client,
-    cli::{output::Format, spec::SpecFile},
+    cli::{label, output::Format, spec::SpecFile},
 };
 
 /// Start a batch from a spec file
 ///
 /// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
-/// takes the server's defaults. Prints the batch's name.
+/// takes the server's defaults. Prints the batch's name; where nothing was made because another batch of its overlap key
+/// is live, that one's, says so, and exits with 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -69,25 +70,39 @@ impl Start {
         let (request, file) = self.what.request()?;
         let client = context.connect().await?;
         let started = client.start_batch(request).await.map_err(|error| file.in_its_words(error))?;
-        let replayed = started.outcome() == Outcome::Replayed;
+        let outcome = started.outcome();
         let batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
-        said(&client, &batch, replayed, self.watch, context, out).await
+        said(&client, &batch, outcome, self.watch, context, out).await
     }
 }
 
-/// Prints a batch that was just made, and follows it if asked to.
+/// What a start came to, where it is not simply a new batch that runs as soon as it may.
+fn remark(batch: &Batch, outcome: Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Replayed => Some("this request id was answered before; this is its batch".to_owned()),
+        Outcome::Buffered => Some("it waits behind another batch of its overlap key".to_owned()),
+        Outcome::Skipped => {
+            let state = label::batch_state_with_cause(batch);
+            Some(format!("nothing was started: {} has the same overlap key and is {state}", batch.name))
+        }
+        Outcome::Unspecified | Outcome::Started | Outcome::Validated => None,
+    }
+}
+
+/// Prints a batch that was just made, and follows it if asked to; one that was skipped has nothing to follow.
 pub(super) async fn said(
     client: &Client,
     batch: &Batch,
-    replayed: bool,
+    outcome: Outcome,
     watched: bool,
     context: &Context,
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
-    if replayed {
-        // Lost with standard error; the batch is what was asked for.
-        let _ = writeln!(io::stderr(), "haul: this request id was answered before; this is its batch");
+    if let Some(remark) = remark(batch, outcome) {
+        // Lost with standard error.
+        let _ = writeln!(io::stderr(), "haul: {remark}");
     }
+    let watched = watched && outcome != Outcome::Skipped;
     // A document is whole: with --watch it is printed at the end.
     match (context.output.format(), watched) {
         (Format::Table, _) => writeln!(out, "{}", batch.name)?,

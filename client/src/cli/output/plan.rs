@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, FixedOffset};
-use haul_proto::v1::{Batch, Plan};
+use haul_proto::v1::{Batch, Plan, conflict::Kind};
 
 use super::{Align, Table, view};
 use crate::cli::{label, number, time};
@@ -44,10 +44,19 @@ pub(super) fn render(
             writeln!(out, "  {name}: {value}")?;
         }
     }
-    if !plan.conflicts.is_empty() {
-        let batches: Vec<&str> =
-            plan.conflicts.iter().map(|conflict| label::batch_id(&conflict.batch)).collect();
-        writeln!(out, "\nLive batches that share the rate\n  {}", batches.join(" "))?;
+    for (kind, told) in [
+        (Kind::Skipped, "Live batches of its overlap key: it would not be made"),
+        (Kind::QueuedBehind, "Live batches of its overlap key: it would wait for them"),
+        (Kind::Canceled, "Live batches of its overlap key: they would be stopped"),
+        (Kind::SharedUpstream, "Live batches that share the rate"),
+        // Of a server that knows more.
+        (Kind::Unspecified, "Live batches in its way"),
+    ] {
+        let conflicts = plan.conflicts.iter().filter(|conflict| conflict.kind() == kind);
+        let batches: Vec<&str> = conflicts.map(|conflict| label::batch_id(&conflict.batch)).collect();
+        if !batches.is_empty() {
+            writeln!(out, "\n{told}\n  {}", batches.join(" "))?;
+        }
     }
     if !plan.warnings.is_empty() {
         writeln!(out, "\nWarnings")?;

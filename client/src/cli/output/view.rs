@@ -35,6 +35,9 @@ pub(super) fn batch(
         ("State", label::batch_state_with_cause(batch)),
         ("Source", source(&spec)),
         ("As of", as_of(&spec, now)),
+        ("Overlap", overlap(&spec)),
+        ("Priority", if spec.priority == 0 { String::new() } else { spec.priority.to_string() }),
+        ("Not before", time::date_time(spec.not_before.as_ref(), now).unwrap_or_default()),
         (
             "Progress",
             format!(
@@ -145,6 +148,13 @@ pub(super) fn source(spec: &v1::BatchSpec) -> String {
         Some(Source::File(file)) => file.uri.clone(),
         Some(Source::BatchItems(items)) => format!("kept bodies of {}", items.name),
         None => String::new(),
+    }
+}
+
+fn overlap(spec: &v1::BatchSpec) -> String {
+    match spec.overlap_key.as_str() {
+        "" => String::new(),
+        key => format!("{key}, {}", label::overlap_policy(spec.overlap_policy)),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     progress::Hub,
     source::file::Roots,
     store::{
-        Created, Store,
+        Store,
         conformance::fixture::batch::inline,
         sqlite::{Limits, SqliteStore},
     },
@@ -32,10 +32,7 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { running_batches: 1, live_batches: 1 };
     let store = SqliteStore::open(&folder.path().join("haul.db"), limits).await.unwrap();
-    let Created::Started(batch) = store.create_batch(inline("batch-a", &["1"]), clock::now()).await.unwrap()
-    else {
-        panic!("it is new")
-    };
+    let batch = store.create_batch(inline("batch-a", &["1"]), clock::now()).await.unwrap().batch;
     let (store, hub): (Arc<dyn Store>, _) = (Arc::new(store), Arc::new(Hub::default()));
     let roots = Arc::new(Roots::new(&[]).unwrap());
     let engine =

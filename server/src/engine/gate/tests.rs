@@ -101,7 +101,6 @@ async fn a_visitor_keeps_to_the_limit_that_it_finds_and_leaves_it_as_it_was() {
     let visit = || world.gates.visit(&upstream, "api.example", terms(1_000.0, 100));
     let lane = world.lane(7, 1.0, 2).await;
     let visitor = visit().await.unwrap();
-    assert_eq!(world.gates.batches_at(&upstream), [BatchSeq(7)]);
     tokio::time::pause();
     let taken = permits(&[&lane, &visitor], Duration::from_secs(10)).await;
     assert!((10..=12).contains(&taken.iter().sum::<usize>()), "{taken:?}");

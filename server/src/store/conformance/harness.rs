@@ -9,12 +9,12 @@ use super::{audit, fixture::recording::Group};
 use crate::{
     domain::{
         batch::{Batch, Command, Refusal, State},
-        id::{BatchSeq, NodeId},
+        id::{BatchId, BatchSeq, NodeId},
         item::{self, Item},
     },
     store::{
-        BatchQuery, Changed, Claim, CommandError, Committed, Created, Expanded, ItemQuery, LeasedSlice,
-        NewBatch, PageRead, SourceLease, SourcePage, Store,
+        BatchQuery, Changed, Claim, CommandError, Committed, Expanded, Guard, ItemQuery, LeasedSlice,
+        NewBatch, PageRead, SourceLease, SourcePage, StartOutcome, Store,
     },
 };
 
@@ -99,10 +99,19 @@ impl Harness {
 
     /// Starts a batch that is not known yet.
     pub(super) async fn start(&self, new: NewBatch) -> Batch {
-        match self.create_batch(new, self.now).await.unwrap() {
-            Created::Started(batch) => *batch,
-            Created::Replayed(batch) => panic!("{} was replayed", batch.id),
-        }
+        let created = self.create_batch(new, self.now).await.unwrap();
+        assert_eq!(created.outcome, StartOutcome::Started, "{}", created.batch.id);
+        created.batch
+    }
+
+    /// Carries a command out that is held against nothing.
+    pub(super) async fn command(
+        &self,
+        id: &BatchId,
+        command: &Command,
+        now: DateTime<Utc>,
+    ) -> Result<Changed, CommandError> {
+        self.store.command(id, command, &Guard::default(), now).await
     }
 
     /// A batch as it is now, audited.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, item, ms, record, result, transition};
+use super::{SqliteStore, error, item, ms, overlap, record, result, transition};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -88,7 +88,8 @@ async fn try_commit(
         transition::apply(&mut tx, commit.batch, Input::SystemFailure, why, commit.now).await?;
     }
     transition::settle(&mut tx, commit.batch, commit.now).await?;
-    let admitted = transition::admit(&mut tx, store.limits.running_batches, commit.now).await?;
+    let admitted =
+        overlap::admit_after(&mut tx, commit.batch, store.limits.running_batches, commit.now).await?;
     let batch = store.load(&mut tx, commit.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await?;

@@ -1,17 +1,18 @@
 //! Making a batch.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, query, source, transition};
+use super::{SqliteStore, error, ms, overlap, query, request, source};
 use crate::{
     domain::{
-        batch::{Batch, Kind, State},
+        batch::{Kind, State},
         filter::Filter,
-        id::{BatchId, BatchSeq},
+        id::BatchSeq,
+        overlap::Meeting,
         spec::Source,
     },
-    store::{CreateError, Created, NewBatch, RequestKey, StoreError},
+    store::{Checked, CreateError, Created, InTheWay, NewBatch, StartOutcome, StoreError},
 };
 
 pub(super) async fn create(
@@ -20,9 +21,12 @@ pub(super) async fn create(
     now: DateTime<Utc>,
 ) -> Result<Created, CreateError> {
     let mut tx = store.begin().await?;
-    let seq = match begin(store, &mut tx, &new, now).await? {
-        Begun::Anew(seq) => seq,
-        Begun::Before(batch) => return Ok(Created::Replayed(batch)),
+    let Anew { seq, outcome, mut changed } = match begin(store, &mut tx, &new, now).await?.0 {
+        Begun::Anew(anew) => anew,
+        Begun::Other(outcome, seq) => {
+            let batch = store.load(&mut tx, seq).await?;
+            return Ok(Created { outcome, batch, changed: Vec::new() });
+        }
     };
     if let Some(items) = &new.items {
         source::append(&mut tx, seq, items, now).await.map_err(error::store)?;
@@ -33,13 +37,15 @@ pub(super) async fn create(
             .map_err(error::store)?;
     }
     if let Some(key) = &new.request {
-        remember(&mut tx, key, &new.id).await.map_err(error::store)?;
+        request::remember(&mut tx, key, &new.id).await?;
     }
-    transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    changed.extend(overlap::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?);
+    changed.retain(|other| *other != seq);
     let batch = store.load(&mut tx, seq).await?;
     store.forget(seq);
+    let changed = store.load_all(&mut tx, &changed).await?;
     tx.commit().await.map_err(error::store)?;
-    Ok(Created::Started(Box::new(batch)))
+    Ok(Created { outcome, batch, changed })
 }
 
 /// The same up to where a start can still be refused, and taken back.
@@ -47,37 +53,68 @@ pub(super) async fn check(
     store: &SqliteStore,
     new: &NewBatch,
     now: DateTime<Utc>,
-) -> Result<Option<BatchId>, CreateError> {
+) -> Result<Checked, CreateError> {
     let mut tx = store.begin().await?;
-    let before = match begin(store, &mut tx, new, now).await? {
-        Begun::Anew(_) => None,
-        Begun::Before(batch) => Some(batch.id),
+    let (begun, in_the_way) = begin(store, &mut tx, new, now).await?;
+    let made_before = match begun {
+        Begun::Other(StartOutcome::Replayed, seq) => Some(store.load(&mut tx, seq).await?.id),
+        Begun::Other(..) | Begun::Anew(_) => None,
     };
     tx.rollback().await.map_err(error::store)?;
-    Ok(before)
+    Ok(Checked { made_before, in_the_way })
 }
 
 enum Begun {
-    Anew(BatchSeq),
-    /// This request id made it.
-    Before(Box<Batch>),
+    Anew(Anew),
+    /// Nothing is made: this batch is answered with.
+    Other(StartOutcome, BatchSeq),
 }
 
-/// The batch's row, or why there is none.
+struct Anew {
+    seq: BatchSeq,
+    outcome: StartOutcome,
+    /// Batches that were stopped for it.
+    changed: Vec<BatchSeq>,
+}
+
+/// The batch's row, or why there is none; and what is live of its overlap key.
 async fn begin(
     store: &SqliteStore,
     conn: &mut SqliteConnection,
     new: &NewBatch,
     now: DateTime<Utc>,
-) -> Result<Begun, CreateError> {
+) -> Result<(Begun, Vec<InTheWay>), CreateError> {
     if let Some(key) = &new.request
-        && let Some(batch) = replay(store, conn, key, now).await?
+        && let Some(before) = request::before(conn, key, now).await?
     {
-        return Ok(Begun::Before(Box::new(batch)));
+        if !before.is_same {
+            return Err(CreateError::RequestIdReused(key.id.clone()));
+        }
+        return Ok((Begun::Other(StartOutcome::Replayed, before.batch), Vec::new()));
     }
     let seq = insert(conn, new, now).await?;
     if let Kind::Redecode { parent } = new.kind {
         check_parent(store, conn, parent, &new.spec.source, now).await?;
+    }
+    let mut anew = Anew { seq, outcome: StartOutcome::Started, changed: Vec::new() };
+    let mut in_the_way = Vec::new();
+    if let Some(overlap) = &new.spec.overlap {
+        let (others, meeting) = overlap::others(conn, seq, overlap).await.map_err(error::store)?;
+        in_the_way.extend(others.iter().map(|other| other.in_the_way(meeting)));
+        match meeting {
+            Meeting::Start => {}
+            Meeting::Wait => anew.outcome = StartOutcome::Buffered,
+            Meeting::Skip => {
+                return Ok((Begun::Other(StartOutcome::Skipped, others[0].seq), in_the_way));
+            }
+            Meeting::Full => return Err(overlap::full(overlap)),
+            Meeting::Replace => {
+                if overlap::replace(conn, &others, &new.id, now).await.map_err(error::store)? {
+                    anew.outcome = StartOutcome::Buffered;
+                }
+                anew.changed.extend(others.iter().map(|other| other.seq));
+            }
+        }
     }
     let live: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
@@ -89,7 +126,7 @@ async fn begin(
     if live > store.limits.live_batches as i64 {
         return Err(CreateError::Quota { limit: store.limits.live_batches });
     }
-    Ok(Begun::Anew(seq))
+    Ok((Begun::Anew(anew), in_the_way))
 }
 
 async fn insert(
@@ -107,8 +144,8 @@ async fn insert(
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions
            (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq,
-            overlap_key, priority, not_before_at, deadline_at)
-         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14) RETURNING seq",
+            overlap_key, overlap_policy, priority, not_before_at, deadline_at)
+         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14, $15) RETURNING seq",
     )
     .bind(new.id.as_str())
     .bind(&new.spec.display_name)
@@ -121,6 +158,7 @@ async fn insert(
     .bind(new.kind.parent().map(|parent| parent.0))
     .bind(first.as_str())
     .bind(new.spec.overlap.as_ref().map(|overlap| overlap.key.as_str()))
+    .bind(new.spec.overlap.as_ref().map(|overlap| overlap.policy.as_str()))
     .bind(new.spec.priority)
     .bind(new.spec.not_before.map(ms))
     .bind(deadline_at.map(ms))
@@ -162,38 +200,4 @@ async fn check_parent(
         return Ok(());
     }
     Err(CreateError::NoKeptBodies { origin: batch.parent().cloned(), id: batch.id })
-}
-
-/// The batch that this request id made, if it is known and not forgotten.
-async fn replay(
-    store: &SqliteStore,
-    conn: &mut SqliteConnection,
-    key: &RequestKey,
-    now: DateTime<Utc>,
-) -> Result<Option<Batch>, CreateError> {
-    let row = sqlx::query(
-        "SELECT r.request_sha256, b.seq FROM requests r JOIN batch_executions b ON b.name = r.batch_name
-         WHERE r.request_id = $1 AND (r.expires_at > $2 OR b.ended_at IS NULL)",
-    )
-    .bind(&key.id)
-    .bind(ms(now))
-    .fetch_optional(&mut *conn)
-    .await
-    .map_err(error::store)?;
-    let Some(row) = row else { return Ok(None) };
-    if row.get::<&[u8], _>("request_sha256") != key.sha256 {
-        return Err(CreateError::RequestIdReused(key.id.clone()));
-    }
-    Ok(Some(store.load(conn, BatchSeq(row.get("seq"))).await?))
-}
-
-async fn remember(conn: &mut SqliteConnection, key: &RequestKey, batch: &BatchId) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT OR REPLACE INTO requests (request_id, request_sha256, batch_name, expires_at) VALUES ($1, $2, $3, $4)")
-        .bind(&key.id)
-        .bind(key.sha256.as_slice())
-        .bind(batch.as_str())
-        .bind(ms(key.expires_at))
-        .execute(conn)
-        .await?;
-    Ok(())
 }

@@ -10,13 +10,14 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
     (4, "left_out", include_str!("migration/0004_left_out.sql")),
     (5, "control", include_str!("migration/0005_control.sql")),
     (6, "reads", include_str!("migration/0006_reads.sql")),
+    (7, "overlap", include_str!("migration/0007_overlap.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -100,7 +101,32 @@ pub(super) async fn differs(conn: impl SqliteExecutor<'_>) -> Result<Option<i64>
 
 #[cfg(test)]
 mod tests {
+    use sqlx::{Connection, Row, SqlSafeStr, SqliteConnection};
+
     use super::MIGRATIONS;
+
+    #[tokio::test]
+    async fn request_ids_of_before_belong_to_the_call_that_made_their_batch() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let batch = "INSERT INTO batch_executions
+            (name, display_name, batch_type, kind, parent_seq, status, spec, as_of_at, zone, created_at, state_since_at)
+            VALUES ('night', '', '', 'FETCH', NULL, 'QUEUED', '{}', 0, 'UTC', 0, 0),
+                   ('child', '', '', 'REDECODE', 1, 'QUEUED', '{}', 0, 'UTC', 0, 0)";
+        let requests = "INSERT INTO requests (request_id, request_sha256, batch_name, expires_at)
+            VALUES ('a', x'01', 'night', 7), ('b', x'02', 'child', 8)";
+        let before = MIGRATIONS.iter().take_while(|(version, ..)| *version < 6).map(|(.., sql)| *sql);
+        for sql in before.chain([batch, requests, MIGRATIONS[5].2]) {
+            sqlx::raw_sql(sql.into_sql_str()).execute(&mut conn).await.unwrap();
+        }
+        let rows = sqlx::query(
+            "SELECT principal || rpc || request_id || expires_at AS row FROM requests ORDER BY 1",
+        )
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+        let rows: Vec<String> = rows.iter().map(|row| row.get("row")).collect();
+        assert_eq!(rows, ["Redecodeb8", "StartBatcha7"]);
+    }
 
     #[test]
     fn every_file_is_a_migration_and_versions_are_dense() {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{SqliteStore, error, ms, result, transition};
+use super::{SqliteStore, error, ms, overlap, result, transition};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -49,8 +49,9 @@ pub(super) async fn expand(
 ) -> Result<Expanded, StoreError> {
     let mut tx = store.begin().await?;
     let over = expand_in(&mut tx, page, now).await.map_err(error::store)?;
-    let admitted =
-        transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let admitted = overlap::admit_after(&mut tx, page.batch, store.limits.running_batches, now)
+        .await
+        .map_err(error::store)?;
     let batch = store.load(&mut tx, page.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await.map_err(error::store)?;

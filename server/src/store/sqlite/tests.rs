@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{Limits, MigrateError, SqliteStore};
 use crate::{
     domain::batch::Batch,
-    store::{CreateError, Created, NewBatch, Store},
+    store::{CreateError, NewBatch, StartOutcome, Store},
 };
 
 /// A folder with the store's file.
@@ -48,10 +48,9 @@ fn now() -> DateTime<Utc> {
 }
 
 async fn start(store: &SqliteStore, new: NewBatch) -> Result<Batch, CreateError> {
-    match store.create_batch(new, now()).await? {
-        Created::Started(batch) => Ok(*batch),
-        Created::Replayed(batch) => panic!("{} was replayed", batch.id),
-    }
+    let created = store.create_batch(new, now()).await?;
+    assert_eq!(created.outcome, StartOutcome::Started);
+    Ok(created.batch)
 }
 
 async fn execute(conn: &mut SqliteConnection, sql: &str) {

@@ -3,14 +3,15 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, ms, result};
+use super::{SqliteStore, error, ms, overlap, request, result};
 use crate::{
     domain::{
         batch::{Command, Decision, EndReason, Input, Leases, PauseCause, State, decide},
+        etag,
         id::{BatchId, BatchSeq},
         text,
     },
-    store::{Changed, CommandError},
+    store::{Changed, CommandError, Guard},
 };
 
 /// What a pause or an end is shown with.
@@ -28,6 +29,7 @@ pub(super) async fn command(
     store: &SqliteStore,
     id: &BatchId,
     command: &Command,
+    guard: &Guard,
     now: DateTime<Utc>,
 ) -> Result<Changed, CommandError> {
     let mut tx = store.begin().await?;
@@ -37,6 +39,21 @@ pub(super) async fn command(
         .await
         .map_err(error::store)?;
     let seq = BatchSeq(seq.ok_or_else(|| CommandError::NotFound(id.clone()))?);
+    if let Some(key) = &guard.request
+        && let Some(before) = request::before(&mut tx, key, now).await?
+    {
+        if !before.is_same {
+            return Err(CommandError::RequestIdReused(key.id.clone()));
+        }
+        let batch = store.load(&mut tx, seq).await?;
+        return Ok(Changed { batch, admitted: Vec::new() });
+    }
+    if let Some(known) = &guard.etag {
+        let batch = store.load(&mut tx, seq).await?;
+        if etag::of(&batch) != *known {
+            return Err(CommandError::EtagMismatch { batch: Box::new(batch) });
+        }
+    }
     let why = match command {
         Command::Pause { reason } => Why { reason: USER_PAUSE, message: reason },
         Command::Resume => Why::default(),
@@ -47,7 +64,11 @@ pub(super) async fn command(
         // The last lease may have run out since the last commit, and nobody else will tell.
         settle(&mut tx, seq, now).await.map_err(error::store)?;
     }
-    let admitted = admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let admitted =
+        overlap::admit_after(&mut tx, seq, store.limits.running_batches, now).await.map_err(error::store)?;
+    if let Some(key) = &guard.request {
+        request::remember(&mut tx, key, id).await?;
+    }
     let batch = store.load(&mut tx, seq).await?;
     if let Decision::Refuse(refusal) = decision {
         return Err(CommandError::Refused { id: id.clone(), state: batch.state, refusal });
@@ -179,28 +200,13 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Lets QUEUED batches run, oldest first, as long as there are running slots. Answers with those it let in.
-pub(super) async fn admit(
-    conn: &mut SqliteConnection,
-    running_batches: usize,
-    now: DateTime<Utc>,
-) -> Result<Vec<BatchSeq>, sqlx::Error> {
-    let free = "SELECT seq FROM batch_executions WHERE status = 'QUEUED' ORDER BY seq
-                LIMIT max(0, $1 - (SELECT count(*) FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING')))";
-    let mut admitted = Vec::new();
-    loop {
-        let queued: Vec<i64> =
-            sqlx::query_scalar(free).bind(running_batches as i64).fetch_all(&mut *conn).await?;
-        if queued.is_empty() {
-            return Ok(admitted);
-        }
-        for seq in queued.into_iter().map(BatchSeq) {
-            apply(conn, seq, Input::Admitted, Why::default(), now).await?;
-            // A batch without items is over as soon as its source is read, and makes room again.
-            settle(conn, seq, now).await?;
-            admitted.push(seq);
-        }
-    }
+/// Where a batch stands.
+pub(super) async fn state(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<State, sqlx::Error> {
+    let status: String = sqlx::query_scalar("SELECT status FROM batch_executions WHERE seq = $1")
+        .bind(seq.0)
+        .fetch_one(conn)
+        .await?;
+    State::parse(&status).ok_or_else(|| sqlx::Error::Decode("status".into()))
 }
 
 /// A step of one batch out of one state.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, transition};
+use super::{SqliteStore, error, ms, overlap, transition};
 use crate::{
     domain::{
         batch::{Batch, State},
@@ -38,7 +38,7 @@ async fn recover_in(
     for seq in draining(&mut *conn).await? {
         transition::settle(conn, seq, now).await?;
     }
-    transition::admit(conn, running_batches, now).await?;
+    overlap::admit(conn, running_batches, now).await?;
     let working: Vec<i64> =
         sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status = $1 ORDER BY seq")
             .bind(State::Running.as_str())
@@ -58,15 +58,16 @@ async fn draining(db: impl sqlx::SqliteExecutor<'_>) -> Result<Vec<BatchSeq>, sq
 pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
     // Mostly there is none, and then no lock is taken.
     let seqs = draining(&store.readers).await.map_err(error::store)?;
-    if seqs.is_empty() {
+    let running_batches = store.limits.running_batches;
+    let next = overlap::next(&store.readers, running_batches, now).await.map_err(error::store)?;
+    if seqs.is_empty() && next.is_none() {
         return Ok(Vec::new());
     }
     let mut tx = store.begin().await?;
     for seq in &seqs {
         transition::settle(&mut tx, *seq, now).await.map_err(error::store)?;
     }
-    let mut moved =
-        transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+    let mut moved = overlap::admit(&mut tx, running_batches, now).await.map_err(error::store)?;
     moved.extend(seqs);
     let batches = store.load_all(&mut tx, &moved).await?;
     tx.commit().await.map_err(error::store)?;
@@ -105,8 +106,8 @@ pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64
         .map_err(error::store)?;
     }
     let requests = sqlx::query(
-        "DELETE FROM requests WHERE request_id IN (
-           SELECT request_id FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
+        "DELETE FROM requests WHERE (principal, rpc, request_id) IN (
+           SELECT principal, rpc, request_id FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
              SELECT name FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')) LIMIT $2)",
     )
     .bind(ms(now))

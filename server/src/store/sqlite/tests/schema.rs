@@ -6,9 +6,9 @@ use super::{Folder, execute, now, start};
 use crate::{
     domain::{batch::Command, id::NodeId, item::Item},
     store::{
-        Claim, Store,
+        Claim, Guard, Store,
         conformance::fixture::{batch::numbered, outcome, recording::Group},
-        sqlite::MigrateError,
+        sqlite::{MigrateError, overlap},
     },
 };
 
@@ -78,7 +78,7 @@ async fn what_was_final_before_there_was_an_order_has_one() {
         Group::new().release(&slice).add(&slice, 9, outcome::success()).add(&slice, 3, outcome::success());
     store.commit(&group.into_commit(batch.seq, &node, now())).await.unwrap();
     let stop = Command::Stop { reason: String::new() };
-    store.command(&batch.id, &stop, now()).await.unwrap();
+    store.command(&batch.id, &stop, &Guard::default(), now()).await.unwrap();
     let keys = |results: Vec<(i64, Item)>| -> Vec<(i64, String)> {
         results.into_iter().map(|(no, item)| (no, item.key)).collect()
     };
@@ -97,4 +97,22 @@ async fn what_was_final_before_there_was_an_order_has_one() {
     after.swap(0, 1);
     (after[0].0, after[1].0) = (1, 2);
     assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn the_next_batch_is_found_by_keys_alone() {
+    let folder = Folder::new();
+    folder.open().await.close().await;
+    let plan: Vec<(i64, i64, i64, String)> =
+        sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", overlap::NEXT)))
+            .bind(0)
+            .bind(100)
+            .fetch_all(&mut folder.connect().await)
+            .await
+            .unwrap();
+    let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+    for index in ["batch_executions_queued", "batch_executions_slots", "batch_executions_overlap"] {
+        assert!(steps.iter().any(|step| step.contains(index)), "{index} in {steps:#?}");
+    }
+    assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:#?}");
 }
