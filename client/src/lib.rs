@@ -31,6 +31,7 @@ mod error;
 mod name;
 mod option;
 mod page;
+mod results;
 mod retry;
 mod watch;
 
@@ -40,4 +41,5 @@ pub use error::{Error, Refusal};
 pub use haul_proto::v1;
 pub use name::batch_name;
 pub use option::ClientOptions;
+pub use results::{ResultsEvent, ResultsOptions};
 pub use watch::{WatchEvent, WatchOptions};

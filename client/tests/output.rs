@@ -76,7 +76,7 @@ Revision  1,234
 
 #[test]
 fn a_child_shows_what_it_was_made_from() {
-    let items = BatchItems { name: "batches/weekly".to_owned() };
+    let items = BatchItems { name: "batches/weekly".to_owned(), filter: String::new() };
     let spec = BatchSpec { source: Some(Source::BatchItems(items)), ..BatchSpec::default() };
     let child = Batch { spec: Some(spec), ..nightly() };
     let text = printed(Format::Table, |output, out| output.batch(&child, out).unwrap());
@@ -164,6 +164,7 @@ fn a_plan() {
     let plan = Plan {
         total_items: 4_435,
         total_is_partial: true,
+        skipped_items: 0,
         duplicate_items: 3,
         sample_duplicate_keys: vec!["1301".to_owned()],
         requests: 4_433,

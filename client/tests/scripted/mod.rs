@@ -44,6 +44,8 @@ struct Script {
     started: Vec<v1::StartBatchRequest>,
     redecoded: Vec<v1::RedecodeRequest>,
     watched: Vec<v1::WatchProgressRequest>,
+    result_streams: VecDeque<Vec<Result<v1::StreamResultsResponse, Status>>>,
+    results_asked: Vec<v1::StreamResultsRequest>,
     deadlines: Vec<String>,
     page_sizes: Vec<i32>,
 }
@@ -135,6 +137,20 @@ impl Scripted {
         self.script.lock().unwrap().streams.push_back(Err(status));
     }
 
+    /// One stream of results; it ends with OK.
+    pub(crate) fn results(
+        &self,
+        chunks: impl IntoIterator<Item = Result<v1::StreamResultsResponse, Status>>,
+    ) {
+        self.script.lock().unwrap().result_streams.push_back(chunks.into_iter().collect());
+    }
+
+    /// The cursors that results were asked for behind.
+    pub(crate) fn cursors(&self) -> Vec<String> {
+        let script = self.script.lock().unwrap();
+        script.results_asked.iter().map(|request| request.after_cursor.clone()).collect()
+    }
+
     pub(crate) fn started(&self) -> Vec<v1::StartBatchRequest> {
         self.script.lock().unwrap().started.clone()
     }
@@ -212,6 +228,7 @@ impl HaulService for Service {
         Ok(Response::new(v1::RedecodeResponse {
             batch,
             outcome: v1::start_batch_response::Outcome::Started.into(),
+            plan: None,
         }))
     }
 
@@ -282,6 +299,28 @@ impl HaulService for Service {
     ) -> Result<Response<v1::ListItemsResponse>, Status> {
         let (items, next_page_token) = page(&mut self.0.lock().unwrap().item_pages);
         Ok(Response::new(v1::ListItemsResponse { items, next_page_token }))
+    }
+
+    async fn list_attempts(
+        &self,
+        _: Request<v1::ListAttemptsRequest>,
+    ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
+        Ok(Response::new(v1::ListAttemptsResponse::default()))
+    }
+
+    type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;
+
+    async fn stream_results(
+        &self,
+        request: Request<v1::StreamResultsRequest>,
+    ) -> Result<Response<Self::StreamResultsStream>, Status> {
+        let mut script = self.0.lock().unwrap();
+        script.results_asked.push(request.into_inner());
+        let chunks = script
+            .result_streams
+            .pop_front()
+            .ok_or_else(|| Status::failed_precondition("no further stream was scripted"))?;
+        Ok(Response::new(Box::pin(stream::iter(chunks))))
     }
 
     async fn get_report(

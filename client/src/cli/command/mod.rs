@@ -2,11 +2,13 @@
 //!
 //! A command takes its arguments, a connected client and the place to print to; what goes wrong is said once, here.
 
+mod attempts;
 mod control;
 mod failure;
 mod plan;
 mod read;
 mod redecode;
+mod results;
 mod start;
 mod watch;
 
@@ -74,6 +76,8 @@ enum Command {
     Get(read::Get),
     List(read::List),
     Items(read::Items),
+    Attempts(attempts::Attempts),
+    Results(results::Results),
     Report(read::Report),
     Redecode(redecode::Redecode),
 }
@@ -116,6 +120,8 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Get(get) => get.run(&context, out).await,
         Command::List(list) => list.run(&context, out).await,
         Command::Items(items) => items.run(&context, out).await,
+        Command::Attempts(attempts) => attempts.run(&context, out).await,
+        Command::Results(results) => Box::pin(results.run(&context, out)).await,
         Command::Report(report) => report.run(&context, out).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
     }?;
