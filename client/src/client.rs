@@ -10,7 +10,8 @@ use tower::{ServiceBuilder, ServiceExt};
 use uuid::Uuid;
 
 use crate::{
-    BatchHandle, ClientOptions, Error, StartBatch, WatchEvent, WatchOptions, batch_name, channel, page,
+    BatchHandle, ClientOptions, Error, ResultsEvent, ResultsOptions, StartBatch, WatchEvent, WatchOptions,
+    batch_name, channel, page, results,
     retry::{Repeats, Throttle},
     watch,
 };
@@ -144,6 +145,14 @@ impl Client {
             .await
     }
 
+    /// Plans a redecode: the same checks, the items counted, and nothing made.
+    pub async fn plan_redecode(&self, request: v1::RedecodeRequest) -> Result<v1::RedecodeResponse, Error> {
+        let name = batch_name(&request.name);
+        let request = v1::RedecodeRequest { name, validate_only: true, ..request };
+        self.call(PLAN_DEADLINE, request, |mut stub, request| async move { stub.redecode(request).await })
+            .await
+    }
+
     /// Pauses a batch. `reason` is for people, and may be empty.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
         let request = v1::PauseRequest {
@@ -186,12 +195,69 @@ impl Client {
 
     /// Reads the newest batches, at most `limit`, newest first.
     pub async fn list_batches(&self, limit: usize) -> Result<Vec<v1::Batch>, Error> {
-        page::batches(self, limit).await
+        let request =
+            v1::ListBatchesRequest { view: v1::BatchView::Basic.into(), ..v1::ListBatchesRequest::default() };
+        self.query_batches(request, limit).await
+    }
+
+    /// Reads the batches that a request asks for, by filter and in its order, at most `limit`, page after page.
+    pub async fn query_batches(
+        &self,
+        request: v1::ListBatchesRequest,
+        limit: usize,
+    ) -> Result<Vec<v1::Batch>, Error> {
+        page::batches(self, request, limit).await
     }
 
     /// Reads the items of a batch, by index, page after page as they are asked for.
     pub fn items(&self, name: &str) -> BoxStream<'static, Result<v1::Item, Error>> {
-        page::items(self.clone(), batch_name(name))
+        self.query_items(v1::ListItemsRequest { parent: name.to_owned(), ..v1::ListItemsRequest::default() })
+    }
+
+    /// Reads the items that a request asks for, by filter and with the fields that it names, page after page as they are
+    /// asked for. `parent` may be an id.
+    pub fn query_items(
+        &self,
+        mut request: v1::ListItemsRequest,
+    ) -> BoxStream<'static, Result<v1::Item, Error>> {
+        request.parent = batch_name(&request.parent);
+        page::items(self.clone(), request)
+    }
+
+    /// Reads the attempts at one item, or at all of them if `key` is empty, by index of the item, then number.
+    pub fn attempts(&self, name: &str, key: &str) -> BoxStream<'static, Result<v1::Attempt, Error>> {
+        let request = v1::ListAttemptsRequest {
+            parent: batch_name(name),
+            item_key: key.to_owned(),
+            ..v1::ListAttemptsRequest::default()
+        };
+        page::attempts(self.clone(), request)
+    }
+
+    /// Reads the final items of a batch in the order in which they became final, through restarts of the server: each
+    /// chunk once, with the cursor to go on behind it. An error is final: the server refused.
+    ///
+    /// ```no_run
+    /// use futures::TryStreamExt;
+    /// use haul_client::{ResultsEvent, ResultsOptions};
+    ///
+    /// # async fn demo(client: haul_client::Client) -> Result<(), haul_client::Error> {
+    /// let options = ResultsOptions { follow: true, ..ResultsOptions::default() };
+    /// let mut events = client.results("nightly", options);
+    /// while let Some(event) = events.try_next().await? {
+    ///     if let ResultsEvent::Chunk(chunk) = event {
+    ///         println!("{} items, then {}", chunk.items.len(), chunk.cursor);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn results(
+        &self,
+        name: &str,
+        options: ResultsOptions,
+    ) -> BoxStream<'static, Result<ResultsEvent, Error>> {
+        results::results(self.clone(), batch_name(name), options)
     }
 
     /// Sums a batch up; of a live one, as it stands.
@@ -228,6 +294,18 @@ impl Client {
     ) -> Result<v1::ListItemsResponse, Error> {
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.list_items(request).await })
             .await
+    }
+
+    pub(crate) async fn attempt_page(
+        &self,
+        request: v1::ListAttemptsRequest,
+    ) -> Result<v1::ListAttemptsResponse, Error> {
+        self.call(
+            UNARY_DEADLINE,
+            request,
+            |mut stub, request| async move { stub.list_attempts(request).await },
+        )
+        .await
     }
 
     pub(crate) fn stub(&self) -> Stub {

@@ -1,9 +1,9 @@
 //! Paging: lists as callers want them, out of pages as the contract has them.
 
-use std::collections::VecDeque;
+use std::future::Future;
 
 use futures::{
-    StreamExt,
+    StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
 use haul_proto::v1;
@@ -12,69 +12,72 @@ use crate::{Client, Error};
 
 /// What a server gives at most in one page of batches.
 const BATCHES_MAX: usize = 1000;
-/// A page of items is small enough to arrive well within a call's deadline.
-const ITEMS_PER_PAGE: i32 = 1000;
+/// A page of items or attempts is small enough to arrive well within a call's deadline.
+const PER_PAGE: i32 = 1000;
 
-pub(crate) async fn batches(client: &Client, limit: usize) -> Result<Vec<v1::Batch>, Error> {
+/// At most `limit` of the batches that the request asks for.
+pub(crate) async fn batches(
+    client: &Client,
+    mut request: v1::ListBatchesRequest,
+    limit: usize,
+) -> Result<Vec<v1::Batch>, Error> {
     let mut batches = Vec::new();
-    let mut page_token = String::new();
     while batches.len() < limit {
         let wanted = (limit - batches.len()).min(BATCHES_MAX);
-        let page = client
-            .list_page(v1::ListBatchesRequest {
-                page_size: wanted as i32,
-                page_token,
-                view: v1::BatchView::Basic.into(),
-                ..v1::ListBatchesRequest::default()
-            })
-            .await?;
+        request.page_size = wanted as i32;
+        let page = client.list_page(request.clone()).await?;
         batches.extend(page.batches.into_iter().take(wanted));
         if page.next_page_token.is_empty() {
             break;
         }
-        page_token = page.next_page_token;
+        request.page_token = page.next_page_token;
     }
     Ok(batches)
 }
 
-/// What is at hand of a list of items, and where its next page begins; `None` past the last.
-struct Items {
+pub(crate) fn items(
     client: Client,
-    parent: String,
-    page: VecDeque<v1::Item>,
-    next: Option<String>,
-}
-
-pub(crate) fn items(client: Client, parent: String) -> BoxStream<'static, Result<v1::Item, Error>> {
-    let items = Items { client, parent, page: VecDeque::new(), next: Some(String::new()) };
-    stream::unfold(items, |mut items| async move {
-        let item = items.next().await.transpose()?;
-        Some((item, items))
-    })
-    .boxed()
-}
-
-impl Items {
-    async fn next(&mut self) -> Result<Option<v1::Item>, Error> {
-        loop {
-            if let Some(item) = self.page.pop_front() {
-                return Ok(Some(item));
-            }
-            // Taken, not looked at: after an error the list ends.
-            let Some(page_token) = self.next.take() else {
-                return Ok(None);
-            };
-            let page = self
-                .client
-                .item_page(v1::ListItemsRequest {
-                    parent: self.parent.clone(),
-                    page_size: ITEMS_PER_PAGE,
-                    page_token,
-                    ..v1::ListItemsRequest::default()
-                })
-                .await?;
-            self.page = page.items.into();
-            self.next = Some(page.next_page_token).filter(|token| !token.is_empty());
+    request: v1::ListItemsRequest,
+) -> BoxStream<'static, Result<v1::Item, Error>> {
+    pages(move |page_token| {
+        let (client, request) = (client.clone(), request.clone());
+        async move {
+            let request = v1::ListItemsRequest { page_size: PER_PAGE, page_token, ..request };
+            let page = client.item_page(request).await?;
+            Ok((page.items, page.next_page_token))
         }
-    }
+    })
+}
+
+pub(crate) fn attempts(
+    client: Client,
+    request: v1::ListAttemptsRequest,
+) -> BoxStream<'static, Result<v1::Attempt, Error>> {
+    pages(move |page_token| {
+        let (client, request) = (client.clone(), request.clone());
+        async move {
+            let request = v1::ListAttemptsRequest { page_size: PER_PAGE, page_token, ..request };
+            let page = client.attempt_page(request).await?;
+            Ok((page.attempts, page.next_page_token))
+        }
+    })
+}
+
+/// Page after page as they are asked for, up to the one without a next token. After an error the list ends.
+fn pages<T, F, Fut>(page: F) -> BoxStream<'static, Result<T, Error>>
+where
+    T: Send + 'static,
+    F: Fn(String) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(Vec<T>, String), Error>> + Send + 'static,
+{
+    let pages = stream::try_unfold(Some(String::new()), move |page_token| {
+        let page = page_token.map(&page);
+        async move {
+            let Some(page) = page else { return Ok(None) };
+            let (list, next) = page.await?;
+            let next = Some(next).filter(|token| !token.is_empty());
+            Ok(Some((stream::iter(list.into_iter().map(Ok)), next)))
+        }
+    });
+    pages.try_flatten().boxed()
 }

@@ -69,7 +69,7 @@ async fn datasets_that_a_decoder_spoilt_are_put_right_with_the_upstream_away() {
     let spec = child.spec.clone().unwrap();
     assert_eq!(
         spec.source,
-        Some(Source::BatchItems(BatchItems { name: name.clone(), ..BatchItems::default() }))
+        Some(Source::BatchItems(BatchItems { name: name.clone(), filter: String::new() }))
     );
     let asked = parent.spec.clone().unwrap();
     assert_eq!((&spec.as_of, &spec.connector, &spec.fetch), (&asked.as_of, &asked.connector, &asked.fetch));
@@ -331,7 +331,7 @@ async fn what_cannot_be_decoded_anew_is_refused_and_the_way_out_named() {
     refused(stub.redecode(taken).await, Code::AlreadyExists, "BATCH_EXISTS");
 
     let mut spec = prices(1, &upstream, fast());
-    spec.source = Some(Source::BatchItems(BatchItems { name, ..BatchItems::default() }));
+    spec.source = Some(Source::BatchItems(BatchItems { name, filter: String::new() }));
     let details = refused(stub.start_batch(starting(spec)).await, Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["spec.batch_items"]);
 }

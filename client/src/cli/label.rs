@@ -1,7 +1,7 @@
 //! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
 //! is shown by number.
 
-use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, batch, item};
+use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, attempt, batch, item};
 
 /// `RUNNING`, `COMPLETED`, ...
 pub fn batch_state(state: i32) -> String {
@@ -13,6 +13,12 @@ pub fn batch_state(state: i32) -> String {
 pub fn item_state(state: i32) -> String {
     item::State::try_from(state)
         .map_or_else(|_| state.to_string(), |known| short(known.as_str_name(), "STATE_"))
+}
+
+/// `SUCCEEDED`, `FAILED`, ...
+pub fn attempt_outcome(outcome: i32) -> String {
+    attempt::Outcome::try_from(outcome)
+        .map_or_else(|_| outcome.to_string(), |known| short(known.as_str_name(), "OUTCOME_"))
 }
 
 /// `TEMPORARY`, `PERMANENT`, `SYSTEM`.

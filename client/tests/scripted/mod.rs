@@ -61,6 +61,8 @@ struct Script {
     started: Vec<v1::StartBatchRequest>,
     redecoded: Vec<v1::RedecodeRequest>,
     watched: Vec<v1::WatchProgressRequest>,
+    result_streams: VecDeque<Vec<Result<v1::StreamResultsResponse, Status>>>,
+    results_asked: Vec<v1::StreamResultsRequest>,
     /// Answers of the next calls, whatever they are; streams excepted.
     refusals: VecDeque<Status>,
     calls: Vec<Call>,
@@ -163,6 +165,20 @@ impl Scripted {
 
     pub(crate) fn no_stream(&self, status: Status) {
         self.script.lock().unwrap().streams.push_back(Err(status));
+    }
+
+    /// One stream of results; it ends with OK.
+    pub(crate) fn results(
+        &self,
+        chunks: impl IntoIterator<Item = Result<v1::StreamResultsResponse, Status>>,
+    ) {
+        self.script.lock().unwrap().result_streams.push_back(chunks.into_iter().collect());
+    }
+
+    /// The cursors that results were asked for behind.
+    pub(crate) fn cursors(&self) -> Vec<String> {
+        let script = self.script.lock().unwrap();
+        script.results_asked.iter().map(|request| request.after_cursor.clone()).collect()
     }
 
     pub(crate) fn started(&self) -> Vec<v1::StartBatchRequest> {
@@ -347,27 +363,33 @@ impl HaulService for Service {
         Ok(Response::new(v1::ListItemsResponse { items, next_page_token }))
     }
 
-    async fn get_report(
+    async fn list_attempts(
         &self,
-        _: Request<v1::GetReportRequest>,
-    ) -> Result<Response<v1::GetReportResponse>, Status> {
-        let report = Some(self.script()?.report.clone());
-        Ok(Response::new(v1::GetReportResponse { report }))
+        _: Request<v1::ListAttemptsRequest>,
+    ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
+        Ok(Response::new(v1::ListAttemptsResponse::default()))
     }
 
     type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;
 
     async fn stream_results(
         &self,
-        _: Request<v1::StreamResultsRequest>,
+        request: Request<v1::StreamResultsRequest>,
     ) -> Result<Response<Self::StreamResultsStream>, Status> {
-        Err(Status::failed_precondition("no results were scripted"))
+        let mut script = self.0.lock().unwrap();
+        script.results_asked.push(request.into_inner());
+        let chunks = script
+            .result_streams
+            .pop_front()
+            .ok_or_else(|| Status::failed_precondition("no further stream was scripted"))?;
+        Ok(Response::new(Box::pin(stream::iter(chunks))))
     }
 
-    async fn list_attempts(
+    async fn get_report(
         &self,
-        _: Request<v1::ListAttemptsRequest>,
-    ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
-        Err(Status::failed_precondition("no attempts were scripted"))
+        _: Request<v1::GetReportRequest>,
+    ) -> Result<Response<v1::GetReportResponse>, Status> {
+        let report = Some(self.script()?.report.clone());
+        Ok(Response::new(v1::GetReportResponse { report }))
     }
 }

@@ -70,6 +70,13 @@ impl Known {
     fn of(batch: &Batch) -> Self {
         Self { processed: batch.counts.processed(), ended: batch.state.is_terminal() }
     }
+
+    /// The newer of both: what the hub was told last may be behind the store.
+    fn take(&mut self, batch: &Batch) {
+        let other = Self::of(batch);
+        self.processed = self.processed.max(other.processed);
+        self.ended |= other.ended;
+    }
 }
 
 impl Control {
@@ -156,14 +163,14 @@ impl Results {
     async fn wait(&mut self) -> Result<(), ReadError> {
         let Some(updates) = &mut self.updates else {
             let batch = self.control.stored(&self.id).await?;
-            self.known = Known::of(&batch);
+            self.known.take(&batch);
             return self.subscribe(batch).await;
         };
         tokio::select! {
             biased;
             () = self.draining.cancelled() => return Ok(()),
             changed = updates.changed() => {
-                self.known = Known::of(&updates.borrow_and_update());
+                self.known.take(&updates.borrow_and_update());
                 if changed.is_err() {
                     // The hub has forgotten it: the store knows why.
                     self.updates = None;
@@ -185,10 +192,10 @@ impl Results {
             return Ok(());
         }
         match self.control.followed(batch).await? {
-            Followed::Over(batch) => self.known = Known::of(&batch),
+            Followed::Over(batch) => self.known.take(&batch),
             Followed::Live(entry) => {
                 let updates = entry.subscribe();
-                self.known = Known::of(&updates.borrow());
+                self.known.take(&updates.borrow());
                 self.updates = Some(updates);
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! A command takes its arguments, a connected client and the place to print to; what goes wrong is said once, here.
 
+mod attempts;
 mod completions;
 mod control;
 mod failure;
@@ -9,6 +10,7 @@ mod help;
 mod plan;
 mod read;
 mod redecode;
+mod results;
 mod start;
 mod watch;
 
@@ -90,6 +92,8 @@ enum Command {
     Get(read::Get),
     List(read::List),
     Items(read::Items),
+    Attempts(attempts::Attempts),
+    Results(results::Results),
     Report(read::Report),
     Redecode(redecode::Redecode),
     Completions(completions::Completions),
@@ -136,6 +140,8 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Get(get) => get.run(&context, out).await,
         Command::List(list) => list.run(&context, out).await,
         Command::Items(items) => items.run(&context, out).await,
+        Command::Attempts(attempts) => attempts.run(&context, out).await,
+        Command::Results(results) => Box::pin(results.run(&context, out)).await,
         Command::Report(report) => report.run(&context, out).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),

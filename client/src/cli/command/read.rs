@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
+use haul_proto::v1::{BatchView, ListBatchesRequest, ListItemsRequest};
 
 use super::{Context, failure::Failure};
 
@@ -29,6 +30,16 @@ Examples:
   haul list --limit 5
   haul list -o json | jq -r '.batches[].name'")]
 pub(super) struct List {
+    /// Only these, such as 'state = RUNNING AND labels.team:infra'.
+    #[arg(long, default_value_t, value_name = "FILTER")]
+    filter: String,
+    #[arg(
+        long,
+        default_value_t,
+        value_name = "ORDER",
+        help = "Another order: create_time, 'end_time desc', 'as_of desc' or 'priority desc'"
+    )]
+    order_by: String,
     /// Most batches to list.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -46,6 +57,9 @@ Examples:
 pub(super) struct Items {
     /// Id of the batch, or batches/ID.
     batch: String,
+    /// Only these, such as 'state = FAILED AND key > 7000'.
+    #[arg(long, default_value_t, value_name = "FILTER")]
+    filter: String,
     /// Most items to list.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -75,7 +89,13 @@ impl Get {
 impl List {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let client = context.connect().await?;
-        let mut batches = client.list_batches(self.limit.saturating_add(1)).await?;
+        let request = ListBatchesRequest {
+            filter: self.filter,
+            order_by: self.order_by,
+            view: BatchView::Basic.into(),
+            ..ListBatchesRequest::default()
+        };
+        let mut batches = client.query_batches(request, self.limit.saturating_add(1)).await?;
         cut(&mut batches, self.limit);
         context.output.batches(&batches, out)?;
         Ok(0)
@@ -85,7 +105,9 @@ impl List {
 impl Items {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let client = context.connect().await?;
-        let items = client.items(&self.batch).take(self.limit.saturating_add(1));
+        let request =
+            ListItemsRequest { parent: self.batch, filter: self.filter, ..ListItemsRequest::default() };
+        let items = client.query_items(request).take(self.limit.saturating_add(1));
         let mut items: Vec<_> = items.try_collect().await?;
         cut(&mut items, self.limit);
         context.output.items(&items, out)?;
@@ -104,7 +126,7 @@ impl Report {
 }
 
 /// Cuts a list to its limit, and says so: one that merely looks whole misleads.
-fn cut<T>(list: &mut Vec<T>, limit: usize) {
+pub(super) fn cut<T>(list: &mut Vec<T>, limit: usize) {
     if list.len() > limit {
         list.truncate(limit);
         // Lost with standard error; the list is what was asked for.

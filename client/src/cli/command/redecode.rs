@@ -20,6 +20,12 @@ Examples:
 pub(super) struct Redecode {
     /// Id of the batch that was fetched, or batches/ID.
     batch: String,
+    /// Only these of its items, such as 'error.reason = UNDECODABLE'. Default: all.
+    #[arg(long, default_value_t, value_name = "FILTER")]
+    filter: String,
+    /// Say what it would do, and make nothing.
+    #[arg(long, conflicts_with = "watch")]
+    plan: bool,
     /// Id of the new batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
     #[arg(long)]
     id: Option<String>,
@@ -34,14 +40,21 @@ pub(super) struct Redecode {
 impl Redecode {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let client = context.connect().await?;
-        let made = client
-            .redecode(RedecodeRequest {
-                name: self.batch,
-                batch_id: self.id.unwrap_or_default(),
-                request_id: self.request_id.unwrap_or_default(),
-                ..RedecodeRequest::default()
-            })
-            .await?;
+        let request = RedecodeRequest {
+            name: self.batch,
+            filter: self.filter,
+            batch_id: self.id.unwrap_or_default(),
+            request_id: self.request_id.unwrap_or_default(),
+            validate_only: false,
+        };
+        if self.plan {
+            let planned = client.plan_redecode(request).await?;
+            let batch = planned.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
+            let plan = planned.plan.ok_or_else(|| client.malformed("Redecode", "a plan"))?;
+            context.output.plan(&batch, &plan, out)?;
+            return Ok(0);
+        }
+        let made = client.redecode(request).await?;
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
         start::said(&client, &batch, outcome, self.watch, context, out).await

@@ -1,5 +1,6 @@
 //! What commands print: tables for people, canonical JSON and YAML for programs.
 
+mod attempt;
 mod plan;
 mod table;
 mod view;
@@ -76,6 +77,15 @@ impl Output {
         match self.format {
             Format::Table => view::items(items, self.width, out),
             _ => self.document(&json!({"items": resources(items, canonical::item)?}), out),
+        }
+    }
+
+    /// Attempts in the order given; a document has them as `attempts`.
+    pub fn attempts(&self, attempts: &[v1::Attempt], out: &mut impl Write) -> io::Result<()> {
+        let document = |attempt: &v1::Attempt| canonical::to_json("haul.v1.Attempt", attempt);
+        match self.format {
+            Format::Table => attempt::table(attempts, self.width, out),
+            _ => self.document(&json!({"attempts": resources(attempts, document)?}), out),
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) fn render(
         ("Source", view::source(&spec)),
         ("As of", view::as_of(&spec, now)),
         ("Items", items(plan)),
+        ("Skipped", if plan.skipped_items > 0 { number::count(plan.skipped_items) } else { String::new() }),
         ("Requests", number::count(plan.requests)),
         ("Shortest", shortest(plan)),
     ] {

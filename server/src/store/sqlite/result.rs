@@ -104,12 +104,11 @@ async fn numbered(
         while numbered.len() < limit {
             let Some(run) = runs.try_next().await? else { break };
             let (first, count): (i64, i64) = (run.get("first_no"), run.get("item_count"));
-            let indexes = match run.get::<Option<&str>, _>("items") {
-                Some(items) => serde_json::from_str(items).map_err(|e| sqlx::Error::Decode(e.into()))?,
-                None => {
-                    canceled.push((first, run.get::<i64, _>("slice_no")));
-                    vec![-1; count as usize]
-                }
+            let indexes = if let Some(items) = run.get::<Option<&str>, _>("items") {
+                serde_json::from_str(items).map_err(|e| sqlx::Error::Decode(e.into()))?
+            } else {
+                canceled.push((first, run.get::<i64, _>("slice_no")));
+                vec![-1; count as usize]
             };
             let behind = (first..).zip(indexes).filter(|(no, _)| *no > after);
             numbered.extend(behind.take(limit - numbered.len()));

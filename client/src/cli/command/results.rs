@@ -1,0 +1,113 @@
+//! `haul results`
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use futures::TryStreamExt;
+use haul_proto::v1::StreamResultsResponse;
+use serde_json::Value;
+
+use super::{Context, failure::Failure};
+use crate::{
+    ResultsEvent, ResultsOptions,
+    cli::{json, output::Format},
+};
+
+/// Print final items in the order in which they became final, a line of JSON each
+///
+/// Each line is an item. With -o json each line is a chunk: items, and the cursor behind them. What was cut off goes on
+/// by itself behind the last line; a later run goes on with --cursor or --cursor-file.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul results nightly | jq -r .spec.key                    what is final so far
+  haul results nightly --follow --cursor-file nightly.at    each item once, over any number of runs
+  haul results nightly --filter 'state = FAILED'            what failed, as it failed")]
+pub(super) struct Results {
+    /// Id of the batch, or batches/ID.
+    batch: String,
+    /// Go on until the batch has ended.
+    #[arg(long)]
+    follow: bool,
+    /// Only these items, such as 'state = FAILED AND key > 7000'.
+    #[arg(long, default_value_t, value_name = "FILTER")]
+    filter: String,
+    /// Go on behind this cursor.
+    #[arg(long, default_value_t, value_name = "CURSOR")]
+    cursor: String,
+    /// Go on behind the cursor in this file, if there is one, and write the newest into it behind each chunk.
+    #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
+    cursor_file: Option<PathBuf>,
+    /// Have kept bodies of up to so many bytes in the items, base64; at most 1048576.
+    #[arg(long, default_value_t, value_name = "BYTES")]
+    bodies: i64,
+}
+
+impl Results {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let kept = self.cursor_file.as_deref().map(read).transpose()?.flatten();
+        let options = ResultsOptions {
+            after_cursor: kept.unwrap_or(self.cursor),
+            filter: self.filter,
+            follow: self.follow,
+            inline_body_limit_bytes: self.bodies,
+        };
+        let mut last = options.after_cursor.clone();
+        let mut complete = false;
+        let client = context.connect().await?;
+        let mut events = client.results(&self.batch, options);
+        while let Some(event) = events.try_next().await? {
+            let chunk = match event {
+                ResultsEvent::Chunk(chunk) => chunk,
+                ResultsEvent::Reconnecting { error, .. } => {
+                    // Lost with standard error; nothing is lost with it.
+                    let _ = writeln!(io::stderr(), "haul: the stream was cut, and goes on: {error}");
+                    continue;
+                }
+            };
+            print(&chunk, context.output.format(), out)?;
+            out.flush()?;
+            complete = chunk.complete;
+            last = chunk.cursor;
+            if let Some(file) = &self.cursor_file {
+                write(file, &last)?;
+            }
+        }
+        if !complete && self.cursor_file.is_none() && !last.is_empty() {
+            let _ = writeln!(io::stderr(), "haul: more may follow; go on with --cursor {last}");
+        }
+        Ok(0)
+    }
+}
+
+fn print(chunk: &StreamResultsResponse, format: Format, out: &mut impl Write) -> io::Result<()> {
+    let mut line = |json: Result<Value, json::JsonError>| {
+        serde_json::to_writer(&mut *out, &json.map_err(io::Error::other)?)?;
+        writeln!(out)
+    };
+    if format == Format::Table {
+        return chunk.items.iter().try_for_each(|item| line(json::item(item)));
+    }
+    line(json::to_json("haul.v1.StreamResultsResponse", chunk))
+}
+
+/// The cursor that a run before has left.
+fn read(file: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts the new cursor in the place of the old one: whenever the machine stops, one of them is there.
+fn write(file: &Path, cursor: &str) -> io::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, format!("{cursor}\n"))?;
+    fs::rename(&beside, file)
+}
