@@ -32,12 +32,14 @@ mod name;
 mod option;
 mod page;
 mod retry;
+mod upload;
 mod watch;
 
 pub use channel::DEFAULT_PORT;
 pub use client::Client;
-pub use error::{Error, Refusal};
+pub use error::{BoxError, Error, Refusal};
 pub use haul_proto::v1;
 pub use name::batch_name;
 pub use option::ClientOptions;
+pub use upload::UploadOptions;
 pub use watch::{WatchEvent, WatchOptions};

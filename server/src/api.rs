@@ -9,6 +9,7 @@ mod service;
 mod spec;
 mod status;
 mod time;
+mod upload;
 mod watch;
 
 pub use service::Service;

@@ -8,7 +8,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     batch::batch,
@@ -17,7 +17,7 @@ use super::{
     report::report,
     spec::{self, Defaults},
     status::{ApiError, Violation},
-    watch,
+    upload, watch,
 };
 use crate::{
     clock,
@@ -155,6 +155,29 @@ impl HaulService for Service {
         Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
     }
 
+    async fn upload_items(
+        &self,
+        request: Request<Streaming<v1::UploadItemsRequest>>,
+    ) -> Answer<v1::UploadItemsResponse> {
+        self.stays()?;
+        let end = upload::End { idle: upload::IDLE_MAX, draining: self.draining.clone() };
+        Ok(Response::new(upload::receive(&self.control, request.into_inner(), end).await?))
+    }
+
+    async fn get_upload_status(
+        &self,
+        request: Request<v1::GetUploadStatusRequest>,
+    ) -> Answer<v1::GetUploadStatusResponse> {
+        let v1::GetUploadStatusRequest { name, upload_id } = request.into_inner();
+        let (batch, upload) = upload::named("", &name, &upload_id)?;
+        let progress = self.control.upload_status(&batch, &upload).await.map_err(ApiError::from)?;
+        Ok(Response::new(v1::GetUploadStatusResponse {
+            committed_items: progress.committed,
+            duplicate_items: progress.duplicates,
+            sealed: progress.sealed,
+        }))
+    }
+
     async fn list_items(&self, request: Request<v1::ListItemsRequest>) -> Answer<v1::ListItemsResponse> {
         let v1::ListItemsRequest { parent, page_size, page_token } = request.into_inner();
         let id = batch_id("parent", &parent)?;
@@ -259,7 +282,7 @@ fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
     ApiError::Invalid(vec![Violation::new(field, problem)])
 }
 
-fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
+pub(super) fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
     BatchId::from_name(name).ok_or_else(|| {
         invalid(field, format!("{name:?} is not batches/{{batch}}, {{batch}} being {}", BatchId::PATTERN))
     })

@@ -8,6 +8,7 @@ mod plan;
 mod read;
 mod redecode;
 mod start;
+mod upload;
 mod watch;
 
 use std::{
@@ -38,6 +39,7 @@ Examples:
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
   haul redecode nightly --watch          rebuild its records from the kept replies
+  haul upload nightly keys.txt           send an open batch its items
 
 Exit status:
   0  all items succeeded or were skipped
@@ -76,6 +78,7 @@ enum Command {
     Items(read::Items),
     Report(read::Report),
     Redecode(redecode::Redecode),
+    Upload(upload::Upload),
 }
 
 /// What a command works with.
@@ -118,6 +121,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Items(items) => items.run(&context, out).await,
         Command::Report(report) => report.run(&context, out).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
+        Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
     }?;
     out.flush()?;
     Ok(status)
