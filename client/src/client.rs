@@ -189,8 +189,7 @@ impl Client {
         name: &str,
         upload_id: &str,
     ) -> Result<v1::GetUploadStatusResponse, Error> {
-        let request =
-            v1::GetUploadStatusRequest { name: batch_name(name), upload_id: upload_id.to_owned() };
+        let request = v1::GetUploadStatusRequest { name: batch_name(name), upload_id: upload_id.to_owned() };
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move {
             stub.get_upload_status(request).await
         })

@@ -102,11 +102,7 @@ pub trait Store: Send + Sync + 'static {
     /// Appends what is new of a chunk; the last one seals the batch and asks for its admission.
     async fn append_upload(&self, chunk: &UploadChunk, now: DateTime<Utc>) -> Result<Appended, UploadError>;
     /// How far an upload has come.
-    async fn upload_status(
-        &self,
-        batch: &BatchId,
-        upload: &UploadId,
-    ) -> Result<UploadProgress, UploadError>;
+    async fn upload_status(&self, batch: &BatchId, upload: &UploadId) -> Result<UploadProgress, UploadError>;
 
     /// Leases one slice of a RUNNING batch: one whose lease expired, else a parked one whose time has come, else the
     /// next fresh one.

@@ -24,5 +24,6 @@ mod redecode;
 mod replay;
 mod run;
 mod start;
+mod upload;
 mod watch;
 mod world;

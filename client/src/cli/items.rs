@@ -77,9 +77,10 @@ fn read(
                 .filter(|(_, line)| line.as_ref().map_or(true, |line| !line.trim().is_empty()))
                 .map(move |(number, line)| (number, line.and_then(|line| object(&line, &key_column)))),
         ),
-        ItemFormat::Csv => Box::new(rows(reader, &key_column).map_err(|(line, problem)| {
-            placed((line, Err(problem))).expect_err("a problem was given")
-        })?),
+        ItemFormat::Csv => Box::new(
+            rows(reader, &key_column)
+                .map_err(|(line, problem)| placed((line, Err(problem))).expect_err("a problem was given"))?,
+        ),
     };
     Ok(Box::new(items.map(placed)))
 }

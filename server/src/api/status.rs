@@ -42,7 +42,11 @@ impl Violation {
 #[derive(Debug)]
 pub(super) enum ApiError {
     Invalid(Vec<Violation>),
-    TooManyInlineItems { limit: usize, given: usize, unit: &'static str },
+    TooManyInlineItems {
+        limit: usize,
+        given: usize,
+        unit: &'static str,
+    },
     TargetForbidden(Violation),
     InvalidPageToken,
     Create(CreateError),
@@ -52,7 +56,9 @@ pub(super) enum ApiError {
     Upload(UploadError),
     /// Nothing came for so long.
     Deadline(Duration),
-    WatchLimit { limit: usize },
+    WatchLimit {
+        limit: usize,
+    },
     Draining,
 }
 

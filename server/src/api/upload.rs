@@ -108,3 +108,6 @@ pub(super) fn named(within: &str, name: &str, upload_id: &str) -> Result<(BatchI
 fn invalid(field: &str, problem: &str) -> ApiError {
     ApiError::Invalid(vec![Violation::new(field, problem)])
 }
+
+#[cfg(test)]
+mod tests;

@@ -305,11 +305,7 @@ impl Store for SqliteStore {
         upload::append(self, chunk, now).await
     }
 
-    async fn upload_status(
-        &self,
-        batch: &BatchId,
-        upload: &UploadId,
-    ) -> Result<UploadProgress, UploadError> {
+    async fn upload_status(&self, batch: &BatchId, upload: &UploadId) -> Result<UploadProgress, UploadError> {
         upload::status(self, batch, upload).await
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod database;
 pub(crate) mod disk;
 pub(crate) mod intruder;
 pub(crate) mod program;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod spec;
 pub(crate) mod status;

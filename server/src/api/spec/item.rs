@@ -176,7 +176,11 @@ mod tests {
         let chunk = |first_offset, items| v1::UploadChunk { first_offset, items, seal: false };
         for (given, field, problem) in [
             (chunk(-1, vec![]), "chunk.first_offset", "-1 is negative"),
-            (chunk(0, vec![keyed("k"); ITEMS_MAX + 1]), "chunk.items", "has 10001 items, more than 10000: send"),
+            (
+                chunk(0, vec![keyed("k"); ITEMS_MAX + 1]),
+                "chunk.items",
+                "has 10001 items, more than 10000: send",
+            ),
             (chunk(0, vec![keyed(&"k".repeat(500)); 5_000]), "chunk.items", "bytes, more than 2097152: send"),
             (chunk(0, vec![keyed("a"), keyed("")]), "chunk.items[1].key", "the key is empty"),
         ] {

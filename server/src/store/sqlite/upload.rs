@@ -207,11 +207,7 @@ pub(super) async fn forget_chunks(conn: &mut SqliteConnection, seq: BatchSeq) ->
     Ok(())
 }
 
-async fn find(
-    store: &SqliteStore,
-    conn: &mut SqliteConnection,
-    id: &BatchId,
-) -> Result<Batch, UploadError> {
+async fn find(store: &SqliteStore, conn: &mut SqliteConnection, id: &BatchId) -> Result<Batch, UploadError> {
     let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
         .bind(id.as_str())
         .fetch_optional(conn)

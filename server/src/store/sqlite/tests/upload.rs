@@ -2,10 +2,7 @@
 
 use super::{Folder, execute, now, start};
 use crate::{
-    domain::{
-        id::UploadId,
-        item::NewItem,
-    },
+    domain::{id::UploadId, item::NewItem},
     store::{
         BATCH_ITEMS_MAX, Store, UPLOADS_MAX, UploadChunk, UploadError, conformance::fixture::batch::opened,
     },
