@@ -273,6 +273,7 @@ async fn what_is_wrong_with_an_upload_is_said() {
     let stop = StopRequest { name: stopped.clone(), reason: String::new() };
     server.stub().stop(stop).await.unwrap();
     let sealed = server.start_batch(batch(inline(named(&["x"])), "http://127.0.0.1:9", paced(0.5, 1))).await;
+    server.batch_in(&sealed, State::Paused).await;
     sent(&server, [header(&name, ONE), chunk(0, named(&["a", "b"]), false)]).await.unwrap();
     let before = server.client().await.get_batch(&name).await.unwrap();
 
@@ -300,7 +301,7 @@ async fn what_is_wrong_with_an_upload_is_said() {
                 assert_eq!((metadata["upload_id"].as_str(), &metadata["name"]), (ONE, &name));
             }
             "INVALID_FIELD" => assert_eq!(fields(&details), ["chunk.items"]),
-            "BATCH_SEALED" => assert_eq!(metadata["state"], "RUNNING"),
+            "BATCH_SEALED" => assert_eq!(metadata["state"], "PAUSED", "nobody is at its upstream"),
             _ => {}
         }
     }
@@ -410,6 +411,11 @@ async fn one_command_starts_uploads_and_watches() {
     let again = server.haul(&start).await;
     assert_eq!(again.status, 0, "{}{}", again.out, again.err);
     assert_eq!(upstream.charts().len(), 20);
+
+    std::fs::write(&spec, format!("uploadedItems: {{}}\n{yahoo}\n")).unwrap();
+    let alone = program::run("hauld", ["run", &spec, "--data-dir", &path("alone")]).await;
+    assert_eq!(alone.status, 2);
+    assert!(alone.err.contains("haul start --upload"), "{}", alone.err);
 
     std::fs::write(&spec, format!("inlineItems: {{items: [{{key: \"1301\"}}]}}\n{yahoo}\n")).unwrap();
     let wrong = server.haul(&["start", "-f", &spec, "--upload", &lines]).await;

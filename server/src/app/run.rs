@@ -15,7 +15,7 @@ use haul_client::{
         spec,
     },
 };
-use haul_proto::v1::{BatchSpec, StartBatchRequest};
+use haul_proto::v1::{BatchSpec, StartBatchRequest, batch_spec::Source};
 
 use super::{
     Failure,
@@ -59,6 +59,11 @@ impl Run {
         let config = Config::read(quiet, &self.flags, &ServeFlags::default()).map_err(Failure::usage)?;
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
         let spec = spec::read(&self.spec).map_err(Failure::usage)?;
+        if matches!(spec.source, Some(Source::UploadedItems(_))) {
+            let message = "uploadedItems: nobody uploads to a batch that runs alone: use a file, or a server and \
+                           `haul start --upload`";
+            return Err(Failure::usage(message));
+        }
         let database = config.database().map_err(Failure::usage)?;
         match folder::take(database.clone()).map_err(Failure::usage)? {
             Holder::Us(folder) => {
