@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::stream::BoxStream;
+use futures::{Stream, stream::BoxStream};
 use haul_proto::v1::{self, haul_service_client::HaulServiceClient};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, transport::Channel};
@@ -10,10 +10,10 @@ use tower::{ServiceBuilder, ServiceExt};
 use uuid::Uuid;
 
 use crate::{
-    BatchHandle, ClientOptions, Error, ResultsEvent, ResultsOptions, StartBatch, WatchEvent, WatchOptions,
-    batch_name, channel, page, results,
+    BatchHandle, BoxError, ClientOptions, Error, ResultsEvent, ResultsOptions, StartBatch, UploadOptions,
+    WatchEvent, WatchOptions, batch_name, channel, page, results,
     retry::{Repeats, Throttle},
-    watch,
+    upload, watch,
 };
 
 pub(crate) type Stub = HaulServiceClient<Channel>;
@@ -258,6 +258,44 @@ impl Client {
         options: ResultsOptions,
     ) -> BoxStream<'static, Result<ResultsEvent, Error>> {
         results::results(self.clone(), batch_name(name), options)
+    }
+
+    /// Uploads items into an open batch, and seals it unless told not to. Broken connections are mended: the server says
+    /// where to go on, and `observe` is told how many items are durable. An upload that an earlier process began is gone
+    /// on with by the same `upload_id` and the same items from the first on.
+    ///
+    /// ```no_run
+    /// use futures::stream;
+    /// use haul_client::{UploadOptions, v1::ItemSpec};
+    ///
+    /// # async fn demo(client: haul_client::Client) -> Result<(), haul_client::Error> {
+    /// let items = (1..=1_000_000).map(|n| Ok(ItemSpec { key: n.to_string(), columns: None }));
+    /// let options = UploadOptions::default();
+    /// let uploaded = client.upload("nightly", options, stream::iter(items), |durable| println!("{durable}")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn upload(
+        &self,
+        name: &str,
+        options: UploadOptions,
+        items: impl Stream<Item = Result<v1::ItemSpec, BoxError>> + Unpin,
+        observe: impl FnMut(i64),
+    ) -> Result<v1::UploadItemsResponse, Error> {
+        upload::upload(self, batch_name(name), options, items, observe).await
+    }
+
+    /// Reads how far an upload has come.
+    pub async fn upload_status(
+        &self,
+        name: &str,
+        upload_id: &str,
+    ) -> Result<v1::GetUploadStatusResponse, Error> {
+        let request = v1::GetUploadStatusRequest { name: batch_name(name), upload_id: upload_id.to_owned() };
+        self.call(UNARY_DEADLINE, request, |mut stub, request| async move {
+            stub.get_upload_status(request).await
+        })
+        .await
     }
 
     /// Sums a batch up; of a live one, as it stands.

@@ -61,7 +61,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// What was to be uploaded could not be had.
+    #[error("{0}")]
+    Items(BoxError),
 }
+
+/// Why items could not be had, in whatever words their source has.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An error that a server sent.
 #[derive(Clone, Debug)]
@@ -179,7 +185,9 @@ impl Error {
                 Code::ResourceExhausted => refusal.retry_after.is_some(),
                 _ => false,
             },
-            Self::NoAnswer { .. } | Self::Malformed { .. } | Self::InvalidServer { .. } => false,
+            Self::NoAnswer { .. } | Self::Malformed { .. } | Self::InvalidServer { .. } | Self::Items(_) => {
+                false
+            }
         }
     }
 

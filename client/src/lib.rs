@@ -59,15 +59,17 @@ mod page;
 mod results;
 mod retry;
 mod start;
+mod upload;
 mod watch;
 
 pub use batch::BatchHandle;
 pub use channel::DEFAULT_PORT;
 pub use client::Client;
-pub use error::{Error, Refusal, Violation};
+pub use error::{BoxError, Error, Refusal, Violation};
 pub use haul_proto::v1;
 pub use name::batch_name;
 pub use option::ClientOptions;
 pub use results::{ResultsEvent, ResultsOptions};
 pub use start::{StartBatch, YahooChart};
+pub use upload::UploadOptions;
 pub use watch::{WatchEvent, WatchOptions};

@@ -15,6 +15,7 @@ mod spec;
 mod status;
 mod time;
 mod transport;
+mod upload;
 mod watch;
 
 pub use service::Service;

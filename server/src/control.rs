@@ -26,9 +26,11 @@ mod attempts;
 mod body;
 mod plan;
 pub mod results;
+mod upload;
 pub mod watch;
 
 pub use plan::{Plan, PlanError};
+pub use upload::Upload;
 
 /// How long a request id is remembered at least.
 const REQUEST_ID_KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
@@ -42,6 +44,7 @@ pub struct Control {
     /// Plans under way, each with memory of its own.
     planning: Arc<Semaphore>,
     recent: Arc<plan::Recent>,
+    streams: Arc<upload::Streams>,
 }
 
 /// A batch to be started.
@@ -143,7 +146,7 @@ impl Control {
     /// Use cases over these.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, engine: Arc<Engine>) -> Self {
         let planning = Arc::new(Semaphore::new(plan::PLANS_MAX));
-        Self { store, hub, engine, planning, recent: Arc::default() }
+        Self { store, hub, engine, planning, recent: Arc::default(), streams: Arc::default() }
     }
 
     /// Makes a batch and lets it run. Durable before it answers.

@@ -15,7 +15,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::domain::{
     batch::{Batch, Command, Kind, Refusal, State},
     etag,
-    id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo},
+    id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo, UploadId},
     item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
@@ -29,10 +29,13 @@ mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod start;
-
-pub use start::{Checked, Created, Guard, InTheWay, StartOutcome};
+mod upload;
 
 pub use query::{AttemptQuery, BatchOrder, BatchQuery, ItemQuery, Place};
+pub use start::{Checked, Created, Guard, InTheWay, StartOutcome};
+pub use upload::{
+    Appended, BATCH_ITEMS_MAX, OpenedUpload, UPLOADS_MAX, UploadChunk, UploadError, UploadProgress,
+};
 
 /// Items per slice.
 pub const SLICE_ITEMS: usize = 100;
@@ -100,6 +103,14 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<SourceLease>, StoreError>;
     /// Stores what was read under that lease.
     async fn expand(&self, page: &SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError>;
+
+    /// Begins an upload to an OPEN batch, or takes it over: whoever had it is fenced off. The upload that sealed a batch
+    /// may be opened still, to repeat its last chunk.
+    async fn open_upload(&self, batch: &BatchId, upload: &UploadId) -> Result<OpenedUpload, UploadError>;
+    /// Appends what is new of a chunk; the last one seals the batch and asks for its admission.
+    async fn append_upload(&self, chunk: &UploadChunk, now: DateTime<Utc>) -> Result<Appended, UploadError>;
+    /// How far an upload has come.
+    async fn upload_status(&self, batch: &BatchId, upload: &UploadId) -> Result<UploadProgress, UploadError>;
 
     /// Leases one slice of a RUNNING batch: one whose lease expired, else a parked one whose time has come, else the
     /// next fresh one.

@@ -29,5 +29,6 @@ mod results;
 mod run;
 mod start;
 mod transport;
+mod upload;
 mod watch;
 mod world;

@@ -20,7 +20,7 @@ pub const INTERRUPTED: u8 = 130;
 /// The exit status that tells why a call came to nothing.
 pub fn of_error(error: &Error) -> u8 {
     match error {
-        Error::InvalidServer { .. } => USAGE,
+        Error::InvalidServer { .. } | Error::Items(_) => USAGE,
         Error::Refused(refusal) if refusal.code == Code::InvalidArgument => USAGE,
         Error::Refused(_) | Error::Unreachable { .. } | Error::NoAnswer { .. } | Error::Malformed { .. } => {
             CALL

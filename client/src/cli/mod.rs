@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod command;
 pub mod exit;
+pub mod items;
 pub mod json;
 pub mod label;
 pub mod number;

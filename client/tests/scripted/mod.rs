@@ -23,7 +23,7 @@ use haul_proto::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, body::Body, transport::Server};
+use tonic::{Request, Response, Status, Streaming, body::Body, transport::Server};
 use tower::util::MapRequestLayer;
 
 use self::relay::Relay;
@@ -353,6 +353,20 @@ impl HaulService for Service {
         script.page_sizes.push(request.get_ref().page_size);
         let (batches, next_page_token) = page(&mut script.list_pages);
         Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
+    }
+
+    async fn upload_items(
+        &self,
+        _: Request<Streaming<v1::UploadItemsRequest>>,
+    ) -> Result<Response<v1::UploadItemsResponse>, Status> {
+        Err(Status::failed_precondition("no upload was scripted"))
+    }
+
+    async fn get_upload_status(
+        &self,
+        _: Request<v1::GetUploadStatusRequest>,
+    ) -> Result<Response<v1::GetUploadStatusResponse>, Status> {
+        Err(Status::failed_precondition("no upload was scripted"))
     }
 
     async fn list_items(

@@ -11,7 +11,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     attempt,
@@ -24,6 +24,7 @@ use super::{
     spec::{self, Defaults},
     status::{ApiError, Violation},
     transport::Lifetime,
+    upload,
     watch::{self, Target},
 };
 use crate::{
@@ -158,6 +159,29 @@ impl HaulService for Service {
     ) -> Answer<v1::ListBatchesResponse> {
         let response = read::list_batches(&self.control, &self.tokens, request.into_inner()).await?;
         Ok(Response::new(response))
+    }
+
+    async fn upload_items(
+        &self,
+        request: Request<Streaming<v1::UploadItemsRequest>>,
+    ) -> Answer<v1::UploadItemsResponse> {
+        self.stays()?;
+        let end = upload::End { idle: upload::IDLE_MAX, draining: self.ends(&request) };
+        Ok(Response::new(upload::receive(&self.control, request.into_inner(), end).await?))
+    }
+
+    async fn get_upload_status(
+        &self,
+        request: Request<v1::GetUploadStatusRequest>,
+    ) -> Answer<v1::GetUploadStatusResponse> {
+        let v1::GetUploadStatusRequest { name, upload_id } = request.into_inner();
+        let (batch, upload) = upload::named("", &name, &upload_id)?;
+        let progress = self.control.upload_status(&batch, &upload).await.map_err(ApiError::from)?;
+        Ok(Response::new(v1::GetUploadStatusResponse {
+            committed_items: progress.committed,
+            duplicate_items: progress.duplicates,
+            sealed: progress.sealed,
+        }))
     }
 
     async fn list_items(&self, request: Request<v1::ListItemsRequest>) -> Answer<v1::ListItemsResponse> {

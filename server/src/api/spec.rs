@@ -31,7 +31,7 @@ mod item;
 mod policy;
 mod render;
 
-pub(super) use item::columns;
+pub(super) use item::{columns, uploaded};
 pub(super) use render::render;
 
 /// What absent fields take, as the server's configuration has it.

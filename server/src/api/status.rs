@@ -11,9 +11,15 @@ use crate::{
         PlanError, ReadError,
         watch::{WATCHED_MAX, WatchError},
     },
-    domain::{batch::Refusal, etag, filter::FilterError, id::BatchId, text},
+    domain::{
+        batch::Refusal,
+        etag,
+        filter::FilterError,
+        id::{BatchId, UploadId},
+        text,
+    },
     source::SourceError,
-    store::{CommandError, CreateError, StoreError},
+    store::{CommandError, CreateError, StoreError, UploadError},
 };
 
 const DOMAIN: &str = "haul.v1";
@@ -57,6 +63,9 @@ pub(super) enum ApiError {
     Source(SourceError),
     Command(CommandError),
     Read(ReadError),
+    Upload(UploadError),
+    /// Nothing came for so long.
+    Deadline(Duration),
     WatchLimit {
         limit: usize,
     },
@@ -93,6 +102,12 @@ impl From<CommandError> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
+    }
+}
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
     }
 }
 
@@ -163,12 +178,13 @@ impl From<ApiError> for Status {
             ApiError::Invalid(violations) => invalid(&violations),
             ApiError::TooManyInlineItems { limit, given, unit } => {
                 let message = format!(
-                    "spec.inline_items has {given} {unit}, at most {limit} are taken: use a file source"
+                    "spec.inline_items has {given} {unit}, at most {limit} are taken: use uploaded_items and UploadItems"
                 );
                 let violation = Violation::new("spec.inline_items", message.clone());
                 Answer::new(Code::InvalidArgument, "TOO_MANY_INLINE_ITEMS", message)
                     .with("limit", limit.to_string())
                     .with("unit", unit)
+                    .with("use", "UploadItems")
                     .violations(&[violation])
                     .status()
             }
@@ -207,6 +223,14 @@ impl From<ApiError> for Status {
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
             ApiError::Read(ReadError::NoItem { batch, key }) => no_item(&batch, &key),
             ApiError::Read(ReadError::Store(error)) => store(&error),
+            ApiError::Upload(error) => upload(error),
+            ApiError::Deadline(idle) => {
+                let message = format!(
+                    "no message for {} s: what is committed stays, GetUploadStatus says where to go on",
+                    idle.as_secs_f64()
+                );
+                Answer::new(Code::DeadlineExceeded, "DEADLINE", message).status()
+            }
             ApiError::WatchLimit { limit } => {
                 let message = format!("{limit} watchers are connected, which is the limit: try again later");
                 Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", message)
@@ -362,6 +386,50 @@ fn request_id_reused(id: &str) -> Status {
     let mut answer = Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).with("request_id", id);
     answer.details.set_resource_info("request", id, "", "");
     answer.status()
+}
+
+fn upload(error: UploadError) -> Status {
+    let message = error.to_string();
+    let of_upload = |code, reason, way_out: &str, batch: BatchId, upload: UploadId| {
+        let mut answer = Answer::new(code, reason, format!("{message}{way_out}"))
+            .with("name", batch.name())
+            .with("upload_id", upload.as_str());
+        answer.details.set_resource_info("haul.v1.Upload", upload.as_str(), "", "");
+        answer.status()
+    };
+    match error {
+        UploadError::Batch(error) => command(error),
+        UploadError::NotFound { batch, upload } => {
+            of_upload(Code::NotFound, "UPLOAD_NOT_FOUND", "", batch, upload)
+        }
+        UploadError::Superseded { batch, upload } => {
+            of_upload(Code::Aborted, "UPLOAD_SUPERSEDED", ": this one is over", batch, upload)
+        }
+        UploadError::Gap { first_offset, committed } => {
+            Answer::new(Code::OutOfRange, "UPLOAD_OFFSET_GAP", format!("{message}: go on from there"))
+                .with("first_offset", first_offset.to_string())
+                .with("committed_items", committed.to_string())
+                .status()
+        }
+        UploadError::Mismatch { batch, upload, first_offset } => {
+            let message = format!("{message}: begin a new upload_id for other items");
+            let mut answer =
+                Answer::new(Code::FailedPrecondition, "UPLOAD_CONTENT_MISMATCH", message.clone())
+                    .with("name", batch.name())
+                    .with("upload_id", upload.as_str())
+                    .with("first_offset", first_offset.to_string());
+            answer.details.add_precondition_failure_violation("CONTENT", batch.name(), message);
+            answer.status()
+        }
+        UploadError::TooManyItems => {
+            let problem = format!("{message}: start another batch for the rest");
+            invalid(&[Violation::new("chunk.items", problem)])
+        }
+        UploadError::TooManyUploads => {
+            let problem = format!("{message}: go on with one of them");
+            invalid(&[Violation::new("header.upload_id", problem)])
+        }
+    }
 }
 
 fn not_found(id: &BatchId) -> Status {

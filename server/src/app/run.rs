@@ -15,7 +15,7 @@ use haul_client::{
         spec::SpecFile,
     },
 };
-use haul_proto::v1::start_batch_response::Outcome;
+use haul_proto::v1::{batch_spec::Source, start_batch_response::Outcome};
 
 use super::{
     Failure,
@@ -59,17 +59,22 @@ impl Run {
         let quiet = Config { log: "warn".to_owned(), ..Config::default() };
         let config = Config::read(quiet, &self.flags, &ServeFlags::default()).map_err(Failure::usage)?;
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
-        let spec = SpecFile::read(&self.spec).map_err(Failure::usage)?;
+        let file = SpecFile::read(&self.spec).map_err(Failure::usage)?;
+        if matches!(file.spec.source, Some(Source::UploadedItems(_))) {
+            let message = "uploadedItems: nobody uploads to a batch that runs alone: use a file, or a server and \
+                           `haul start --upload`";
+            return Err(Failure::usage(message));
+        }
         let database = config.database().map_err(Failure::usage)?;
         match folder::take(database.clone()).map_err(Failure::usage)? {
             Holder::Us(folder) => {
                 let config = Config { listen: ([127, 0, 0, 1], 0).into(), port_file: None, ..config };
                 let node = Node::start(&config, folder).await?;
-                let result = Box::pin(self.through(&node.address().to_string(), spec)).await;
+                let result = Box::pin(self.through(&node.address().to_string(), file)).await;
                 node.shutdown().await;
                 result
             }
-            Holder::Other(Some(address)) => Box::pin(self.through(&address.to_string(), spec)).await,
+            Holder::Other(Some(address)) => Box::pin(self.through(&address.to_string(), file)).await,
             Holder::Other(None) => Err(NodeError::Held { database, address: None }.into()),
         }
     }

@@ -17,7 +17,7 @@ use crate::{
         overlap::Meeting,
         plan::{CONFLICTS_MAX, ITEMS_MAX, Tally, WARNINGS_MAX},
         report,
-        spec::BatchSpec,
+        spec::{BatchSpec, Source},
         upstream::UpstreamId,
     },
     source::{self, SourceError, Tools},
@@ -120,7 +120,11 @@ impl Control {
         if sends {
             warnings.extend(connector.advice(fetch, tally.requests, now));
         }
-        warnings.extend(tally.warnings(floor));
+        if is_partial && tally.items == 0 {
+            warnings.push("its items come by UploadItems after the start: no plan knows them".to_owned());
+        } else {
+            warnings.extend(tally.warnings(floor));
+        }
         warnings.truncate(WARNINGS_MAX);
         in_the_way.truncate(CONFLICTS_MAX);
         let sharing = if sends { self.sharing(&upstream, &in_the_way).await? } else { Vec::new() };
@@ -147,7 +151,10 @@ impl Control {
         let tools = self.engine.tools_of_plan(spec);
         let download = Recently { recent: Arc::clone(&self.recent), download: tools.download };
         let tools = Tools { download: Arc::new(download), ..tools };
-        let Some(mut source) = source::open(spec, tools) else { return Ok(read) };
+        let Some(mut source) = source::open(spec, tools) else {
+            read.is_partial = matches!(spec.source, Source::Uploaded(_));
+            return Ok(read);
+        };
         let mut position = None;
         loop {
             let page = match source.page(position.as_deref()).await {

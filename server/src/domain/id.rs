@@ -60,6 +60,28 @@ impl fmt::Display for BatchId {
     }
 }
 
+/// The name of an upload to a batch across its reconnects: a UUID that the caller made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UploadId(String);
+
+impl UploadId {
+    /// Reads a UUID in any of its spellings, or nothing if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        uuid::Uuid::try_parse(text).ok().map(|id| Self(id.to_string()))
+    }
+
+    /// Hyphenated, lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// One process of the server, from its start to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeId(String);

@@ -33,6 +33,7 @@ mod result;
 mod row;
 mod source;
 mod transition;
+mod upload;
 mod upstream;
 mod view;
 
@@ -239,6 +240,23 @@ macro_rules! conformance {
                 a_late_commit_cannot_wake_a_paused_batch,
                 a_refusal_says_why,
                 nobody_commands_what_is_not_there,
+            }
+            upload {
+                chunks_are_appended_and_the_last_one_lets_the_batch_run,
+                an_empty_chunk_seals,
+                what_is_known_is_skipped,
+                a_gap_says_where_to_go_on,
+                a_known_chunk_with_other_keys_is_refused,
+                the_newest_stream_has_the_upload,
+                uploads_feed_a_batch_by_turns,
+                a_seal_is_the_end_for_all,
+                the_repeat_of_a_seal_is_answered_in_every_later_state,
+                a_sealed_batch_waits_for_its_turn,
+                a_batch_that_is_stopped_takes_nothing,
+                an_upload_goes_on_after_a_restart,
+                chunks_are_kept_as_long_as_they_can_come_again,
+                a_large_chunk_is_cut_into_slices,
+                what_is_not_there_is_said,
             }
             upstream {
                 a_record_comes_back,

@@ -18,13 +18,13 @@ use sqlx::{
 };
 
 use super::{
-    AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed, CreateError, Created,
-    Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch, Place, SourceLease, SourcePage, Store,
-    StoreError,
+    Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
+    CreateError, Created, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch, OpenedUpload, Place,
+    SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError, UploadProgress,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
-    id::{BatchId, BatchSeq, NodeId},
+    id::{BatchId, BatchSeq, NodeId, UploadId},
     item::{Item, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
@@ -54,6 +54,7 @@ mod source;
 mod tests;
 mod transition;
 mod upkeep;
+mod upload;
 mod upstream;
 
 pub use inspect::{Found, Hold, Inspection, Paused, inspect};
@@ -303,6 +304,18 @@ impl Store for SqliteStore {
 
     async fn expand(&self, page: &SourcePage, now: DateTime<Utc>) -> Result<Expanded, StoreError> {
         source::expand(self, page, now).await
+    }
+
+    async fn open_upload(&self, batch: &BatchId, upload: &UploadId) -> Result<OpenedUpload, UploadError> {
+        upload::open(self, batch, upload).await
+    }
+
+    async fn append_upload(&self, chunk: &UploadChunk, now: DateTime<Utc>) -> Result<Appended, UploadError> {
+        upload::append(self, chunk, now).await
+    }
+
+    async fn upload_status(&self, batch: &BatchId, upload: &UploadId) -> Result<UploadProgress, UploadError> {
+        upload::status(self, batch, upload).await
     }
 
     async fn claim_slice(

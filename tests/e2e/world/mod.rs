@@ -6,6 +6,7 @@ pub(crate) mod disk;
 pub(crate) mod intruder;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod spec;
 pub(crate) mod status;

@@ -18,6 +18,9 @@ pub(super) enum Failure {
     Spec(#[from] SpecError),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Usage(String),
     /// Ctrl-C while a batch was followed.
     #[error("{batch} goes on; follow it with: haul watch {batch}")]
     Interrupted { batch: String },
@@ -29,7 +32,7 @@ impl Failure {
             // Whoever reads our output has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Call(error) => exit::of_error(error),
-            Self::Spec(_) => exit::USAGE,
+            Self::Spec(_) | Self::Usage(_) => exit::USAGE,
             Self::Output(_) => exit::CALL,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }
@@ -71,6 +74,8 @@ impl Failure {
                 "BATCH_TERMINAL" | "BATCH_STOPPING" | "BATCH_NOT_TERMINAL" => {
                     Some("`haul get` shows where the batch stands")
                 }
+                "BATCH_SEALED" => Some("it takes no further items: start another batch for them"),
+                "BATCH_OPEN" => Some("`haul upload` sends it items and seals it"),
                 "" if refusal.code == Code::Unimplemented => {
                     Some("is that a haul server? Check --server and HAUL_SERVER")
                 }

@@ -12,6 +12,7 @@ mod read;
 mod redecode;
 mod results;
 mod start;
+mod upload;
 mod watch;
 
 use std::{
@@ -42,6 +43,7 @@ Examples:
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
   haul redecode nightly --watch          rebuild its records, without a request
+  haul upload nightly keys.txt           send an open batch its items
 
 Exit status:
   0  all items succeeded or were skipped
@@ -96,6 +98,7 @@ enum Command {
     Results(results::Results),
     Report(read::Report),
     Redecode(redecode::Redecode),
+    Upload(upload::Upload),
     Completions(completions::Completions),
 }
 
@@ -144,6 +147,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Results(results) => Box::pin(results.run(&context, out)).await,
         Command::Report(report) => report.run(&context, out).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
+        Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
         Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),
     }?;
     out.flush()?;

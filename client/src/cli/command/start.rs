@@ -6,9 +6,11 @@ use std::{
 };
 
 use clap::Args;
-use haul_proto::v1::{Batch, StartBatchRequest, start_batch_response::Outcome};
+use haul_proto::v1::{
+    Batch, StartBatchRequest, UploadedItems, batch_spec::Source, start_batch_response::Outcome,
+};
 
-use super::{Context, failure::Failure, watch};
+use super::{Context, failure::Failure, upload, watch};
 use crate::{
     Client,
     cli::{label, output::Format, spec::SpecFile},
@@ -24,6 +26,7 @@ use crate::{
 Examples:
   haul start -f nightly.yaml --id nightly-2026-02-28 --watch
   generate-spec | haul start -f -
+  haul start -f nightly.yaml --upload keys.txt --watch
 
 A spec:
   jpxListing: {segments: [PRIME]}
@@ -32,6 +35,12 @@ A spec:
 pub(super) struct Start {
     #[command(flatten)]
     what: What,
+    /// Send it the items of this file, as `haul upload` does; - is standard input. With --request-id a second run goes
+    /// on where the first broke off.
+    #[arg(long, value_name = "FILE")]
+    upload: Option<PathBuf>,
+    #[command(flatten)]
+    reading: upload::Reading,
     /// Follow it to its end, then print its report.
     #[arg(long)]
     watch: bool,
@@ -67,11 +76,23 @@ impl What {
 
 impl Start {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let (request, file) = self.what.request()?;
+        let upload_id = self.what.request_id.clone();
+        let (mut request, file) = self.what.request()?;
+        let spec = request.spec.get_or_insert_default();
+        if self.upload.is_some() && !matches!(spec.source, None | Some(Source::UploadedItems(_))) {
+            return Err(Failure::Usage("--upload is for a spec whose source is uploadedItems".to_owned()));
+        } else if self.upload.is_some() && spec.source.is_none() {
+            spec.source = Some(Source::UploadedItems(UploadedItems::default()));
+        }
         let client = context.connect().await?;
         let started = client.start_batch(request).await.map_err(|error| file.in_its_words(error))?;
         let outcome = started.outcome();
-        let batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
+        let mut batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
+        // The batch that is in the way of this one has items of its own.
+        if let Some(file) = self.upload.as_ref().filter(|_| outcome != Outcome::Skipped) {
+            let uploaded = upload::send(&client, &batch.name, file, &self.reading, true, upload_id).await?;
+            batch = uploaded.batch.ok_or_else(|| client.malformed("UploadItems", "a batch"))?;
+        }
         said(&client, &batch, outcome, self.watch, context, out).await
     }
 }

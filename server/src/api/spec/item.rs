@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{ApiError, COLUMNS_BYTES_MAX, COLUMNS_MAX, Faults, NewItem, key_fault};
 
+/// Items of a spec, or of a chunk.
 const ITEMS_MAX: usize = 10_000;
 const ITEMS_BYTES_MAX: usize = 2 << 20;
 
@@ -25,12 +26,43 @@ pub(super) fn take(spec: &mut v1::BatchSpec) -> Result<Option<Vec<v1::ItemSpec>>
 }
 
 pub(super) fn parse(items: Vec<v1::ItemSpec>, faults: &mut Faults) -> Vec<NewItem> {
+    let field = "spec.inline_items.items";
     if items.is_empty() {
-        faults.add("spec.inline_items.items", "has no item; at least one is required");
+        faults.add(field, "has no item; at least one is required");
     }
+    checked(items, field, faults)
+}
+
+/// The items of a chunk of an upload.
+pub(in crate::api) fn uploaded(chunk: v1::UploadChunk) -> Result<Vec<NewItem>, ApiError> {
+    let (count, bytes) = (chunk.items.len(), chunk.encoded_len());
+    let mut faults = Faults::default();
+    if chunk.first_offset < 0 {
+        let problem = format!("{} is negative: it counts the items before the chunk", chunk.first_offset);
+        faults.add("chunk.first_offset", problem);
+    }
+    if count > ITEMS_MAX {
+        faults.add(
+            "chunk.items",
+            format!("has {count} items, more than {ITEMS_MAX}: send them in several chunks"),
+        );
+    } else if bytes > ITEMS_BYTES_MAX {
+        faults.add(
+            "chunk.items",
+            format!("has {bytes} bytes, more than {ITEMS_BYTES_MAX}: send them in several chunks"),
+        );
+    }
+    if !faults.0.is_empty() {
+        return Err(ApiError::Invalid(faults.0));
+    }
+    let items = checked(chunk.items, "chunk.items", &mut faults);
+    if faults.0.is_empty() { Ok(items) } else { Err(ApiError::Invalid(faults.0)) }
+}
+
+fn checked(items: Vec<v1::ItemSpec>, list: &str, faults: &mut Faults) -> Vec<NewItem> {
     let mut parsed = Vec::with_capacity(items.len());
     for (n, item) in items.into_iter().enumerate() {
-        let field = |name: &str| format!("spec.inline_items.items[{n}].{name}");
+        let field = |name: &str| format!("{list}[{n}].{name}");
         if let Some(fault) = key_fault(&item.key) {
             faults.add(field("key"), format!("the key {fault}"));
         }
@@ -136,6 +168,29 @@ mod tests {
                 "spec.inline_items.items[3].columns"
             ]
         );
+    }
+
+    #[test]
+    fn a_chunk_is_held_to_the_same_bounds_and_names_its_own_fields() {
+        let keyed = |key: &str| v1::ItemSpec { key: key.into(), columns: None };
+        let chunk = |first_offset, items| v1::UploadChunk { first_offset, items, seal: false };
+        for (given, field, problem) in [
+            (chunk(-1, vec![]), "chunk.first_offset", "-1 is negative"),
+            (
+                chunk(0, vec![keyed("k"); ITEMS_MAX + 1]),
+                "chunk.items",
+                "has 10001 items, more than 10000: send",
+            ),
+            (chunk(0, vec![keyed(&"k".repeat(500)); 5_000]), "chunk.items", "bytes, more than 2097152: send"),
+            (chunk(0, vec![keyed("a"), keyed("")]), "chunk.items[1].key", "the key is empty"),
+        ] {
+            let Err(ApiError::Invalid(violations)) = uploaded(given) else { panic!("{field} is taken") };
+            let [violation] = &violations[..] else { panic!("{violations:?}") };
+            assert_eq!(violation.field, field);
+            assert!(violation.problem.contains(problem), "{violation:?}");
+        }
+        assert_eq!(uploaded(chunk(0, vec![])).unwrap(), [], "it may be empty, to seal");
+        assert_eq!(uploaded(chunk(0, vec![keyed("k"); ITEMS_MAX])).unwrap().len(), ITEMS_MAX);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -18,6 +18,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "control", include_str!("migration/0005_control.sql")),
     (6, "reads", include_str!("migration/0006_reads.sql")),
     (7, "overlap", include_str!("migration/0007_overlap.sql")),
+    (8, "uploads", include_str!("migration/0008_uploads.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -134,13 +134,14 @@ async fn release(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx:
 /// Rows per statement; each binds at most nine values, of the 32,766 that SQLite takes.
 const ROWS_PER_INSERT: usize = 200;
 
-/// Adds items after those that are there, in slices. The first of a key wins, repeats are counted.
+/// Adds items after those that are there, in slices. The first of a key wins, repeats are counted: answers with how many
+/// there were.
 pub(super) async fn append(
     conn: &mut SqliteConnection,
     seq: BatchSeq,
     items: &[NewItem],
     now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
+) -> Result<i64, sqlx::Error> {
     let fresh = without_known(conn, seq, items).await?;
     let row = sqlx::query(
         "SELECT total_count, (SELECT coalesce(max(slice_no) + 1, 0) FROM batch_slices WHERE batch_seq = $1) AS slice_no
@@ -207,6 +208,7 @@ pub(super) async fn append(
     };
     let by_class = FailureClass::ALL.map(failed);
     let skipped = fresh.iter().filter(|item| item.failure.is_none() && !item.is_open()).count() as i64;
+    let duplicates = (items.len() - fresh.len()) as i64;
     sqlx::query(
         "UPDATE batch_executions SET total_count = total_count + $2, duplicate_count = duplicate_count + $3,
            failed_count = failed_count + $4, temporary_items = temporary_items + $5,
@@ -215,7 +217,7 @@ pub(super) async fn append(
     )
     .bind(seq.0)
     .bind(fresh.len() as i64)
-    .bind((items.len() - fresh.len()) as i64)
+    .bind(duplicates)
     .bind(by_class.iter().sum::<i64>())
     .bind(by_class[0])
     .bind(by_class[1])
@@ -223,7 +225,7 @@ pub(super) async fn append(
     .bind(skipped)
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(duplicates)
 }
 
 /// The items whose key is neither in the batch nor earlier among them.

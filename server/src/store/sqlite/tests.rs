@@ -4,6 +4,7 @@
 mod fault;
 mod lock;
 mod schema;
+mod upload;
 
 use std::path::PathBuf;
 

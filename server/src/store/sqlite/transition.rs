@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, ms, overlap, request, result};
+use super::{SqliteStore, error, ms, overlap, request, result, upload};
 use crate::{
     domain::{
         batch::{Command, Decision, EndReason, Input, Leases, PauseCause, State, decide},
@@ -263,9 +263,12 @@ impl Step {
         .bind(pause.map(|(.., message)| message))
         .bind(end.map(|(reason, _)| reason.as_str()))
         .bind(end.map(|(_, message)| message))
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
         debug_assert_eq!(entered.rows_affected(), 1, "the state was read in this transaction");
+        if self.from == State::Open {
+            upload::forget_chunks(conn, self.seq).await?;
+        }
         Ok(())
     }
 }

@@ -1,0 +1,271 @@
+//! Uploads: items that callers send, a chunk a transaction.
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{SqliteStore, error, overlap, source, transition};
+use crate::{
+    domain::{
+        batch::{Batch, Decision, Input, Leases, Refusal, State, decide},
+        id::{BatchId, BatchSeq, Epoch, UploadId},
+        item::NewItem,
+    },
+    store::{
+        Appended, BATCH_ITEMS_MAX, CommandError, OpenedUpload, UPLOADS_MAX, UploadChunk, UploadError,
+        UploadProgress,
+    },
+};
+
+pub(super) async fn open(
+    store: &SqliteStore,
+    id: &BatchId,
+    upload: &UploadId,
+) -> Result<OpenedUpload, UploadError> {
+    let mut tx = store.begin().await?;
+    let batch = find(store, &mut tx, id).await?;
+    if batch.state != State::Open && !has_sealed(&mut tx, batch.seq, upload).await.map_err(error::store)? {
+        return Err(refused(&batch));
+    }
+    let row = sqlx::query(
+        "INSERT INTO uploads (batch_seq, upload_id)
+         SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM uploads WHERE batch_seq = $1 AND upload_id = $2)
+           OR (SELECT count(*) FROM uploads WHERE batch_seq = $1) < $3
+         ON CONFLICT (batch_seq, upload_id) DO UPDATE SET epoch = epoch + 1
+         RETURNING epoch, committed_count, duplicate_count",
+    )
+    .bind(batch.seq.0)
+    .bind(upload.as_str())
+    .bind(UPLOADS_MAX)
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(error::store)?;
+    let row = row.ok_or(UploadError::TooManyUploads)?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(OpenedUpload { epoch: Epoch(row.get("epoch")), progress: progress(&row, &batch), batch })
+}
+
+pub(super) async fn status(
+    store: &SqliteStore,
+    id: &BatchId,
+    upload: &UploadId,
+) -> Result<UploadProgress, UploadError> {
+    let mut tx = store.readers.begin().await.map_err(error::store)?;
+    let batch = find(store, &mut tx, id).await?;
+    let row = sqlx::query(
+        "SELECT committed_count, duplicate_count FROM uploads WHERE batch_seq = $1 AND upload_id = $2",
+    )
+    .bind(batch.seq.0)
+    .bind(upload.as_str())
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(error::store)?;
+    match row {
+        Some(row) => Ok(progress(&row, &batch)),
+        None => Err(UploadError::NotFound { batch: batch.id, upload: upload.clone() }),
+    }
+}
+
+pub(super) async fn append(
+    store: &SqliteStore,
+    chunk: &UploadChunk,
+    now: DateTime<Utc>,
+) -> Result<Appended, UploadError> {
+    let mut tx = store.begin().await?;
+    let batch = store.load(&mut tx, chunk.batch).await?;
+    let known = match check(&mut tx, &batch, chunk).await? {
+        Known::Sealed(progress) => return Ok(Appended { batch, admitted: Vec::new(), progress }),
+        Known::Prefix(known) => known,
+    };
+    let fresh = &chunk.items[known..];
+    write(&mut tx, chunk, fresh, now).await.map_err(error::store)?;
+    let mut admitted = Vec::new();
+    if chunk.seal {
+        sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
+            .bind(batch.seq.0)
+            .execute(&mut *tx)
+            .await
+            .map_err(error::store)?;
+        transition::apply(&mut tx, batch.seq, Input::Seal, transition::Why::default(), now)
+            .await
+            .map_err(error::store)?;
+        admitted =
+            overlap::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+        admitted.retain(|seq| *seq != batch.seq);
+    }
+    let row = uploaded(&mut tx, chunk).await.map_err(error::store)?;
+    let batch = store.load(&mut tx, batch.seq).await?;
+    let progress = progress(&row, &batch);
+    let admitted = store.load_all(&mut tx, &admitted).await?;
+    tx.commit().await.map_err(error::store)?;
+    Ok(Appended { batch, admitted, progress })
+}
+
+/// What the store knows of a chunk that it does not refuse.
+enum Known {
+    /// It sealed the batch.
+    Sealed(UploadProgress),
+    /// So many of its items.
+    Prefix(usize),
+}
+
+async fn check(
+    conn: &mut SqliteConnection,
+    batch: &Batch,
+    chunk: &UploadChunk,
+) -> Result<Known, UploadError> {
+    let row = uploaded(conn, chunk).await.map_err(error::store)?;
+    if row.get::<i64, _>("epoch") != chunk.epoch.0 {
+        return Err(UploadError::Superseded { batch: batch.id.clone(), upload: chunk.upload.clone() });
+    }
+    let before = sqlx::query(
+        "SELECT keys_sha256, sealed FROM upload_chunks
+         WHERE batch_seq = $1 AND upload_id = $2 AND first_offset = $3 AND item_count = $4",
+    )
+    .bind(batch.seq.0)
+    .bind(chunk.upload.as_str())
+    .bind(chunk.first_offset)
+    .bind(chunk.items.len() as i64)
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(error::store)?;
+    let sealed = before.as_ref().is_some_and(|before| before.get("sealed"));
+    if batch.state != State::Open && !(sealed && chunk.seal) {
+        return Err(refused(batch));
+    }
+    if before.is_some_and(|before| before.get::<&[u8], _>("keys_sha256") != keys_sha256(&chunk.items)) {
+        return Err(UploadError::Mismatch {
+            batch: batch.id.clone(),
+            upload: chunk.upload.clone(),
+            first_offset: chunk.first_offset,
+        });
+    }
+    let progress = progress(&row, batch);
+    if sealed {
+        return Ok(Known::Sealed(progress));
+    }
+    let UploadChunk { first_offset, .. } = *chunk;
+    let committed = progress.committed;
+    if first_offset > committed {
+        return Err(UploadError::Gap { first_offset, committed });
+    }
+    if batch.counts.total + chunk.items.len() as i64 > BATCH_ITEMS_MAX {
+        return Err(UploadError::TooManyItems);
+    }
+    Ok(Known::Prefix(chunk.items.len().min((committed - first_offset) as usize)))
+}
+
+/// Appends what is new of a chunk, and remembers what it held.
+async fn write(
+    conn: &mut SqliteConnection,
+    chunk: &UploadChunk,
+    fresh: &[NewItem],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    if fresh.is_empty() && !chunk.seal {
+        return Ok(());
+    }
+    if !fresh.is_empty() {
+        let duplicates = source::append(conn, chunk.batch, fresh, now).await?;
+        sqlx::query("UPDATE batch_executions SET revision = revision + 1 WHERE seq = $1")
+            .bind(chunk.batch.0)
+            .execute(&mut *conn)
+            .await?;
+        sqlx::query(
+            "UPDATE uploads SET committed_count = committed_count + $3, duplicate_count = duplicate_count + $4
+             WHERE batch_seq = $1 AND upload_id = $2",
+        )
+        .bind(chunk.batch.0)
+        .bind(chunk.upload.as_str())
+        .bind(fresh.len() as i64)
+        .bind(duplicates)
+        .execute(&mut *conn)
+        .await?;
+    }
+    sqlx::query(
+        "INSERT INTO upload_chunks (batch_seq, upload_id, first_offset, item_count, keys_sha256, sealed)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (batch_seq, upload_id, first_offset, item_count) DO UPDATE SET sealed = excluded.sealed",
+    )
+    .bind(chunk.batch.0)
+    .bind(chunk.upload.as_str())
+    .bind(chunk.first_offset)
+    .bind(chunk.items.len() as i64)
+    .bind(keys_sha256(&chunk.items).as_slice())
+    .bind(chunk.seal)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the chunks of a batch that takes nothing more, but for the one that sealed it: its repeat is no other upload.
+pub(super) async fn forget_chunks(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM upload_chunks WHERE batch_seq = $1 AND sealed = 0")
+        .bind(seq.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn find(store: &SqliteStore, conn: &mut SqliteConnection, id: &BatchId) -> Result<Batch, UploadError> {
+    let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
+        .bind(id.as_str())
+        .fetch_optional(conn)
+        .await
+        .map_err(error::store)?;
+    match row {
+        Some(row) => Ok(store.decode(&row)?),
+        None => Err(CommandError::NotFound(id.clone()).into()),
+    }
+}
+
+async fn has_sealed(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    upload: &UploadId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM upload_chunks WHERE batch_seq = $1 AND upload_id = $2 AND sealed = 1)",
+    )
+    .bind(seq.0)
+    .bind(upload.as_str())
+    .fetch_one(conn)
+    .await
+}
+
+async fn uploaded(conn: &mut SqliteConnection, chunk: &UploadChunk) -> Result<SqliteRow, sqlx::Error> {
+    sqlx::query(
+        "SELECT epoch, committed_count, duplicate_count FROM uploads WHERE batch_seq = $1 AND upload_id = $2",
+    )
+    .bind(chunk.batch.0)
+    .bind(chunk.upload.as_str())
+    .fetch_one(conn)
+    .await
+}
+
+fn progress(row: &SqliteRow, batch: &Batch) -> UploadProgress {
+    UploadProgress {
+        committed: row.get("committed_count"),
+        duplicates: row.get("duplicate_count"),
+        sealed: batch.state != State::Open,
+    }
+}
+
+/// Why a batch that is not OPEN takes nothing.
+fn refused(batch: &Batch) -> UploadError {
+    let refusal = match decide(batch.state, Input::Seal, Leases::None) {
+        Decision::Refuse(refusal) => refusal,
+        _ => Refusal::Sealed,
+    };
+    CommandError::Refused { id: batch.id.clone(), state: batch.state, refusal }.into()
+}
+
+/// Each key with its length before it, so that no two lists of keys have the same bytes.
+fn keys_sha256(items: &[NewItem]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for item in items {
+        hash.update((item.key.len() as u64).to_le_bytes());
+        hash.update(&item.key);
+    }
+    hash.finalize().into()
+}
