@@ -43,7 +43,7 @@ impl ServiceGenerator for Stubs {
     fn generate(&mut self, mut service: Service, code: &mut String) {
         self.client.generate(service.clone(), code);
         for method in service.methods.iter_mut().filter(|method| method.proto_name == "WatchProgress") {
-            method.output_type = "crate::WatchFrame".to_owned();
+            "crate::WatchFrame".clone_into(&mut method.output_type);
         }
         self.server.generate(service, code);
     }

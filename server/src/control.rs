@@ -15,7 +15,7 @@ use crate::{
         spec::{AsOf, BatchSpec, Source},
     },
     engine::Engine,
-    progress::{Hub, Snapshot},
+    progress::{Entry, Hub, Snapshot},
     store::{
         BatchQuery, CommandError, CreateError, Created, Guard, ItemQuery, NewBatch, Place, RequestKey,
         StartOutcome, Store, StoreError,
@@ -264,16 +264,23 @@ impl Control {
     /// The hub's entry of a batch, if it is live.
     async fn followed(&self, batch: Batch) -> Result<Followed, StoreError> {
         if batch.state.is_terminal() {
+            self.hub.publish(batch.clone(), &[]);
             return Ok(Followed::Over(Box::new(batch)));
         }
-        if let Some(entry) = self.hub.live(batch.seq) {
-            return Ok(Followed::Live(entry));
-        }
         let entry = self.hub.follow(&batch);
-        if let Some(again) = self.store.batch(&batch.id).await? {
-            self.hub.publish(again, &[]);
-        }
+        self.made_current(&entry, &batch.id).await?;
         Ok(Followed::Live(entry))
+    }
+
+    /// Sees to it that an entry has heard of everything that was committed before it was there.
+    async fn made_current(&self, entry: &Entry, id: &BatchId) -> Result<(), StoreError> {
+        if !entry.is_current() {
+            if let Some(batch) = self.store.batch(id).await? {
+                self.hub.publish(batch, &[]);
+            }
+            entry.set_current();
+        }
+        Ok(())
     }
 
     /// Publishes what was just committed, has it worked on and answers with it.
@@ -299,7 +306,7 @@ fn key(rpc: &'static str, (id, sha256): (String, [u8; 32]), now: DateTime<Utc>) 
 }
 
 enum Followed {
-    Live(Arc<crate::progress::Entry>),
+    Live(Arc<Entry>),
     Over(Box<Batch>),
 }
 

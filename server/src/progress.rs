@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -151,10 +154,10 @@ impl Hub {
         locked(&self.entries).live.get(&batch).cloned()
     }
 
-    /// The same, by its name.
+    /// The entry of a batch by its name, if it [is current](Entry::is_current).
     pub fn named(&self, batch: &BatchId) -> Option<Arc<Entry>> {
         let entries = locked(&self.entries);
-        entries.live.get(entries.by_id.get(batch)?).cloned()
+        entries.live.get(entries.by_id.get(batch)?).filter(|entry| entry.is_current()).cloned()
     }
 
     /// Hears from now on which batches began or changed.
@@ -164,7 +167,7 @@ impl Hub {
 
     /// How many times a batch was encoded for watchers.
     pub fn encodings(&self) -> u64 {
-        self.encodings.load(std::sync::atomic::Ordering::Relaxed)
+        self.encodings.load(Ordering::Relaxed)
     }
 }
 
@@ -174,6 +177,8 @@ pub struct Entry {
     batch: watch::Sender<Arc<Batch>>,
     /// Canceled when the batch does not run any more: what was not sent by then is not sent.
     sending: Mutex<CancellationToken>,
+    /// Read from the store since it is in the hub.
+    current: AtomicBool,
     /// What watchers were told last.
     shared: Mutex<Option<Arc<Shared>>>,
     encodings: Arc<AtomicU64>,
@@ -225,6 +230,7 @@ impl Entry {
             work: Mutex::new(work),
             batch: watch::channel(Arc::new(batch)).0,
             sending: Mutex::new(CancellationToken::new()),
+            current: AtomicBool::new(false),
             shared: Mutex::new(None),
             encodings,
         }
@@ -233,6 +239,17 @@ impl Entry {
     /// Follows the committed states.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Batch>> {
         self.batch.subscribe()
+    }
+
+    /// Whether nothing can have been committed before that it was never told: somebody has read the store and published
+    /// that since the entry is in the hub.
+    pub fn is_current(&self) -> bool {
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// Says that somebody has.
+    pub fn set_current(&self) {
+        self.current.store(true, Ordering::Release);
     }
 
     /// Who to ask for the batch's pace.

@@ -162,18 +162,22 @@ async fn garbage_is_refused_and_the_server_serves_on() {
     let too_long_frame = [PREFACE, &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat();
     let noisy_frames = [PREFACE, &noise(10_000)].concat();
     let cases = [noise(64), noise(100_000), vec![0; 1_000], long_line, many_headers.into_bytes()];
-    for bytes in cases.into_iter().chain([
-        bad_frame,
-        too_long_frame,
-        noisy_frames,
-        b"\x16\x03\x01\x02\x00\x01".repeat(20),
-    ]) {
+    let frames = [bad_frame, too_long_frame, noisy_frames, b"\x16\x03\x01\x02\x00\x01".repeat(20)];
+    let mut refused = tokio::task::JoinSet::new();
+    for bytes in cases.into_iter().chain(frames) {
         let mut socket = raw::say(&server, &bytes).await;
-        let asked = Instant::now();
-        raw::hear(&mut socket).await;
-        assert!(asked.elapsed() < Duration::from_secs(20), "it is closed soon");
         serves_on(&server).await;
+        refused.spawn(async move {
+            let asked = Instant::now();
+            raw::hear(&mut socket).await;
+            asked.elapsed()
+        });
     }
+    // What may still become a head is waited for.
+    for took in refused.join_all().await {
+        assert!(took < Duration::from_secs(40), "{took:?}");
+    }
+    serves_on(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,13 +215,8 @@ async fn who_opens_and_resets_streams_without_end_is_sent_away() {
     let ((), heard) =
         tokio::time::timeout(LONG, async { tokio::join!(writing, reading) }).await.expect("it is cut off");
     // GOAWAY, ENHANCE_YOUR_CALM.
-    let mut rest = &heard[..];
-    let mut calmed = false;
-    while let [a, b, c, kind, _, _, _, _, _, tail @ ..] = rest {
-        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        calmed |= *kind == 7 && tail.get(4..8) == Some(&11_u32.to_be_bytes());
-        rest = tail.get(length..).unwrap_or_default();
-    }
+    let calmed =
+        raw::frames(&heard).iter().any(|(kind, payload)| *kind == 7 && payload[4..8] == [0, 0, 0, 11]);
     // Where the reset of the socket overtakes it, the end of the connection is the answer.
     assert!(calmed || heard.len() < 1 << 20, "{} bytes", heard.len());
     serves_on(&server).await;
@@ -333,4 +332,27 @@ async fn the_end_comes_within_15_s_though_clients_neither_read_nor_answer() {
     .await;
     assert!(server.exit(Duration::from_secs(15)).await.success());
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_http2_is_told_the_limits_and_cut_off_when_it_does_not_answer_a_ping() {
+    let server = Server::start([]).await;
+    let mut socket = raw::say(&server, PREFACE).await;
+    let asked = Instant::now();
+    let heard = raw::hear(&mut socket).await;
+    let took = asked.elapsed();
+    assert!(
+        took > Duration::from_secs(35) && took < Duration::from_secs(55),
+        "30 s to the ping, 10 s for an answer: {took:?}"
+    );
+    let frames = raw::frames(&heard);
+    let settings = &frames.iter().find(|(kind, _)| *kind == 4).expect("settings come first").1;
+    let setting = |wanted: u16| {
+        let mut settings = settings.chunks(6).map(|one| {
+            (u16::from_be_bytes([one[0], one[1]]), u32::from_be_bytes([one[2], one[3], one[4], one[5]]))
+        });
+        settings.find(|(id, _)| *id == wanted).map(|(_, value)| value)
+    };
+    assert_eq!((setting(3), setting(6)), (Some(256), Some(16 << 10)), "streams at a time, bytes of headers");
+    assert!(frames.iter().any(|(kind, _)| *kind == 6), "it was asked whether it lives");
 }

@@ -20,7 +20,7 @@ use super::status::ApiError;
 /// A reader that takes nothing for so long is given up.
 const STUCK_MAX: Duration = Duration::from_secs(30);
 
-/// The stream, until its reader is stuck: then UNAVAILABLE, SLOW_CONSUMER. Whatever `stream` holds is let go then.
+/// The stream, until its reader is stuck: then UNAVAILABLE, `SLOW_CONSUMER`. Whatever `stream` holds is let go then.
 pub(super) fn unless_stuck<T: Send + 'static>(
     stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
@@ -76,7 +76,7 @@ mod tests {
         let mut read = Box::pin(unless_stuck(numbers(&made)));
         for n in 0..5 {
             assert_eq!(read.next().await.unwrap().unwrap(), n);
-            tokio::time::sleep(STUCK_MAX - Duration::from_secs(1)).await;
+            tokio::time::sleep(STUCK_MAX.mul_f64(0.9)).await;
             assert!(made.load(Ordering::SeqCst) <= n + 2, "one waits at most");
         }
     }

@@ -62,9 +62,10 @@ pub(super) struct History {
 }
 
 pub(super) type Verdict = Result<(), String>;
+type Check = fn(&History) -> Verdict;
 
 /// The checks, by name.
-pub(super) const GUARANTEES: [(&str, fn(&History) -> Verdict); 6] = [
+pub(super) const GUARANTEES: [(&str, Check); 6] = [
     ("ordered", History::ordered),
     ("unique", History::unique),
     ("reliable", History::reliable),

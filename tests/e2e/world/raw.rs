@@ -76,9 +76,9 @@ pub(crate) async fn request(server: &Server, head: &str, body: &[u8]) -> Reply {
     reply(&hear(&mut socket).await)
 }
 
-fn reply(heard: &[u8]) -> Reply {
-    let end = heard.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
-    let head = String::from_utf8(heard[..end].to_vec()).unwrap();
+fn reply(answer: &[u8]) -> Reply {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let header = |line: &str| {
@@ -86,7 +86,7 @@ fn reply(heard: &[u8]) -> Reply {
         (name.to_ascii_lowercase(), value.trim().to_owned())
     };
     let headers: HashMap<String, String> = lines.map(header).collect();
-    let body = &heard[end + 4..];
+    let body = &answer[end + 4..];
     let chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
     Reply { status, headers, body: if chunked { joined(body) } else { body.to_vec() } }
 }
@@ -120,4 +120,18 @@ pub(crate) fn call(stream: u32, path: &str) -> Vec<u8> {
     block.extend_from_slice(b"\x0f\x10\x10application/grpc");
     block.extend_from_slice(b"\x00\x02te\x08trailers");
     frame(1, 0x4, stream, &block)
+}
+
+/// Kind and payload of the frames that were heard as a whole.
+pub(crate) fn frames(mut heard: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut frames = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = heard {
+        let Some((payload, rest)) = rest.split_at_checked(u32::from_be_bytes([0, *a, *b, *c]) as usize)
+        else {
+            break;
+        };
+        frames.push((*kind, payload));
+        heard = rest;
+    }
+    frames
 }

@@ -1,10 +1,12 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
     control::Control,
+    domain::batch::{Batch, Command},
     engine::Engine,
     fetch::Fetcher,
     progress::Hub,
@@ -18,6 +20,31 @@ use crate::{
 
 type Frames = Pin<Box<dyn Stream<Item = Result<WatchFrame, Status>> + Send>>;
 
+struct World {
+    _folder: tempfile::TempDir,
+    batch: Batch,
+    store: Arc<dyn Store>,
+    hub: Arc<Hub>,
+    control: Control,
+}
+
+impl World {
+    /// A batch of one item, which nobody works on.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { running_batches: 1, live_batches: 1 };
+        let store = SqliteStore::open(&folder.path().join("haul.db"), limits).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let batch = store.create_batch(inline("batch-a", &["1"]), clock::now()).await.unwrap().batch;
+        let hub = Arc::new(Hub::default());
+        let roots = Arc::new(Roots::new(&[]).unwrap());
+        let fetcher = Fetcher::new().unwrap();
+        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, roots).await.unwrap();
+        let control = Control::new(Arc::clone(&store), Arc::clone(&hub), engine);
+        Self { _folder: folder, batch, store, hub, control }
+    }
+}
+
 fn bytes(event: &FrameEvent) -> &bytes::Bytes {
     match event {
         FrameEvent::Snapshot(batch) | FrameEvent::Update(batch) | FrameEvent::Terminal(batch) => batch,
@@ -29,17 +56,9 @@ fn bytes(event: &FrameEvent) -> &bytes::Bytes {
 async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
     const WATCHERS: usize = 1_000;
     const UPDATES: i64 = 20;
-    let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { running_batches: 1, live_batches: 1 };
-    let store = SqliteStore::open(&folder.path().join("haul.db"), limits).await.unwrap();
-    let batch = store.create_batch(inline("batch-a", &["1"]), clock::now()).await.unwrap().batch;
-    let (store, hub): (Arc<dyn Store>, _) = (Arc::new(store), Arc::new(Hub::default()));
-    let roots = Arc::new(Roots::new(&[]).unwrap());
-    let engine =
-        Engine::new(Arc::clone(&store), Arc::clone(&hub), Fetcher::new().unwrap(), roots).await.unwrap();
-    let control = Control::new(Arc::clone(&store), Arc::clone(&hub), engine);
+    let World { _folder, batch, store, hub, control } = World::new().await;
     // Of a batch that is followed the store is not asked.
-    hub.follow(&batch);
+    hub.follow(&batch).set_current();
     store.close().await;
     tokio::time::pause();
 
@@ -47,8 +66,7 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
     for n in 0..WATCHERS {
         let options = Options { min_interval: Some(Duration::from_millis(100)), ..Options::default() };
         let view = if n % 2 == 0 { BatchView::Basic } else { BatchView::Full };
-        let events =
-            control.watch(&batch.id, options, tokio_util::sync::CancellationToken::new()).await.unwrap();
+        let events = control.watch(&batch.id, options, CancellationToken::new()).await.unwrap();
         watchers.push(Box::pin(frames(events, view)));
     }
     let told = async |watchers: &mut Vec<Frames>| -> Vec<WatchFrame> {
@@ -58,7 +76,7 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
     let synced = told(&mut watchers).await;
     assert!(synced.iter().all(|frame| matches!(frame.event, Some(FrameEvent::InitialSyncDone(_)))));
     for update in 1..=UPDATES {
-        let mut next = crate::domain::batch::Batch::clone(&batch);
+        let mut next = batch.clone();
         next.revision += update;
         hub.publish(next, &[]);
         let told = told(&mut watchers).await;
@@ -72,6 +90,24 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
     }
     let views = 2;
     assert_eq!(hub.encodings(), views * (1 + UPDATES as u64), "of a snapshot and the updates");
+}
+
+#[tokio::test]
+async fn w08_news_that_comes_late_brings_no_batch_back_that_is_over() {
+    let World { _folder, batch, store, hub, control } = World::new().await;
+    let stop = Command::Stop { reason: String::new() };
+    let over = store.command(&batch.id, &stop, clock::now()).await.unwrap().batch;
+    assert!(over.state.is_terminal());
+    let options = Options { heartbeat_interval: Some(Duration::from_secs(1)), ..Options::default() };
+    let events = control.watch_matching(Filter::ALL, options, CancellationToken::new()).await.unwrap();
+    let mut frames = Box::pin(frames(events, BatchView::Basic));
+    let mut next = async || frames.next().await.unwrap().unwrap().event.unwrap();
+    assert!(matches!(next().await, FrameEvent::InitialSyncDone(_)));
+    // Published in the other order.
+    hub.publish(over, &[]);
+    hub.publish(batch.clone(), &[]);
+    assert!(matches!(next().await, FrameEvent::Heartbeat(_)), "nothing is live");
+    assert!(hub.live(batch.seq).is_none(), "and nothing is kept of it");
 }
 
 #[test]

@@ -181,8 +181,10 @@ impl Many {
     async fn follow(&mut self) -> Event {
         loop {
             for seq in self.news.take() {
-                if let Some(at) = self.due_at(seq) {
-                    self.due.insert(seq, at);
+                match self.due_at(seq).await {
+                    Ok(Some(at)) => drop(self.due.insert(seq, at)),
+                    Ok(None) => {}
+                    Err(error) => return Event::Failed(error),
                 }
             }
             let earliest = self.due.iter().map(|(seq, at)| (*at, *seq)).min();
@@ -209,17 +211,19 @@ impl Many {
     }
 
     /// When a batch that changed is to be looked at.
-    fn due_at(&mut self, seq: BatchSeq) -> Option<Instant> {
+    async fn due_at(&mut self, seq: BatchSeq) -> Result<Option<Instant>, StoreError> {
         let Some(watched) = self.watched.get(&seq) else {
-            let live = Live::new(self.hub.live(seq)?);
+            let Some(live) = self.hub.live(seq).map(Live::new) else { return Ok(None) };
+            let id = live.updates.borrow().id.clone();
+            self.control.made_current(&live.entry, &id).await?;
             let enters = self.filter.matches(&**live.updates.borrow());
             if enters {
                 self.watched.insert(seq, Watched { live, sent: None });
             }
-            return enters.then(Instant::now);
+            return Ok(enters.then(Instant::now));
         };
         let state = watched.live.updates.borrow().state;
-        Some(watched.sent.map_or_else(Instant::now, |sent| sent.due(state, self.min_interval)))
+        Ok(Some(watched.sent.map_or_else(Instant::now, |sent| sent.due(state, self.min_interval))))
     }
 
     /// What is to be told of a batch now, if anything.
