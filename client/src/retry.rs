@@ -62,12 +62,9 @@ impl<M: Clone, R> Policy<M, R, Error> for Repeats {
     type Future = Sleep;
 
     fn retry(&mut self, _: &mut M, result: &mut Result<R, Error>) -> Option<Sleep> {
-        let error = match result {
-            Ok(_) => {
-                self.throttle.succeeded();
-                return None;
-            }
-            Err(error) => error,
+        let Err(error) = result else {
+            self.throttle.succeeded();
+            return None;
         };
         if !error.is_transient() || !self.throttle.failed() || self.attempt >= self.options.retry_attempts {
             return None;

@@ -78,15 +78,15 @@ impl StartBatch {
 
     /// The day that the batch is for, such as `2026-02-28`: every window ends with its close. Default: today.
     pub fn as_of_date(self, date: impl Into<String>) -> Self {
-        self.as_of(Moment::Date(date.into()))
+        self.moment(Moment::Date(date.into()))
     }
 
     /// The instant that the batch is for, in place of a day.
     pub fn as_of_time(self, time: SystemTime) -> Self {
-        self.as_of(Moment::Time(time.into()))
+        self.moment(Moment::Time(time.into()))
     }
 
-    fn as_of(self, moment: Moment) -> Self {
+    fn moment(self, moment: Moment) -> Self {
         self.spec(|spec| spec.as_of.get_or_insert_default().moment = Some(moment))
     }
 
@@ -115,12 +115,12 @@ impl StartBatch {
 
     /// One request, to the last byte received. Default 30 s.
     pub fn attempt_timeout(self, timeout: Duration) -> Self {
-        self.fetch(|fetch| fetch.attempt_timeout = duration(timeout))
+        self.fetch(|fetch| fetch.attempt_timeout = Some(duration(timeout)))
     }
 
     /// How long replies are kept for a redecode after the end. Default 7 days; zero keeps none.
     pub fn keep_bodies(self, time: Duration) -> Self {
-        self.fetch(|fetch| fetch.keep_bodies = duration(time))
+        self.fetch(|fetch| fetch.keep_bodies = Some(duration(time)))
     }
 
     /// What the requests say who they come from. Default: the server's.
@@ -238,9 +238,9 @@ impl From<v1::YahooChart> for YahooChart {
 }
 
 /// One that the wire cannot carry is longer than any that the server takes, and so is the longest that it can.
-fn duration(duration: Duration) -> Option<prost_types::Duration> {
+fn duration(duration: Duration) -> prost_types::Duration {
     let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
-    Some(prost_types::Duration::try_from(duration).unwrap_or(longest))
+    prost_types::Duration::try_from(duration).unwrap_or(longest)
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ async fn session(server: &str, arguments: &[&str], input: &str) -> String {
     let (status, out, err) = haul(server, arguments, input).await;
     let mut session = format!("$ haul {}\n{out}", arguments.join(" "));
     if !err.is_empty() {
-        let err: String = err.lines().map(|line| format!("{}\n", without_time(line))).collect();
-        write!(session, "--- standard error\n{err}").unwrap();
+        session.push_str("--- standard error\n");
+        err.lines().for_each(|line| writeln!(session, "{}", without_time(line)).unwrap());
     }
     write!(session, "--- exit status {status}").unwrap();
     session
@@ -185,12 +185,12 @@ async fn completions_are_made_for_every_shell_without_a_server() {
     }
 }
 
-fn at(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp { seconds: 1_772_236_800 + seconds, nanos: 0 })
+fn at(seconds: i64) -> Timestamp {
+    Timestamp { seconds: 1_772_236_800 + seconds, nanos: 0 }
 }
 
-fn lasting(seconds: i64) -> Option<Duration> {
-    Some(Duration { seconds, nanos: 0 })
+fn lasting(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
 }
 
 fn batch(state: State) -> Batch {
@@ -216,7 +216,7 @@ fn batch(state: State) -> Batch {
         connector: Some(batch_spec::Connector::YahooChart(YahooChart::default())),
         fetch: Some(FetchPolicy {
             workers: Some(10),
-            attempt_timeout: lasting(30),
+            attempt_timeout: Some(lasting(30)),
             requests_per_second: Some(2.5),
             ..FetchPolicy::default()
         }),
@@ -233,8 +233,8 @@ fn batch(state: State) -> Batch {
         progress: Some(progress(state == State::Completed)),
         // Its age would be another one each day.
         create_time: None,
-        start_time: at(7),
-        end_time: at(1_280).filter(|_| ended),
+        start_time: Some(at(7)),
+        end_time: ended.then(|| at(1_280)),
         revision: 1_234,
         ..Batch::default()
     }
@@ -269,13 +269,13 @@ fn plan() -> Plan {
     Plan {
         total_items: 4_433,
         requests: 4_433,
-        floor_duration: lasting(883),
+        floor_duration: Some(lasting(883)),
         upstreams: vec![UpstreamPlan {
             upstream: "upstreams/query1-finance-yahoo-com".to_owned(),
             requests: 4_433,
             requests_per_second: 5.0,
             burst: 20,
-            floor_duration: lasting(883),
+            floor_duration: Some(lasting(883)),
         }],
         first_requests: vec![PlannedRequest {
             item_key: "1301".to_owned(),
@@ -306,9 +306,9 @@ fn report() -> Report {
             group("NOT_FOUND", 404, &["2647", "3100", "3930", "7954", "8844", "9001"]),
             group("REFUSED", 422, &["5019", "8736", "1438", "6977", "8010"]),
         ],
-        active_duration: lasting(1_273),
-        paused_duration: lasting(60),
-        floor_duration: lasting(883),
+        active_duration: Some(lasting(1_273)),
+        paused_duration: Some(lasting(60)),
+        floor_duration: Some(lasting(883)),
         requests_sent: 4_483,
         child_batches: vec!["batches/nightly-again".to_owned()],
         ..Report::default()
@@ -327,7 +327,7 @@ fn items() -> Vec<Item> {
             attempt_count: 1,
             records_written: 245,
             result: Some(ItemResult { http_status: 200, size_bytes: 25_600, ..ItemResult::default() }),
-            update_time: at(9),
+            update_time: Some(at(9)),
             ..item(0, "1301", item::State::Succeeded)
         },
         Item {

@@ -299,6 +299,10 @@ async fn every_example_is_accepted_and_the_one_for_the_real_upstream_keeps_below
     let mut plans = BTreeMap::new();
     for example in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
         let path = example.unwrap().path();
+        // The clients beside the specs are no specs.
+        if path.is_dir() {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let here = folder.path().join(&name);

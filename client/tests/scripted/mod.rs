@@ -86,9 +86,9 @@ impl Scripted {
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let inner_address = inner.local_addr().unwrap();
         let relay = Relay::start(inner_address).await;
-        let notes = script.clone();
+        let log = script.clone();
         let noted = MapRequestLayer::new(move |request: http::Request<Body>| {
-            notes.lock().unwrap().calls.push(call(&request));
+            log.lock().unwrap().calls.push(call(&request));
             request
         });
         let service = HaulServiceServer::new(Service(script.clone()));

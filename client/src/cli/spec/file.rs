@@ -1,11 +1,21 @@
 //! A spec, and the file that it came from: what the server finds wrong with it is said in the file's own words.
 
-use std::path::Path;
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+};
 
 use haul_proto::v1;
 
-use super::{SpecError, origin, problem::line_of_name, spelled, text_of};
+use super::{
+    SpecError, parse,
+    problem::{line_of_name, names},
+};
 use crate::{Error, Violation};
+
+/// Largest file, bytes: what one request may carry.
+const FILE_MAX_BYTES: u64 = 4 << 20;
 
 /// A spec file that was read.
 #[derive(Clone, Debug)]
@@ -19,9 +29,18 @@ pub struct SpecFile {
 impl SpecFile {
     /// Reads a file, or standard input where the path is `-`.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let origin = origin(path);
-        let text = text_of(path)?;
-        Ok(Self { spec: super::parse(&text, &origin)?, origin, text })
+        let (origin, text) = if path.as_os_str() == "-" {
+            let origin = "standard input".to_owned();
+            let text = text(io::stdin().lock(), &origin)?;
+            (origin, text)
+        } else {
+            let origin = path.display().to_string();
+            let file = fs::File::open(path)
+                .map_err(|source| SpecError::Unreadable { origin: origin.clone(), source })?;
+            let text = text(file, &origin)?;
+            (origin, text)
+        };
+        Ok(Self { spec: parse(&text, &origin)?, origin, text })
     }
 
     /// An error of the server's, with the fields of the spec as the file spells them, and with their lines:
@@ -50,6 +69,35 @@ impl SpecFile {
         let line = line_of_name(&self.text, name).map(|line| format!("{line}:")).unwrap_or_default();
         Some(format!("{}:{line} spec.{}", self.origin, names.join(".")))
     }
+}
+
+/// A field's name as a file spells it: as the contract does where it says so, and else as JSON does.
+fn spelled(text: &str, name: &str) -> String {
+    let plain = name.split('[').next().unwrap_or(name);
+    if text.lines().any(|line| names(line, plain)) {
+        return name.to_owned();
+    }
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (initial, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        name + &initial.to_uppercase() + rest
+    })
+}
+
+fn text(reader: impl Read, origin: &str) -> Result<String, SpecError> {
+    let mut bytes = Vec::new();
+    reader
+        .take(FILE_MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| SpecError::Unreadable { origin: origin.to_owned(), source })?;
+    if bytes.len() as u64 > FILE_MAX_BYTES {
+        return Err(SpecError::TooLarge { origin: origin.to_owned() });
+    }
+    String::from_utf8(bytes).map_err(|error| SpecError::Syntax {
+        origin: origin.to_owned(),
+        problem: format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
+    })
 }
 
 #[cfg(test)]

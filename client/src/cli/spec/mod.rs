@@ -17,17 +17,14 @@ mod problem;
 mod scalar;
 mod walk;
 
-use std::{fs, io, io::Read, path::Path};
+use std::{io, path::Path};
 
 use haul_proto::v1;
 use serde_norway::Value;
 
+use self::walk::Walk;
 pub use self::{file::SpecFile, problem::Problem};
-use self::{problem::names, walk::Walk};
 use crate::cli::json;
-
-/// Largest file, bytes: what one request may carry.
-const FILE_MAX_BYTES: u64 = 4 << 20;
 
 /// Why a file is no spec.
 #[derive(Debug, thiserror::Error)]
@@ -83,54 +80,6 @@ pub fn parse(text: &str, origin: &str) -> Result<v1::BatchSpec, SpecError> {
         return Err(invalid(walk.problems));
     }
     json::from_json("haul.v1.BatchSpec", json).map_err(|error| whole(error.to_string()))
-}
-
-/// What a file is called in errors.
-fn origin(path: &Path) -> String {
-    if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
-}
-
-fn is_standard_input(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn text_of(path: &Path) -> Result<String, SpecError> {
-    let origin = origin(path);
-    if is_standard_input(path) {
-        return text(io::stdin().lock(), &origin);
-    }
-    let file =
-        fs::File::open(path).map_err(|source| SpecError::Unreadable { origin: origin.clone(), source })?;
-    text(file, &origin)
-}
-
-/// A field's name as a file spells it: as the contract does where it says so, and else as JSON does.
-fn spelled(text: &str, name: &str) -> String {
-    let plain = name.split('[').next().unwrap_or(name);
-    if text.lines().any(|line| names(line, plain)) {
-        return name.to_owned();
-    }
-    let mut words = name.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |name, word| {
-        let (initial, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
-        name + &initial.to_uppercase() + rest
-    })
-}
-
-fn text(reader: impl Read, origin: &str) -> Result<String, SpecError> {
-    let mut bytes = Vec::new();
-    reader
-        .take(FILE_MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| SpecError::Unreadable { origin: origin.to_owned(), source })?;
-    if bytes.len() as u64 > FILE_MAX_BYTES {
-        return Err(SpecError::TooLarge { origin: origin.to_owned() });
-    }
-    String::from_utf8(bytes).map_err(|error| SpecError::Syntax {
-        origin: origin.to_owned(),
-        problem: format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
-    })
 }
 
 /// JSON is read as JSON, since YAML knows no surrogate pairs; the rest as YAML. Both refuse a name given twice.
