@@ -206,8 +206,10 @@ impl Store for SqliteStore {
 
     async fn live_batches(&self, after: BatchSeq, limit: usize) -> Result<Vec<Batch>, StoreError> {
         let rows = sqlx::query(
-            "SELECT * FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED') AND seq > $1
-             ORDER BY seq LIMIT $2",
+            "SELECT * FROM batch_executions WHERE seq IN (
+               SELECT seq FROM batch_executions
+               WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED') AND seq > $1 ORDER BY seq LIMIT $2)
+             ORDER BY seq",
         )
         .bind(after.0)
         .bind(limit as i64)
