@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::world::{
-    Server, Upstream, Watching,
+    Server, Upstream, Watching, program,
     spec::{batch, codes, fast, inline, paced, prices, starting},
     status::refused,
     watching::watch,
@@ -242,4 +242,17 @@ async fn the_command_says_what_became_of_a_start_and_a_skip_is_no_failure() {
     for line in ["State     QUEUED", "Overlap   nightly, BUFFER_ONE", "Priority  7"] {
         assert!(said.out.lines().any(|told| told == line), "{line} in\n{}", said.out);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_off_run_that_is_skipped_waits_for_the_one_that_is_live() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    start(&server, named("first", keyed(prices(20, &upstream, paced(10.0, 1)), OverlapPolicy::Skip))).await;
+    let file = write(&server, "nightly");
+    let data = server.data_dir();
+    let said =
+        program::run("hauld", ["run", &file, "--id", "second", "--data-dir", data.to_str().unwrap()]).await;
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.err.contains("nothing was started: batches/first has the same overlap key"), "{}", said.err);
+    assert!(said.out.starts_with("batches/first  COMPLETED"), "{}", said.out);
 }

@@ -11,9 +11,12 @@ pub(super) async fn batches(
     after: Option<BatchSeq>,
     limit: usize,
 ) -> Result<Vec<Batch>, StoreError> {
-    // In the words of the partial index, so that batches that are over are not passed through.
-    let sql = "SELECT * FROM batch_executions
-               WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED') AND seq > $1 ORDER BY seq LIMIT $2";
+    // In the words of the partial index, so that batches that are over are not passed through; their rows are read when
+    // it is known which they are.
+    let sql = "SELECT * FROM batch_executions WHERE seq IN (
+                 SELECT seq FROM batch_executions
+                 WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED') AND seq > $1 ORDER BY seq LIMIT $2)
+               ORDER BY seq";
     let rows = sqlx::query(sql)
         .bind(after.map_or(i64::MIN, |seq| seq.0))
         .bind(limit as i64)

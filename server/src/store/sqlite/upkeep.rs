@@ -48,10 +48,12 @@ async fn recover_in(
 }
 
 async fn draining(db: impl sqlx::SqliteExecutor<'_>) -> Result<Vec<BatchSeq>, sqlx::Error> {
-    let seqs: Vec<i64> =
-        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status IN ('PAUSING', 'STOPPING')")
-            .fetch_all(db)
-            .await?;
+    // Those with a slot have an index of their own.
+    let seqs: Vec<i64> = sqlx::query_scalar(
+        "SELECT seq FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING') AND status <> 'RUNNING'",
+    )
+    .fetch_all(db)
+    .await?;
     Ok(seqs.into_iter().map(BatchSeq).collect())
 }
 

@@ -89,8 +89,7 @@ pub(super) async fn append(
         transition::apply(&mut tx, batch.seq, Input::Seal, transition::Why::default(), now)
             .await
             .map_err(error::store)?;
-        admitted =
-            overlap::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+        admitted = overlap::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
         admitted.retain(|seq| *seq != batch.seq);
     }
     let row = uploaded(&mut tx, chunk).await.map_err(error::store)?;

@@ -4,7 +4,9 @@ ALTER TABLE batch_executions ADD COLUMN overlap_policy TEXT CHECK (overlap_polic
   ('SKIP', 'BUFFER_ONE', 'BUFFER_ALL', 'CANCEL_OTHER', 'ALLOW_ALL'));
 UPDATE batch_executions SET overlap_policy = json_extract(spec, '$.overlap.policy') WHERE overlap_key IS NOT NULL;
 
-CREATE INDEX batch_executions_queued ON batch_executions (priority DESC, seq) WHERE status = 'QUEUED';
+-- With all that is asked of a batch that waits, so that no row is read of one that has to wait on.
+CREATE INDEX batch_executions_queued ON batch_executions
+  (priority DESC, seq, not_before_at, overlap_key, overlap_policy, started_at) WHERE status = 'QUEUED';
 CREATE INDEX batch_executions_slots ON batch_executions (seq) WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING');
 
 -- principal: who called; '' as long as there are no credentials.
