@@ -1,6 +1,7 @@
 //! The gRPC door: messages in, domain, messages out. Handlers convert, call, convert.
 
 mod batch;
+mod edge;
 mod item;
 mod page;
 mod plan;
@@ -11,5 +12,6 @@ mod status;
 mod time;
 mod watch;
 
+pub use edge::Edge;
 pub use service::Service;
 pub use spec::{Defaults, check as check_spec};

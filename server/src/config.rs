@@ -18,6 +18,8 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::fetch::{BadEntry, Outbound};
+
 /// The exchange's own address of its list.
 const LIST_URI: &str =
     "https://www.jpx.co.jp/markets/statistics-equities/misc/tvdivq0000001vg2-att/data_j.xls";
@@ -38,6 +40,8 @@ pub struct Config {
     pub store: Option<String>,
     /// Folders that file sources may be read from.
     pub file_roots: Vec<PathBuf>,
+    /// Hosts and networks that requests may go to though they are not public.
+    pub allow_targets: Vec<String>,
     /// The exchange's list, where a spec names none.
     pub list_uri: String,
     /// User-Agent header, where a spec names none.
@@ -48,6 +52,8 @@ pub struct Config {
     pub running_batches: usize,
     /// Batches that are not at their end.
     pub live_batches: usize,
+    /// Calls per second that a caller may make, told apart by address; 0 is any number.
+    pub api_rate: f64,
     /// What is logged: a level, or directives such as `info,haul_server::engine=debug`.
     pub log: String,
     /// How it is logged.
@@ -75,11 +81,13 @@ impl Default for Config {
             data_dir: PathBuf::from("haul-data"),
             store: None,
             file_roots: Vec::new(),
+            allow_targets: Vec::new(),
             list_uri: LIST_URI.to_owned(),
             user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
             time_zone: Tz::UTC,
             running_batches: 100,
             live_batches: 10_000,
+            api_rate: 0.0,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
         }
@@ -106,6 +114,12 @@ pub enum ConfigError {
          yet. Listen on 127.0.0.1, or say --insecure-listen if the network itself keeps others out"
     )]
     Exposed(SocketAddr),
+    /// An entry of the outbound policy is nothing that can be allowed.
+    #[error("allow_targets: {0}")]
+    Target(#[from] BadEntry),
+    /// A rate below zero, or none.
+    #[error("api_rate: {0} is no number of calls per second; 0 is any number of them")]
+    Rate(f64),
     /// The store's address is of no kind that this build has.
     #[error("store {0:?} is not sqlite:PATH")]
     Store(String),
@@ -130,6 +144,11 @@ pub struct Flags {
     #[arg(long = "file-root", value_name = "DIR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub file_roots: Vec<PathBuf>,
+    /// Host, address or network (CIDR) that requests may go to though it is not public; may be repeated
+    /// [env: HAUL_ALLOW_TARGETS='["HOST"]']
+    #[arg(long = "allow-target", value_name = "HOST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_targets: Vec<String>,
     /// What is logged: error, warn, info, debug or trace, or directives [env: HAUL_LOG]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +188,16 @@ impl Config {
         if !config.listen.ip().is_loopback() && !config.insecure_listen {
             return Err(ConfigError::Exposed(config.listen));
         }
+        if !config.api_rate.is_finite() || config.api_rate < 0.0 {
+            return Err(ConfigError::Rate(config.api_rate));
+        }
+        config.outbound()?;
         Ok(config)
+    }
+
+    /// Where requests may go.
+    pub fn outbound(&self) -> Result<Outbound, ConfigError> {
+        Ok(Outbound::new(&self.allow_targets)?)
     }
 
     /// The store's file.
@@ -242,6 +270,7 @@ pub fn settings(flags: &Flags, serve: &ServeFlags) -> Result<Vec<Setting>, Confi
 fn flag(key: &str) -> String {
     match key {
         "file_roots" => "--file-root".to_owned(),
+        "allow_targets" => "--allow-target".to_owned(),
         _ => format!("--{}", key.replace('_', "-")),
     }
 }
@@ -254,11 +283,13 @@ fn meaning(key: &str) -> &'static str {
         "data_dir" => "folder of the store",
         "store" => "the store",
         "file_roots" => "folders that file sources may be read from",
+        "allow_targets" => "hosts and networks that requests may go to though they are not public",
         "list_uri" => "the exchange's list, where a spec names none",
         "user_agent" => "User-Agent header, where a spec names none",
         "time_zone" => "zone of logical dates, where a spec names none",
         "running_batches" => "batches that run at once",
         "live_batches" => "batches that are not at their end",
+        "api_rate" => "calls per second that a caller may make",
         "log" => "what is logged",
         "log_format" => "how it is logged",
         _ => "",
@@ -314,18 +345,20 @@ const PREFIX: &str = "HAUL_";
 const FILE_VARIABLE: &str = "HAUL_CONFIG";
 
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "listen",
     "insecure_listen",
     "port_file",
     "data_dir",
     "store",
     "file_roots",
+    "allow_targets",
     "list_uri",
     "user_agent",
     "time_zone",
     "running_batches",
     "live_batches",
+    "api_rate",
     "log",
     "log_format",
 ];
@@ -359,6 +392,8 @@ mod tests {
         assert!(error("running_batches = \"many\"").contains("running_batches"));
         assert!(error("time_zone = \"Mars/Base\"").contains("time_zone"));
         assert!(error("time_zone = ").contains("haul.toml"), "{}", error("time_zone = "));
+        assert!(error("api_rate = -1").contains("api_rate"));
+        assert!(error("allow_targets = [\"10.0.0.0/99\"]").contains("10.0.0.0/99"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn position(arguments: &str, token: &str) -> Result<Option<i64>, ApiE
             .filter(|position| *position >= 0 && check(arguments, *position) == given),
         _ => None,
     };
-    parsed.map(Some).ok_or(ApiError::InvalidPageToken)
+    parsed.map(Some).ok_or_else(|| ApiError::Invalid(vec![Violation::page_token()]))
 }
 
 fn check(arguments: &str, position: i64) -> String {

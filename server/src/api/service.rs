@@ -16,7 +16,7 @@ use super::{
     page, plan,
     report::report,
     spec::{self, Defaults},
-    status::{ApiError, Violation},
+    status::{ApiError, Violation, both},
     watch,
 };
 use crate::{
@@ -87,14 +87,14 @@ impl HaulService for Service {
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
         let v1::PauseRequest { name, reason } = request.into_inner();
         let (batch, in_flight_items) =
-            self.command(&name, Command::Pause { reason: bounded(reason)? }).await?;
+            self.command(&name, bounded(reason).map(|reason| Command::Pause { reason })).await?;
         Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::ResumeResponse> {
         let v1::ResumeRequest { name, reason } = request.into_inner();
-        let reason = bounded(reason)?;
-        let (batch, _) = self.command(&name, Command::Resume).await?;
+        let resume = bounded(reason.clone()).map(|_| Command::Resume);
+        let (batch, _) = self.command(&name, resume).await?;
         tracing::info!(batch_id = batch.name.trim_start_matches("batches/"), action = "Resume", reason);
         Ok(Response::new(v1::ResumeResponse { batch: Some(batch) }))
     }
@@ -102,7 +102,7 @@ impl HaulService for Service {
     async fn stop(&self, request: Request<v1::StopRequest>) -> Answer<v1::StopResponse> {
         let v1::StopRequest { name, reason } = request.into_inner();
         let (batch, in_flight_items) =
-            self.command(&name, Command::Stop { reason: bounded(reason)? }).await?;
+            self.command(&name, bounded(reason).map(|reason| Command::Stop { reason })).await?;
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
 
@@ -113,12 +113,13 @@ impl HaulService for Service {
         request: Request<v1::WatchProgressRequest>,
     ) -> Answer<Self::WatchProgressStream> {
         let request = request.into_inner();
-        let Some(v1::watch_progress_request::Target::Name(name)) = &request.target else {
-            return Err(invalid("name", "is required").into());
+        let id = match &request.target {
+            Some(v1::watch_progress_request::Target::Name(name)) => batch_id("name", name),
+            None => Err(invalid("name", "is required")),
         };
-        let id = batch_id("name", name)?;
-        let options = watch::options(&request, &id)?;
-        let view = view(request.view, BatchView::Basic)?;
+        let bounded = watch::bounded(&request);
+        let ((id, ()), view) = both(both(id, bounded), view(request.view, BatchView::Basic))?;
+        let options = watch::options(&request, &id);
         let events = self.control.watch(&id, options, self.draining.clone()).await.map_err(ApiError::from)?;
         let place = Arc::clone(&self.watchers)
             .try_acquire_owned()
@@ -132,7 +133,7 @@ impl HaulService for Service {
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
         let v1::GetBatchRequest { name, view: asked } = request.into_inner();
-        let (id, view) = (batch_id("name", &name)?, view(asked, BatchView::Full)?);
+        let (id, view) = both(batch_id("name", &name), view(asked, BatchView::Full))?;
         let snapshot = self.control.batch(&id).await.map_err(ApiError::from)?;
         Ok(Response::new(v1::GetBatchResponse { batch: Some(batch(&snapshot, view)) }))
     }
@@ -142,10 +143,12 @@ impl HaulService for Service {
         request: Request<v1::ListBatchesRequest>,
     ) -> Answer<v1::ListBatchesResponse> {
         let v1::ListBatchesRequest { page_size, page_token, view: asked } = request.into_inner();
-        let size = page::size(page_size, BATCHES_DEFAULT, BATCHES_MAX)?;
-        let view = view(asked, BatchView::Basic)?;
-        let arguments = format!("batches/{view:?}");
-        let before = page::position(&arguments, &page_token)?.map(BatchSeq);
+        let size = page::size(page_size, BATCHES_DEFAULT, BATCHES_MAX);
+        let view = view(asked, BatchView::Basic);
+        let arguments = format!("batches/{:?}", view.as_ref().ok());
+        let before = page::position(&arguments, &page_token);
+        let ((size, view), before) = both(both(size, view), before)?;
+        let before = before.map(BatchSeq);
         let snapshots = self.control.list(before, size).await.map_err(ApiError::from)?;
         let full = snapshots.len() == size;
         let seqs: Vec<BatchSeq> = snapshots.iter().map(|snapshot| snapshot.batch.seq).collect();
@@ -157,10 +160,11 @@ impl HaulService for Service {
 
     async fn list_items(&self, request: Request<v1::ListItemsRequest>) -> Answer<v1::ListItemsResponse> {
         let v1::ListItemsRequest { parent, page_size, page_token } = request.into_inner();
-        let id = batch_id("parent", &parent)?;
-        let size = page::size(page_size, ITEMS_DEFAULT, ITEMS_MAX)?;
+        let size = page::size(page_size, ITEMS_DEFAULT, ITEMS_MAX);
         let arguments = format!("items/{parent}");
-        let from = page::position(&arguments, &page_token)?.unwrap_or(0);
+        let from = page::position(&arguments, &page_token);
+        let ((id, size), from) = both(both(batch_id("parent", &parent), size), from)?;
+        let from = from.unwrap_or(0);
         let items = self.control.items(&id, from, size).await.map_err(ApiError::from)?;
         let full = items.len() == size;
         let (items, cut) = within_bytes(items.into_iter().map(item));
@@ -182,9 +186,13 @@ impl Service {
         if self.draining.is_cancelled() { Err(ApiError::Draining) } else { Ok(()) }
     }
 
-    async fn command(&self, name: &str, command: Command) -> Result<(v1::Batch, i64), Status> {
+    async fn command(
+        &self,
+        name: &str,
+        command: Result<Command, ApiError>,
+    ) -> Result<(v1::Batch, i64), Status> {
         self.stays()?;
-        let id = batch_id("name", name)?;
+        let (id, command) = both(batch_id("name", name), command)?;
         let commanded = self.control.command(&id, &command).await.map_err(ApiError::from)?;
         let snapshot = commanded.snapshot;
         Ok((batch(&snapshot, BatchView::Basic), snapshot.in_flight))
@@ -193,35 +201,17 @@ impl Service {
 
 fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
     let v1::StartBatchRequest { batch_id, spec, request_id, validate_only: _ } = request;
-    let mut faults = Vec::new();
-    let id = chosen_id(&batch_id, &mut faults);
-    let request = request_key(&request_id, sha256, &mut faults);
     let now = clock::now();
-    match spec::parse(spec, defaults, now) {
-        Ok((spec, items)) if faults.is_empty() => Ok(Start { id, spec, items, request, now }),
-        Ok(_) => Err(ApiError::Invalid(faults)),
-        Err(ApiError::Invalid(more)) => {
-            faults.extend(more);
-            Err(ApiError::Invalid(faults))
-        }
-        Err(other) => Err(other),
-    }
+    let ids = both(chosen_id(&batch_id), request_key(&request_id, sha256));
+    let ((id, request), (spec, items)) = both(ids, spec::parse(spec, defaults, now))?;
+    Ok(Start { id, spec, items, request, now })
 }
 
 fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, ApiError> {
     let v1::RedecodeRequest { name, request_id, batch_id: child } = request;
-    let mut faults = Vec::new();
-    let id = chosen_id(&child, &mut faults);
-    let request = request_key(&request_id, sha256, &mut faults);
-    match batch_id("name", &name) {
-        Ok(parent) if faults.is_empty() => Ok(Redecode { parent, id, request }),
-        Ok(_) => Err(ApiError::Invalid(faults)),
-        Err(ApiError::Invalid(mut more)) => {
-            more.extend(faults);
-            Err(ApiError::Invalid(more))
-        }
-        Err(other) => Err(other),
-    }
+    let ids = both(chosen_id(&child), request_key(&request_id, sha256));
+    let (parent, (id, request)) = both(batch_id("name", &name), ids)?;
+    Ok(Redecode { parent, id, request })
 }
 
 fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
@@ -233,26 +223,24 @@ fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
     (Some(batch(&started.snapshot, BatchView::Full)), outcome.into())
 }
 
-fn chosen_id(text: &str, faults: &mut Vec<Violation>) -> Option<BatchId> {
+fn chosen_id(text: &str) -> Result<Option<BatchId>, ApiError> {
     if text.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let id = BatchId::chosen(text);
-    if id.is_none() {
-        faults.push(Violation::new("batch_id", format!("{text:?} is not {}", BatchId::PATTERN)));
-    }
-    id
+    let problem = || invalid("batch_id", format!("{text:?} is not {}", BatchId::PATTERN));
+    BatchId::chosen(text).map(Some).ok_or_else(problem)
 }
 
-fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Option<(String, [u8; 32])> {
+type RequestKey = (String, [u8; 32]);
+
+fn request_key(text: &str, sha256: [u8; 32]) -> Result<Option<RequestKey>, ApiError> {
     if text.is_empty() {
-        return None;
+        return Ok(None);
     }
-    if uuid::Uuid::try_parse(text).is_err() {
-        faults.push(Violation::new("request_id", format!("{text:?} is no UUID")));
-        return None;
+    match uuid::Uuid::try_parse(text) {
+        Ok(_) => Ok(Some((text.to_ascii_lowercase(), sha256))),
+        Err(_) => Err(invalid("request_id", format!("{text:?} is no UUID"))),
     }
-    Some((text.to_ascii_lowercase(), sha256))
 }
 
 fn invalid(field: &str, problem: impl Into<String>) -> ApiError {

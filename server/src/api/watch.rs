@@ -17,15 +17,20 @@ use crate::{
 
 const KNOWN_REVISIONS_MAX: usize = 1_000;
 
-pub(super) fn options(request: &v1::WatchProgressRequest, id: &BatchId) -> Result<Options, ApiError> {
-    let known = &request.known_revisions;
-    if known.len() > KNOWN_REVISIONS_MAX {
-        let problem = format!("has {} entries, more than {KNOWN_REVISIONS_MAX}", known.len());
+pub(super) fn bounded(request: &v1::WatchProgressRequest) -> Result<(), ApiError> {
+    let known = request.known_revisions.len();
+    if known > KNOWN_REVISIONS_MAX {
+        let problem = format!("has {known} entries, more than {KNOWN_REVISIONS_MAX}");
         return Err(ApiError::Invalid(vec![Violation::new("known_revisions", problem)]));
     }
+    Ok(())
+}
+
+pub(super) fn options(request: &v1::WatchProgressRequest, id: &BatchId) -> Options {
     let name = id.name();
-    Ok(Options {
-        known_revision: known
+    Options {
+        known_revision: request
+            .known_revisions
             .iter()
             .filter(|known| known.name == name)
             .map(|known| known.revision)
@@ -36,7 +41,7 @@ pub(super) fn options(request: &v1::WatchProgressRequest, id: &BatchId) -> Resul
             .heartbeat_interval
             .as_ref()
             .map(|interval| time::span(interval).unwrap_or_default()),
-    })
+    }
 }
 
 /// The events as responses; after `draining` the status that says so.

@@ -11,7 +11,7 @@ use tonic_health::server::HealthReporter;
 
 use super::folder::{Folder, FolderError};
 use crate::{
-    api::{Defaults, Service},
+    api::{Defaults, Edge, Service},
     config::{Config, ConfigError},
     control::Control,
     engine::Engine,
@@ -124,8 +124,9 @@ impl Node {
             .map_err(|source| NodeError::Store { database: folder.database.clone(), source })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let hub = Arc::new(Hub::default());
-        let engine =
-            Engine::new(Arc::clone(&store), Arc::clone(&hub), Fetcher::new()?, Arc::clone(&roots)).await?;
+        let outbound = config.outbound()?;
+        let fetcher = Fetcher::new(outbound.clone())?;
+        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots)).await?;
         folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
         if let Some(path) = &config.port_file {
             write_port(path, address.port())
@@ -139,6 +140,7 @@ impl Node {
             list_uri: config.list_uri.clone(),
             user_agent: config.user_agent.clone(),
             roots,
+            outbound,
         };
         let service = HaulServiceServer::new(Service::new(control, defaults, draining.clone()));
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -153,6 +155,7 @@ impl Node {
             return Err(StoreError::Fault("the compiled descriptors do not parse".to_owned()).into());
         };
         let router = Server::builder()
+            .layer(Edge::new(config.api_rate))
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(STREAMS_PER_CONNECTION)

@@ -73,11 +73,18 @@ impl Control {
         let _place = self.planning.acquire().await;
         let now = start.now;
         let mut new = new_batch(start);
-        let made_before = self.store.check_batch(&new, now).await?;
+        // The quota is said last: a source that cannot be read stays so when there is room again.
+        let (made_before, full) = match self.store.check_batch(&new, now).await {
+            Err(full @ CreateError::Quota { .. }) => (None, Some(full)),
+            checked => (checked?, None),
+        };
         let items = new.items.take();
         let spec = new.spec;
         let connector = connector::build(&spec);
         let Read { tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
+        if let Some(full) = full {
+            return Err(full.into());
+        }
 
         let origin = connector.origin();
         let upstream = origin.upstream();

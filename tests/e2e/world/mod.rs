@@ -3,8 +3,10 @@
 pub(crate) mod canned;
 pub(crate) mod database;
 pub(crate) mod disk;
+pub(crate) mod example;
 pub(crate) mod intruder;
 pub(crate) mod program;
+pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod spec;
 pub(crate) mod status;
