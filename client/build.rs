@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut table = String::from("const REASONS: &[(&str, &str)] = &[\n");
     for page in pages {
-        let reason = page.file_stem().unwrap_or_default();
+        let reason = page.file_stem().unwrap_or_default().to_string_lossy();
         writeln!(table, "    ({reason:?}, {:?}),", fs::read_to_string(&page)?)?;
     }
     table.push_str("];\n");

@@ -43,8 +43,9 @@ fn rpc(service: &str, method: &MethodDescriptorProto) -> String {
 
 fn message(within: &str, message: &DescriptorProto, lines: &mut Vec<String>) {
     let name = format!("{within}{}", message.name());
-    let is_map =
-        |nested: &DescriptorProto| nested.options.as_ref().is_some_and(|options| options.map_entry());
+    let is_map = |nested: &DescriptorProto| {
+        nested.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry)
+    };
     lines.push(format!("message {name}"));
     for field in &message.field {
         let of_map = message.nested_type.iter().find(|nested| {

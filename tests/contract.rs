@@ -104,7 +104,7 @@ fn the_table_of_rpcs_lists_each_of_them_with_its_kind_and_idempotency() {
             let level = method
                 .options
                 .as_ref()
-                .map_or(IdempotencyLevel::IdempotencyUnknown, |options| options.idempotency_level());
+                .map_or(IdempotencyLevel::IdempotencyUnknown, prost_types::MethodOptions::idempotency_level);
             (method.name().to_owned(), (kind(&method).to_owned(), level))
         })
         .collect();

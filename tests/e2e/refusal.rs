@@ -44,12 +44,14 @@ impl World {
         let server = configured("live_batches = 1\n").await;
         let lost = Canned::saying("404 Not Found").await;
         let silent = Canned::silent().await;
+        let nightly = StartBatchRequest {
+            batch_id: "nightly".to_owned(),
+            request_id: REQUEST_ID.to_owned(),
+            ..starting(batch(inline(["1301".to_owned()]), &silent.url(), at_once()))
+        };
         let world = Self { server, lost, _silent: silent };
         world.stub().start_batch(world.one("finished")).await.unwrap();
         world.server.batch_ended(OVER).await;
-        let mut nightly = starting(batch(inline(["1301".to_owned()]), &world._silent.url(), at_once()));
-        nightly.batch_id = "nightly".to_owned();
-        nightly.request_id = REQUEST_ID.to_owned();
         world.stub().start_batch(nightly).await.unwrap();
         let in_flight = |batch: &haul_proto::v1::Batch| batch.progress.as_ref().unwrap().in_flight_items == 1;
         world.server.batch_when(LIVE, "has its item in flight", in_flight).await;

@@ -110,12 +110,12 @@ where
         let mut deadline = self.edge.deadline(&request).map(Deadline::after);
         let handler = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         async move {
-            let handled = tokio::select! {
+            let outcome = tokio::select! {
                 biased;
-                handled = handler => handled,
+                outcome = handler => outcome,
                 error = passed(&mut deadline) => return Ok(Status::from(error).into_http()),
             };
-            match handled {
+            match outcome {
                 Ok(response) => response
                     .map(|response| response.map(|body| Body::new(Rest { body: Some(body), deadline }))),
                 Err(panic) => Ok(Status::from(panicked(panic)).into_http()),

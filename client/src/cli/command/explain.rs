@@ -13,7 +13,7 @@ include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
 /// Without a reason: those there are.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// Such as BATCH_TERMINAL
+    /// The reason, in capitals or not
     reason: Option<String>,
 }
 
