@@ -20,3 +20,7 @@ pub mod v1 {
 
 /// The compiled descriptors of the contract, a serialized `google.protobuf.FileDescriptorSet` with source info.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/haul.binpb"));
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod listing;

@@ -251,6 +251,52 @@ fn only_one_file_of_the_fetch_stack_picks_a_failure_class() {
     assert!(broken.is_empty(), "only fetch/classify.rs picks a failure class: {broken:?}");
 }
 
+/// Words that look like reasons and are none, and places that have no reasons.
+const NOT_REASONS: [&str; 8] = [
+    "STATE",
+    "SOURCE",
+    "ITEMS",
+    "UPSTREAM_OUTAGE",
+    "SYSTEM_FAILURE",
+    "FILE_IO",
+    "SEGMENT_",
+    "SCREAMING_SNAKE_CASE",
+];
+const NO_REASONS: [&str; 4] = ["app", "config", "domain/listing", "domain/datum"];
+
+/// Texts that are one word in capitals.
+fn capitals(source: &Source) -> impl Iterator<Item = &str> {
+    let is_capital = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    source.text.match_indices('"').filter_map(move |(at, _)| {
+        let rest = &source.text[at + 1..];
+        let end = rest.find(|c| !is_capital(c))?;
+        (end > 0 && rest[end..].starts_with('"')).then_some(&rest[..end])
+    })
+}
+
+#[test]
+fn every_reason_has_a_page_and_every_page_a_reason() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pages: Vec<String> = names
+        .filter_map(|name| Some(name.strip_suffix(".md")?.to_owned()))
+        .filter(|name| name != "README")
+        .collect();
+    let sources = sources();
+    let known = |word: &str| NOT_REASONS.contains(&word) || pages.iter().any(|page| page == word);
+    let mut bare = Vec::new();
+    for source in sources.iter().filter(|source| !source.is_in(&NO_REASONS)) {
+        // Elsewhere a word without `_` is a state or a kind.
+        let all = source.is_in(&["api/status", "fetch/classify"]);
+        let reasons = capitals(source).filter(|word| all || word.contains('_'));
+        bare.extend(reasons.filter(|word| !known(word)).map(|word| format!("{}: {word}", source.path)));
+    }
+    assert!(bare.is_empty(), "reasons without a page in docs/errors:\n  {}", bare.join("\n  "));
+    let words: Vec<&str> = sources.iter().flat_map(capitals).collect();
+    let stale: Vec<&String> = pages.iter().filter(|page| !words.contains(&page.as_str())).collect();
+    assert!(stale.is_empty(), "pages of reasons that the server does not know: {stale:?}");
+}
+
 #[test]
 fn main_is_a_shim() {
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("server/src/main.rs");

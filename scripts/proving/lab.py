@@ -52,6 +52,8 @@ class Lab:
         self._processes: list[subprocess.Popen[bytes]] = []
         # Settings of whoever calls must not reach what is proven.
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HAUL_")}
+        # The simulator is on this machine.
+        self._environment["HAUL_ALLOW_TARGETS"] = '["127.0.0.1"]'
 
     def close(self) -> None:
         """Ends every process, and removes the folder unless it is to be kept."""

@@ -3,6 +3,7 @@
 mod attempt;
 mod batch;
 mod delivery;
+mod edge;
 mod item;
 mod mask;
 mod page;
@@ -18,6 +19,7 @@ mod transport;
 mod upload;
 mod watch;
 
+pub use edge::Edge;
 pub use service::Service;
 pub use spec::{Defaults, check as check_spec};
 pub use transport::{BadOrigin, Doors, Limits, Origins, services};

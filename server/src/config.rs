@@ -19,7 +19,10 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::api::{BadOrigin, Origins};
+use crate::{
+    api::{BadOrigin, Origins},
+    fetch::{BadEntry, Outbound},
+};
 
 /// The exchange's own address of its list.
 const LIST_URI: &str =
@@ -43,6 +46,8 @@ pub struct Config {
     pub store: Option<String>,
     /// Folders that file sources may be read from.
     pub file_roots: Vec<PathBuf>,
+    /// Hosts and networks that requests may go to though they are not public.
+    pub allow_targets: Vec<String>,
     /// The exchange's list, where a spec names none.
     pub list_uri: String,
     /// User-Agent header, where a spec names none.
@@ -57,6 +62,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Seconds after which a client is asked to connect anew.
     pub connection_age_s: NonZeroU32,
+    /// Calls per second that a caller may make, told apart by address; 0 is any number.
+    pub api_rate: f64,
     /// What is logged: a level, or directives such as `info,haul_server::engine=debug`.
     pub log: String,
     /// How it is logged.
@@ -84,6 +91,7 @@ impl Default for Config {
             data_dir: PathBuf::from("haul-data"),
             store: None,
             file_roots: Vec::new(),
+            allow_targets: Vec::new(),
             list_uri: LIST_URI.to_owned(),
             user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
             time_zone: Tz::UTC,
@@ -91,6 +99,7 @@ impl Default for Config {
             live_batches: 10_000,
             allowed_origins: Vec::new(),
             connection_age_s: CONNECTION_AGE_S,
+            api_rate: 0.0,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
         }
@@ -120,6 +129,12 @@ pub enum ConfigError {
     /// An origin that is none.
     #[error("allowed_origins: {0}")]
     Origin(BadOrigin),
+    /// An entry of the outbound policy is nothing that can be allowed.
+    #[error("allow_targets: {0}")]
+    Target(#[from] BadEntry),
+    /// A rate below zero, or none.
+    #[error("api_rate: {0} is no number of calls per second; 0 is any number of them")]
+    Rate(f64),
     /// The store's address is of no kind that this build has.
     #[error("store {0:?} is not sqlite:PATH")]
     Store(String),
@@ -144,6 +159,11 @@ pub struct Flags {
     #[arg(long = "file-root", value_name = "DIR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub file_roots: Vec<PathBuf>,
+    /// Host, address or network (CIDR) that requests may go to though it is not public; may be repeated
+    /// [env: HAUL_ALLOW_TARGETS='["HOST"]']
+    #[arg(long = "allow-target", value_name = "HOST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_targets: Vec<String>,
     /// What is logged: error, warn, info, debug or trace, or directives [env: HAUL_LOG]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +204,16 @@ impl Config {
             return Err(ConfigError::Exposed(config.listen));
         }
         Origins::parse(&config.allowed_origins).map_err(ConfigError::Origin)?;
+        if !config.api_rate.is_finite() || config.api_rate < 0.0 {
+            return Err(ConfigError::Rate(config.api_rate));
+        }
+        config.outbound()?;
         Ok(config)
+    }
+
+    /// Where requests may go.
+    pub fn outbound(&self) -> Result<Outbound, ConfigError> {
+        Ok(Outbound::new(&self.allow_targets)?)
     }
 
     /// The store's file.
@@ -257,6 +286,7 @@ pub fn settings(flags: &Flags, serve: &ServeFlags) -> Result<Vec<Setting>, Confi
 fn flag(key: &str) -> String {
     match key {
         "file_roots" => "--file-root".to_owned(),
+        "allow_targets" => "--allow-target".to_owned(),
         _ => format!("--{}", key.replace('_', "-")),
     }
 }
@@ -269,6 +299,7 @@ fn meaning(key: &str) -> &'static str {
         "data_dir" => "folder of the store",
         "store" => "the store",
         "file_roots" => "folders that file sources may be read from",
+        "allow_targets" => "hosts and networks that requests may go to though they are not public",
         "list_uri" => "the exchange's list, where a spec names none",
         "user_agent" => "User-Agent header, where a spec names none",
         "time_zone" => "zone of logical dates, where a spec names none",
@@ -276,6 +307,7 @@ fn meaning(key: &str) -> &'static str {
         "live_batches" => "batches that are not at their end",
         "allowed_origins" => "origins of pages that may call by grpc-web",
         "connection_age_s" => "seconds after which a client is asked to connect anew",
+        "api_rate" => "calls per second that a caller may make",
         "log" => "what is logged",
         "log_format" => "how it is logged",
         _ => "",
@@ -331,13 +363,14 @@ const PREFIX: &str = "HAUL_";
 const FILE_VARIABLE: &str = "HAUL_CONFIG";
 
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "listen",
     "insecure_listen",
     "port_file",
     "data_dir",
     "store",
     "file_roots",
+    "allow_targets",
     "list_uri",
     "user_agent",
     "time_zone",
@@ -345,6 +378,7 @@ const KEYS: [&str; 15] = [
     "live_batches",
     "allowed_origins",
     "connection_age_s",
+    "api_rate",
     "log",
     "log_format",
 ];
@@ -380,6 +414,8 @@ mod tests {
         assert!(error("time_zone = ").contains("haul.toml"), "{}", error("time_zone = "));
         assert!(error("allowed_origins = [\"*\"]").contains("allowed_origins: \"*\""));
         assert!(error("connection_age_s = 0").contains("connection_age_s"));
+        assert!(error("api_rate = -1").contains("api_rate"));
+        assert!(error("allow_targets = [\"10.0.0.0/99\"]").contains("10.0.0.0/99"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::domain::request::{Request, Response};
 pub mod classify;
 mod meter;
 mod observe;
+mod outbound;
 mod quick_try;
 mod rate;
 mod resolve;
@@ -25,6 +26,7 @@ mod timeout;
 mod wire;
 
 pub use meter::Meter;
+pub use outbound::{BadEntry, Forbidden, Outbound};
 pub use rate::{Denied, Permits, Verdict};
 pub use wire::ClientError;
 
@@ -62,6 +64,9 @@ pub enum FetchError {
     /// It cannot be sent as it is.
     #[error("cannot be sent: {0}")]
     Unsendable(String),
+    /// The outbound policy forbids its target: nothing was sent.
+    #[error("{0}")]
+    Forbidden(String),
     /// The host's name has no address, or no answer.
     #[error("name resolution failed: {0}")]
     Dns(String),
@@ -87,8 +92,8 @@ pub enum FetchError {
 pub struct Fetcher(BoxCloneSyncService<Call, Response, FetchError>);
 
 impl Fetcher {
-    /// Builds the stack over a new connection pool.
-    pub fn new() -> Result<Self, ClientError> {
+    /// Builds the stack over a new connection pool. Nothing is sent to where `outbound` forbids.
+    pub fn new(outbound: Outbound) -> Result<Self, ClientError> {
         let stack = ServiceBuilder::new()
             // Outermost, so that its second request pays the limiter and has its own timeout.
             .layer_fn(quick_try::QuickTry::new)
@@ -98,7 +103,7 @@ impl Fetcher {
             .layer_fn(timeout::Timeout::new)
             // Innermost, so that it counts what really was sent.
             .layer_fn(observe::Observe::new)
-            .service(wire::Wire::new()?);
+            .service(wire::Wire::new(outbound)?);
         Ok(Self(BoxCloneSyncService::new(stack)))
     }
 

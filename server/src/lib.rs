@@ -10,6 +10,9 @@ pub mod control;
 mod damage;
 pub mod domain;
 pub mod engine;
+#[cfg(test)]
+#[path = "../../tests/e2e/world/example.rs"]
+mod example;
 pub mod fetch;
 pub mod progress;
 pub mod shutdown;

@@ -56,3 +56,26 @@ async fn health_is_serving_as_a_whole_and_by_service() {
     let unknown = client.check(HealthCheckRequest { service: "no.Such".to_owned() }).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::NotFound);
 }
+
+/// Without them a client shows the details of an error as bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_knows_the_types_of_error_details() {
+    use pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let server = Server::start([]).await;
+    let types =
+        ["ErrorInfo", "BadRequest", "ResourceInfo", "PreconditionFailure", "QuotaFailure", "RetryInfo"];
+    let questions = types.map(|name| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(format!("google.rpc.{name}"))),
+    });
+    let mut client = ServerReflectionClient::new(server.channel());
+    let mut answers = client.server_reflection_info(iter(questions)).await.unwrap().into_inner();
+    for name in types {
+        let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::FileDescriptorResponse(found) = answer else { panic!("{name}: {answer:?}") };
+        assert!(!found.file_descriptor_proto.is_empty(), "{name}");
+    }
+}

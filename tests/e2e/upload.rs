@@ -270,7 +270,7 @@ async fn what_is_wrong_with_an_upload_is_said() {
     use Code::{FailedPrecondition, InvalidArgument, NotFound, OutOfRange};
     let server = Server::start([]).await;
     let (name, stopped) = (begin(&server).await, begin(&server).await);
-    let stop = StopRequest { name: stopped.clone(), reason: String::new() };
+    let stop = StopRequest { name: stopped.clone(), ..StopRequest::default() };
     server.stub().stop(stop).await.unwrap();
     let sealed = server.start_batch(batch(inline(named(&["x"])), "http://127.0.0.1:9", paced(0.5, 1))).await;
     server.batch_in(&sealed, State::Paused).await;
@@ -312,9 +312,9 @@ async fn what_is_wrong_with_an_upload_is_said() {
     let misnamed = GetUploadStatusRequest { name: "x".to_owned(), upload_id: "x".to_owned() };
     let details = refused(stub().get_upload_status(misnamed).await, InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["name", "upload_id"]);
-    let pause = PauseRequest { name: name.clone(), reason: String::new() };
+    let pause = PauseRequest { name: name.clone(), ..PauseRequest::default() };
     refused(stub().pause(pause).await, FailedPrecondition, "BATCH_OPEN");
-    let resume = ResumeRequest { name: name.clone(), reason: String::new() };
+    let resume = ResumeRequest { name: name.clone(), ..ResumeRequest::default() };
     refused(stub().resume(resume).await, FailedPrecondition, "BATCH_OPEN");
     assert_eq!(server.client().await.get_batch(&name).await.unwrap(), before, "nothing of it came in");
 }

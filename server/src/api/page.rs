@@ -89,7 +89,7 @@ impl Tokens {
         if token.is_empty() {
             return Ok(None);
         }
-        self.read(call, token).map(Some).ok_or(ApiError::InvalidPageToken)
+        self.read(call, token).map(Some).ok_or_else(|| ApiError::Invalid(vec![Violation::page_token()]))
     }
 
     fn seal(&self, call: &Call, said: &[u8]) -> Hmac<Sha256> {

@@ -8,7 +8,7 @@ use super::{
     mask::Mask,
     page::{self, Call, Page, Tokens},
     service::{batch_id, view},
-    status::ApiError,
+    status::{ApiError, Violation, both},
 };
 use crate::{
     control::Control,
@@ -33,13 +33,13 @@ pub(super) async fn list_batches(
     tokens: &Tokens,
     mut request: v1::ListBatchesRequest,
 ) -> Result<v1::ListBatchesResponse, ApiError> {
-    let limit = page::size(std::mem::take(&mut request.page_size), BATCHES_DEFAULT, BATCHES_MAX)?;
+    let limit = page::size(std::mem::take(&mut request.page_size), BATCHES_DEFAULT, BATCHES_MAX);
     let page_token = std::mem::take(&mut request.page_token);
-    let view = view(request.view, BatchView::Basic)?;
-    let filter = filter(&request.filter)?;
-    let order = order(&request.order_by)?;
     let call = Call::new("ListBatches", &request);
-    let after = tokens.page(&call, &page_token)?.map(|[key, seq]| Place { key, seq: BatchSeq(seq) });
+    let page = both(limit, tokens.page(&call, &page_token));
+    let asked = both(view(request.view, BatchView::Basic), filter(&request.filter));
+    let (((view, filter), order), (limit, after)) = both(both(asked, order(&request.order_by)), page)?;
+    let after = after.map(|[key, seq]| Place { key, seq: BatchSeq(seq) });
     let listed = control.list(&BatchQuery { filter, order, after, limit }).await?;
 
     let mut is_last = listed.len() < limit;
@@ -60,13 +60,14 @@ pub(super) async fn list_items(
     tokens: &Tokens,
     mut request: v1::ListItemsRequest,
 ) -> Result<v1::ListItemsResponse, ApiError> {
-    let limit = page::size(std::mem::take(&mut request.page_size), ITEMS_DEFAULT, ITEMS_MAX)?;
+    let limit = page::size(std::mem::take(&mut request.page_size), ITEMS_DEFAULT, ITEMS_MAX);
     let page_token = std::mem::take(&mut request.page_token);
-    let id = batch_id("parent", &request.parent)?;
-    let filter = filter(&request.filter)?;
-    let mask = Mask::parse(request.read_mask.clone(), "read_mask", "haul.v1.Item")?;
     let call = Call::new("ListItems", &request);
-    let from = tokens.page(&call, &page_token)?.map_or(0, |[from]| from);
+    let page = both(limit, tokens.page(&call, &page_token));
+    let mask = Mask::parse(request.read_mask.clone(), "read_mask", "haul.v1.Item");
+    let asked = both(batch_id("parent", &request.parent), filter(&request.filter));
+    let (((id, filter), mask), (limit, from)) = both(both(asked, mask), page)?;
+    let from = from.map_or(0, |[from]| from);
     let (seq, listed) = control.items(&id, &ItemQuery { filter, from, limit }).await?;
 
     let mut is_last = listed.len() < limit;
@@ -90,7 +91,7 @@ pub(super) async fn list_items(
 
 /// The filter of a request's field `filter`.
 pub(super) fn filter<F: Field>(text: &str) -> Result<Filter<F>, ApiError> {
-    Filter::parse(text).map_err(|fault| ApiError::InvalidFilter { field: "filter", fault })
+    Filter::parse(text).map_err(|fault| ApiError::Invalid(vec![Violation::filter("filter", &fault)]))
 }
 
 fn order(text: &str) -> Result<BatchOrder, ApiError> {
@@ -106,7 +107,7 @@ fn order(text: &str) -> Result<BatchOrder, ApiError> {
                 "{text:?} is no order; there are \"create_time desc\", \"create_time\", \"end_time desc\", \
                  \"as_of desc\", \"priority desc\""
             );
-            Err(ApiError::InvalidFilter { field: "order_by", fault: FilterError { column: 1, problem } })
+            Err(ApiError::Invalid(vec![Violation::filter("order_by", &FilterError { column: 1, problem })]))
         }
     }
 }

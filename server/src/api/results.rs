@@ -12,7 +12,7 @@ use super::{
     page::{Call, Page, Tokens},
     read::{INLINE_BODY_BYTES_MAX, filter},
     service::{batch_id, invalid},
-    status::ApiError,
+    status::{ApiError, Violation},
 };
 use crate::{
     control::{
@@ -43,7 +43,7 @@ pub(super) async fn open(
         let position = tokens.read(&call, &after_cursor);
         let is_ours = position.is_some_and(|[batch, no]| batch == results.batch().0 && results.skip_to(no));
         if !is_ours {
-            return Err(ApiError::InvalidCursor(id));
+            return Err(ApiError::Invalid(vec![Violation::cursor(&id)]));
         }
     }
     let chunks = Chunks {

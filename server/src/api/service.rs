@@ -22,7 +22,7 @@ use super::{
     report::report,
     results,
     spec::{self, Defaults},
-    status::{ApiError, Violation},
+    status::{ApiError, Violation, both},
     transport::Lifetime,
     upload,
     watch::{self, Target},
@@ -98,7 +98,7 @@ impl HaulService for Service {
         request.request_id = canonical(&request.request_id);
         let sha256 = hash(&request);
         let v1::PauseRequest { name, etag, request_id, reason } = request;
-        let command = Command::Pause { reason: bounded(reason)? };
+        let command = bounded(reason).map(|reason| Command::Pause { reason });
         let (batch, in_flight_items) = self.command(&name, command, etag, &request_id, sha256).await?;
         Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
     }
@@ -108,8 +108,8 @@ impl HaulService for Service {
         request.request_id = canonical(&request.request_id);
         let sha256 = hash(&request);
         let v1::ResumeRequest { name, etag, request_id, reason } = request;
-        let reason = bounded(reason)?;
-        let (batch, _) = self.command(&name, Command::Resume, etag, &request_id, sha256).await?;
+        let resume = bounded(reason.clone()).map(|_| Command::Resume);
+        let (batch, _) = self.command(&name, resume, etag, &request_id, sha256).await?;
         tracing::info!(batch_id = batch.name.trim_start_matches("batches/"), action = "Resume", reason);
         Ok(Response::new(v1::ResumeResponse { batch: Some(batch) }))
     }
@@ -119,7 +119,7 @@ impl HaulService for Service {
         request.request_id = canonical(&request.request_id);
         let sha256 = hash(&request);
         let v1::StopRequest { name, etag, request_id, reason } = request;
-        let command = Command::Stop { reason: bounded(reason)? };
+        let command = bounded(reason).map(|reason| Command::Stop { reason });
         let (batch, in_flight_items) = self.command(&name, command, etag, &request_id, sha256).await?;
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
@@ -132,9 +132,9 @@ impl HaulService for Service {
     ) -> Answer<Self::WatchProgressStream> {
         let ends = self.ends(&request);
         let request = request.into_inner();
-        let (target, view) = (watch::target(&request), view(request.view, BatchView::Basic)?);
-        let options = watch::options(&request)?;
-        let events: Pin<Box<dyn Stream<Item = watch::Event> + Send>> = match target? {
+        let asked = both(watch::target(&request), view(request.view, BatchView::Basic));
+        let ((target, view), options) = both(asked, watch::options(&request))?;
+        let events: Pin<Box<dyn Stream<Item = watch::Event> + Send>> = match target {
             Target::One(id) => {
                 Box::pin(self.control.watch(&id, options, ends).await.map_err(ApiError::from)?)
             }
@@ -148,7 +148,7 @@ impl HaulService for Service {
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
         let v1::GetBatchRequest { name, view: asked } = request.into_inner();
-        let (id, view) = (batch_id("name", &name)?, view(asked, BatchView::Full)?);
+        let (id, view) = both(batch_id("name", &name), view(asked, BatchView::Full))?;
         let snapshot = self.control.batch(&id).await.map_err(ApiError::from)?;
         Ok(Response::new(v1::GetBatchResponse { batch: Some(batch(&snapshot, view)) }))
     }
@@ -236,19 +236,14 @@ impl Service {
     async fn command(
         &self,
         name: &str,
-        command: Command,
+        command: Result<Command, ApiError>,
         etag: String,
         request_id: &str,
         sha256: [u8; 32],
     ) -> Result<(v1::Batch, i64), Status> {
         self.stays()?;
-        let id = batch_id("name", name)?;
-        let mut faults = Vec::new();
-        let etag = checked_etag(etag, &mut faults);
-        let request = request_key(request_id, sha256, &mut faults);
-        if !faults.is_empty() {
-            return Err(ApiError::Invalid(faults).into());
-        }
+        let guards = both(checked_etag(etag), request_key(request_id, sha256));
+        let ((id, command), (etag, request)) = both(both(batch_id("name", name), command), guards)?;
         let wish = Wish { id, command, etag, request };
         let snapshot = self.control.command(wish).await.map_err(ApiError::from)?.snapshot;
         Ok((batch(&snapshot, BatchView::Basic), snapshot.in_flight))
@@ -265,38 +260,18 @@ fn held<S: Stream>(stream: S, place: OwnedSemaphorePermit) -> impl Stream<Item =
 
 fn start(request: v1::StartBatchRequest, sha256: [u8; 32], defaults: &Defaults) -> Result<Start, ApiError> {
     let v1::StartBatchRequest { batch_id, spec, request_id, validate_only: _ } = request;
-    let mut faults = Vec::new();
-    let id = chosen_id(&batch_id, &mut faults);
-    let request = request_key(&request_id, sha256, &mut faults);
     let now = clock::now();
-    match spec::parse(spec, defaults, now) {
-        Ok((spec, items)) if faults.is_empty() => Ok(Start { id, spec, items, request, now }),
-        Ok(_) => Err(ApiError::Invalid(faults)),
-        Err(ApiError::Invalid(more)) => {
-            faults.extend(more);
-            Err(ApiError::Invalid(faults))
-        }
-        Err(other) => Err(other),
-    }
+    let ids = both(chosen_id(&batch_id), request_key(&request_id, sha256));
+    let ((id, request), (spec, items)) = both(ids, spec::parse(spec, defaults, now))?;
+    Ok(Start { id, spec, items, request, now })
 }
 
 fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, ApiError> {
     let v1::RedecodeRequest { name, filter, request_id, batch_id: child, validate_only: _ } = request;
-    let mut faults = Vec::new();
-    let id = chosen_id(&child, &mut faults);
-    let request = request_key(&request_id, sha256, &mut faults);
-    match batch_id("name", &name) {
-        Ok(parent) if faults.is_empty() => {
-            read::filter::<ItemField>(&filter)?;
-            Ok(Redecode { parent, id, filter, request })
-        }
-        Ok(_) => Err(ApiError::Invalid(faults)),
-        Err(ApiError::Invalid(mut more)) => {
-            more.extend(faults);
-            Err(ApiError::Invalid(more))
-        }
-        Err(other) => Err(other),
-    }
+    let ids = both(chosen_id(&child), request_key(&request_id, sha256));
+    let taken = both(batch_id("name", &name), read::filter::<ItemField>(&filter));
+    let ((parent, _), (id, request)) = both(taken, ids)?;
+    Ok(Redecode { parent, id, filter, request })
 }
 
 fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
@@ -309,26 +284,24 @@ fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
     (Some(batch(&started.snapshot, BatchView::Full)), outcome.into())
 }
 
-fn chosen_id(text: &str, faults: &mut Vec<Violation>) -> Option<BatchId> {
+fn chosen_id(text: &str) -> Result<Option<BatchId>, ApiError> {
     if text.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let id = BatchId::chosen(text);
-    if id.is_none() {
-        faults.push(Violation::new("batch_id", format!("{text:?} is not {}", BatchId::PATTERN)));
-    }
-    id
+    let problem = || invalid("batch_id", format!("{text:?} is not {}", BatchId::PATTERN));
+    BatchId::chosen(text).map(Some).ok_or_else(problem)
 }
 
-fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Option<(String, [u8; 32])> {
+type RequestKey = (String, [u8; 32]);
+
+fn request_key(text: &str, sha256: [u8; 32]) -> Result<Option<RequestKey>, ApiError> {
     if text.is_empty() {
-        return None;
+        return Ok(None);
     }
-    if uuid::Uuid::try_parse(text).is_err() {
-        faults.push(Violation::new("request_id", format!("{text:?} is no UUID")));
-        return None;
+    match uuid::Uuid::try_parse(text) {
+        Ok(_) => Ok(Some((text.to_owned(), sha256))),
+        Err(_) => Err(invalid("request_id", format!("{text:?} is no UUID"))),
     }
-    Some((text.to_owned(), sha256))
 }
 
 /// Of the bytes as this server writes them: fields in order, maps by key.
@@ -341,13 +314,12 @@ fn canonical(request_id: &str) -> String {
     uuid::Uuid::try_parse(request_id).map_or_else(|_| request_id.to_owned(), |uuid| uuid.to_string())
 }
 
-fn checked_etag(etag: String, faults: &mut Vec<Violation>) -> Option<String> {
+fn checked_etag(etag: String) -> Result<Option<String>, ApiError> {
     if etag.len() > etag::BYTES_MAX {
         let problem = format!("has {} bytes, more than {}: give Batch.etag", etag.len(), etag::BYTES_MAX);
-        faults.push(Violation::new("etag", problem));
-        return None;
+        return Err(invalid("etag", problem));
     }
-    Some(etag).filter(|etag| !etag.is_empty())
+    Ok(Some(etag).filter(|etag| !etag.is_empty()))
 }
 
 pub(super) fn invalid(field: &str, problem: impl Into<String>) -> ApiError {

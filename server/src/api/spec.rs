@@ -6,6 +6,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use chrono_tz::Tz;
 use haul_proto::v1;
 use prost::Message;
+use url::Url;
 
 use super::{
     status::{ApiError, Violation},
@@ -23,6 +24,7 @@ use crate::{
         },
         window::{self, DAYS_MAX, Range},
     },
+    fetch::Outbound,
     source::file::{PathError, Roots},
 };
 
@@ -45,6 +47,8 @@ pub struct Defaults {
     pub user_agent: String,
     /// Folders that files may be read from.
     pub roots: Arc<Roots>,
+    /// Where requests may go.
+    pub outbound: Outbound,
 }
 
 /// Largest spec without items.
@@ -66,6 +70,13 @@ struct Faults(Vec<Violation>);
 impl Faults {
     fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
         self.0.push(Violation::new(field, problem));
+    }
+
+    /// A URL must not lead to where no request goes.
+    fn target(&mut self, field: &str, url: &str, outbound: &Outbound) {
+        if let Some(Err(forbidden)) = Url::parse(url).ok().map(|url| outbound.check(&url)) {
+            self.0.push(Violation::target_forbidden(field, forbidden.to_string()));
+        }
     }
 
     /// The value, or its default where it is absent, or a fault where it is out of range.
@@ -116,8 +127,8 @@ pub(super) fn parse(
     let Some(mut spec) = spec else {
         return Err(ApiError::Invalid(vec![Violation::new("spec", "is required")]));
     };
-    let items = item::take(&mut spec)?;
     let mut faults = Faults::default();
+    let items = item::take(&mut spec, &mut faults);
     if spec.encoded_len() > SPEC_BYTES_MAX {
         faults.add(
             "spec",
@@ -136,8 +147,8 @@ pub(super) fn parse(
     let as_of = as_of(spec.as_of.as_ref(), defaults.zone, now, &mut faults);
     let items = items.map(|items| item::parse(items, &mut faults));
     let item_count = items.as_ref().map_or(0, Vec::len) as i64;
-    let source = source(spec.source, item_count, defaults, &as_of, now, &mut faults)?;
-    let connector = connector(spec.connector, &mut faults);
+    let source = source(spec.source, item_count, defaults, &as_of, now, &mut faults);
+    let connector = connector(spec.connector, defaults, &mut faults);
     let fetch = fetch::parse(spec.fetch.unwrap_or_default(), &defaults.user_agent, &mut faults);
     let outage = fetch::outage(spec.outage.unwrap_or_default(), &mut faults);
     let failure = policy::failure(&spec.failure.unwrap_or_default(), &mut faults);
@@ -175,7 +186,6 @@ pub fn check(spec: v1::BatchSpec, defaults: &Defaults, now: DateTime<Utc>) -> Re
     let line = |violation: Violation| format!("{}: {}", violation.field, violation.problem);
     parse(Some(spec), defaults, now).map(|(spec, _)| spec).map_err(|error| match error {
         ApiError::Invalid(violations) => violations.into_iter().map(line).collect(),
-        ApiError::TargetForbidden(violation) => vec![line(violation)],
         other => vec![tonic::Status::from(other).message().to_owned()],
     })
 }
@@ -239,9 +249,9 @@ fn source(
     as_of: &AsOf,
     now: DateTime<Utc>,
     faults: &mut Faults,
-) -> Result<Option<Source>, ApiError> {
+) -> Option<Source> {
     use v1::batch_spec::Source as Given;
-    Ok(match source {
+    match source {
         None => {
             faults
                 .add("spec.source", "one of inline_items, uploaded_items, jpx_listing and file is required");
@@ -254,24 +264,21 @@ fn source(
         Some(Given::InlineItems(_)) => Some(Source::Inline { item_count }),
         Some(Given::UploadedItems(uploaded)) => Some(Source::Uploaded(policy::uploaded(&uploaded, faults))),
         Some(Given::JpxListing(listing)) => {
-            Some(Source::JpxListing(jpx_listing(listing, defaults, control::is_current(as_of, now), faults)?))
+            Some(Source::JpxListing(jpx_listing(listing, defaults, control::is_current(as_of, now), faults)))
         }
-        Some(Given::File(file)) => Some(Source::File(file_source(file, defaults, faults)?)),
-    })
+        Some(Given::File(file)) => Some(Source::File(file_source(file, defaults, faults))),
+    }
 }
 
-fn jpx_listing(
-    given: v1::JpxListing,
-    defaults: &Defaults,
-    current: bool,
-    faults: &mut Faults,
-) -> Result<JpxListing, ApiError> {
+fn jpx_listing(given: v1::JpxListing, defaults: &Defaults, current: bool, faults: &mut Faults) -> JpxListing {
     const URI: &str = "spec.jpx_listing.uri";
     let uri = if given.uri.is_empty() { defaults.list_uri.clone() } else { given.uri };
     if uri.starts_with("file:") {
-        readable(URI, &uri, &defaults.roots, faults)?;
+        readable(URI, &uri, &defaults.roots, faults);
     } else if Origin::of_url(&uri).is_none() {
         faults.add(URI, format!("{uri:?} is no http, https or file URI"));
+    } else {
+        faults.target(URI, &uri, &defaults.outbound);
     }
     let mut segments = Vec::new();
     for (n, number) in given.segments.iter().enumerate() {
@@ -282,14 +289,14 @@ fn jpx_listing(
     }
     codes("spec.jpx_listing.include_codes", &given.include_codes, faults);
     codes("spec.jpx_listing.exclude_codes", &given.exclude_codes, faults);
-    Ok(JpxListing {
+    JpxListing {
         uri,
         segments,
         include_codes: given.include_codes,
         exclude_codes: given.exclude_codes,
         allow_later_list: given.allow_later_list,
         current,
-    })
+    }
 }
 
 fn codes(field: &str, codes: &[String], faults: &mut Faults) {
@@ -312,13 +319,9 @@ fn segment(segment: v1::jpx_listing::Segment) -> Option<Segment> {
     segment.as_str_name().strip_prefix("SEGMENT_").and_then(Segment::parse)
 }
 
-fn file_source(
-    given: v1::FileSource,
-    defaults: &Defaults,
-    faults: &mut Faults,
-) -> Result<FileSource, ApiError> {
+fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) -> FileSource {
     use v1::file_source::Format;
-    readable("spec.file.uri", &given.uri, &defaults.roots, faults)?;
+    readable("spec.file.uri", &given.uri, &defaults.roots, faults);
     let by_name = || match given.uri.rsplit_once('.').map(|(_, ending)| ending) {
         Some("csv") => FileFormat::Csv,
         Some("ndjson" | "jsonl") => FileFormat::Ndjson,
@@ -344,34 +347,37 @@ fn file_source(
             format!("{encoding:?} is no encoding label, such as \"utf-8\" or \"shift_jis\""),
         );
     }
-    Ok(FileSource { uri: given.uri, format, key_column: or(given.key_column, "key"), encoding })
+    FileSource { uri: given.uri, format, key_column: or(given.key_column, "key"), encoding }
 }
 
-/// A file that may be read now. What lies outside the configured folders is an error of its own.
-fn readable(field: &str, uri: &str, roots: &Roots, faults: &mut Faults) -> Result<(), ApiError> {
+/// A file that may be read now.
+fn readable(field: &str, uri: &str, roots: &Roots, faults: &mut Faults) {
     match roots.resolve(uri) {
         Ok(_) => {}
         Err(error @ PathError::Outside { .. }) => {
-            return Err(ApiError::TargetForbidden(Violation::new(field, error.to_string())));
+            faults.0.push(Violation::target_forbidden(field, error.to_string()));
         }
         Err(error) => faults.add(field, error.to_string()),
     }
-    Ok(())
 }
 
-fn connector(connector: Option<v1::batch_spec::Connector>, faults: &mut Faults) -> Option<Connector> {
+fn connector(
+    connector: Option<v1::batch_spec::Connector>,
+    defaults: &Defaults,
+    faults: &mut Faults,
+) -> Option<Connector> {
     match connector {
         None => {
             faults.add("spec.connector", "yahoo_chart is required");
             None
         }
         Some(v1::batch_spec::Connector::YahooChart(chart)) => {
-            Some(Connector::YahooChart(yahoo_chart(chart, faults)))
+            Some(Connector::YahooChart(yahoo_chart(chart, defaults, faults)))
         }
     }
 }
 
-fn yahoo_chart(given: v1::YahooChart, faults: &mut Faults) -> YahooChart {
+fn yahoo_chart(given: v1::YahooChart, defaults: &Defaults, faults: &mut Faults) -> YahooChart {
     use v1::yahoo_chart::Event;
     let interval = if given.interval.is_empty() { "1d".to_owned() } else { given.interval };
     if !INTERVALS.contains(&interval.as_str()) {
@@ -407,6 +413,8 @@ fn yahoo_chart(given: v1::YahooChart, faults: &mut Faults) -> YahooChart {
             "spec.yahoo_chart.base_url",
             format!("{base_url:?} is not http(s)://host[:port] without a path"),
         );
+    } else {
+        faults.target("spec.yahoo_chart.base_url", bare, &defaults.outbound);
     }
     YahooChart {
         interval,

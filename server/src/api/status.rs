@@ -28,6 +28,8 @@ const VIOLATIONS_MAX: usize = 20;
 /// Details must fit into 4 KiB: what is left for the texts of violations, and for the message.
 const VIOLATIONS_BYTES_MAX: usize = 2_400;
 const MESSAGE_BYTES_MAX: usize = 512;
+/// Of one value.
+const METADATA_BYTES_MAX: usize = 256;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Something wrong with one field of a request.
@@ -35,11 +37,46 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Violation {
     pub(super) field: String,
     pub(super) problem: String,
+    /// Of an answer in which it is alone, or among its like.
+    reason: &'static str,
+    metadata: Vec<(&'static str, String)>,
 }
 
 impl Violation {
     pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self { field: field.into(), problem: problem.into(), reason: "INVALID_FIELD", metadata: Vec::new() }
+    }
+
+    pub(super) fn target_forbidden(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { reason: "TARGET_FORBIDDEN", ..Self::new(field, problem) }
+    }
+
+    pub(super) fn page_token() -> Self {
+        let problem = "is not one of this call with these arguments: start over without it";
+        Self { reason: "INVALID_PAGE_TOKEN", ..Self::new("page_token", problem) }
+    }
+
+    pub(super) fn cursor(batch: &BatchId) -> Self {
+        let problem = format!("is none that was given for {}: start over without it", batch.name());
+        let metadata = vec![("name", batch.name())];
+        Self { reason: "INVALID_CURSOR", metadata, ..Self::new("after_cursor", problem) }
+    }
+
+    pub(super) fn filter(field: &'static str, fault: &FilterError) -> Self {
+        let metadata = vec![("column", fault.column.to_string())];
+        Self { reason: "INVALID_FILTER", metadata, ..Self::new(field, fault.to_string()) }
+    }
+
+    pub(super) fn too_many_inline_items(limit: usize, given: usize, unit: &'static str) -> Self {
+        let problem =
+            format!("has {given} {unit}, at most {limit} are taken: use uploaded_items and UploadItems");
+        let metadata = vec![
+            ("limit", limit.to_string()),
+            ("given", given.to_string()),
+            ("unit", unit.to_owned()),
+            ("use", "UploadItems".to_owned()),
+        ];
+        Self { reason: "TOO_MANY_INLINE_ITEMS", metadata, ..Self::new("spec.inline_items", problem) }
     }
 }
 
@@ -47,25 +84,11 @@ impl Violation {
 #[derive(Debug)]
 pub(super) enum ApiError {
     Invalid(Vec<Violation>),
-    TooManyInlineItems {
-        limit: usize,
-        given: usize,
-        unit: &'static str,
-    },
-    TargetForbidden(Violation),
-    InvalidPageToken,
-    InvalidCursor(BatchId),
-    InvalidFilter {
-        field: &'static str,
-        fault: FilterError,
-    },
     Create(CreateError),
     Source(SourceError),
     Command(CommandError),
     Read(ReadError),
     Upload(UploadError),
-    /// Nothing came for so long.
-    Deadline(Duration),
     WatchLimit {
         limit: usize,
     },
@@ -75,7 +98,35 @@ pub(super) enum ApiError {
     },
     /// Nothing could be written for too long.
     SlowConsumer,
+    /// The caller is above its rate.
+    ApiRate {
+        limit_per_s: f64,
+        caller: String,
+        wait: Duration,
+    },
+    /// Its time is up.
+    Deadline {
+        after: Duration,
+    },
+    /// Nothing came for so long.
+    Idle {
+        after: Duration,
+    },
+    /// The handler panicked, with this message.
+    Panicked(String),
     Draining,
+}
+
+/// Both values, or everything that is wrong with either.
+pub(super) fn both<A, B>(a: Result<A, ApiError>, b: Result<B, ApiError>) -> Result<(A, B), ApiError> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(ApiError::Invalid(mut faults)), Err(ApiError::Invalid(more))) => {
+            faults.extend(more);
+            Err(ApiError::Invalid(faults))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 impl From<CreateError> for ApiError {
@@ -156,8 +207,12 @@ impl Answer {
         self
     }
 
-    fn retry(mut self) -> Self {
-        self.details.set_retry_info(Some(RETRY_AFTER));
+    fn retry(self) -> Self {
+        self.retry_after(RETRY_AFTER)
+    }
+
+    fn retry_after(mut self, wait: Duration) -> Self {
+        self.details.set_retry_info(Some(wait));
         self
     }
 
@@ -168,7 +223,15 @@ impl Answer {
 
     fn status(mut self) -> Status {
         self.details.set_error_info(self.reason, DOMAIN, self.metadata);
-        Status::with_error_details(self.code, text::cut(&self.message, MESSAGE_BYTES_MAX), self.details)
+        let pushback = self.details.retry_info().and_then(|info| info.retry_delay);
+        let message = text::cut(&self.message, MESSAGE_BYTES_MAX);
+        let mut status = Status::with_error_details(self.code, message, self.details);
+        // Whoever repeats calls by gRPC's own rules (proposal A6) knows no details.
+        if let Some(wait) = pushback.filter(|_| self.code == Code::ResourceExhausted) {
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            status.metadata_mut().insert("grpc-retry-pushback-ms", wait_ms.into());
+        }
+        status
     }
 }
 
@@ -176,47 +239,6 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Invalid(violations) => invalid(&violations),
-            ApiError::TooManyInlineItems { limit, given, unit } => {
-                let message = format!(
-                    "spec.inline_items has {given} {unit}, at most {limit} are taken: use uploaded_items and UploadItems"
-                );
-                let violation = Violation::new("spec.inline_items", message.clone());
-                Answer::new(Code::InvalidArgument, "TOO_MANY_INLINE_ITEMS", message)
-                    .with("limit", limit.to_string())
-                    .with("unit", unit)
-                    .with("use", "UploadItems")
-                    .violations(&[violation])
-                    .status()
-            }
-            ApiError::TargetForbidden(violation) => {
-                let message = format!("{}: {}", violation.field, violation.problem);
-                Answer::new(Code::InvalidArgument, "TARGET_FORBIDDEN", message)
-                    .with("field", violation.field.clone())
-                    .violations(&[violation])
-                    .status()
-            }
-            ApiError::InvalidPageToken => {
-                let message =
-                    "page_token is not one of this call with these arguments: start over without it";
-                Answer::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
-                    .violations(&[Violation::new("page_token", message)])
-                    .status()
-            }
-            ApiError::InvalidCursor(id) => {
-                let message =
-                    format!("after_cursor is none that was given for {}: start over without it", id.name());
-                Answer::new(Code::InvalidArgument, "INVALID_CURSOR", message.clone())
-                    .with("name", id.name())
-                    .violations(&[Violation::new("after_cursor", message)])
-                    .status()
-            }
-            ApiError::InvalidFilter { field, fault } => {
-                let message = format!("{field}: {fault}");
-                Answer::new(Code::InvalidArgument, "INVALID_FILTER", message)
-                    .with("column", fault.column.to_string())
-                    .violations(&[Violation::new(field, fault.to_string())])
-                    .status()
-            }
             ApiError::Create(error) => create(error),
             ApiError::Source(error) => source(error),
             ApiError::Command(error) => command(error),
@@ -224,15 +246,17 @@ impl From<ApiError> for Status {
             ApiError::Read(ReadError::NoItem { batch, key }) => no_item(&batch, &key),
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::Upload(error) => upload(error),
-            ApiError::Deadline(idle) => {
+            ApiError::Idle { after } => {
+                let after_ms = after.as_millis();
                 let message = format!(
-                    "no message for {} s: what is committed stays, GetUploadStatus says where to go on",
-                    idle.as_secs_f64()
+                    "no message for {after_ms} ms: what is committed stays, GetUploadStatus says where to go on"
                 );
-                Answer::new(Code::DeadlineExceeded, "DEADLINE", message).status()
+                Answer::new(Code::DeadlineExceeded, "DEADLINE", message)
+                    .with("after_ms", after_ms.to_string())
+                    .status()
             }
             ApiError::WatchLimit { limit } => {
-                let message = format!("{limit} watchers are connected, which is the limit: try again later");
+                let message = format!("as many watchers are connected as may be ({limit}): try again later");
                 Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", message)
                     .with("limit", limit.to_string())
                     .retry()
@@ -249,6 +273,22 @@ impl From<ApiError> for Status {
                 let message = "nothing could be sent for too long: read faster, or ask for less";
                 Answer::new(Code::Unavailable, "SLOW_CONSUMER", message).retry().status()
             }
+            ApiError::ApiRate { limit_per_s, caller, wait } => {
+                let message = format!("{caller} makes more than {limit_per_s} calls a second: wait");
+                Answer::new(Code::ResourceExhausted, "API_RATE_LIMIT", message)
+                    .with("limit", limit_per_s.to_string())
+                    .with("caller", caller)
+                    .retry_after(wait)
+                    .status()
+            }
+            ApiError::Deadline { after } => {
+                let after_ms = after.as_millis();
+                let message = format!("no answer within {after_ms} ms; what was begun may yet be done");
+                Answer::new(Code::DeadlineExceeded, "DEADLINE", message)
+                    .with("after_ms", after_ms.to_string())
+                    .status()
+            }
+            ApiError::Panicked(message) => internal(&format!("a handler panicked: {message}")),
             ApiError::Draining => {
                 Answer::new(Code::Unavailable, "SERVER_DRAINING", "the server is leaving: reconnect")
                     .retry()
@@ -264,14 +304,30 @@ pub(super) fn no_such_method(path: &str) -> Status {
 }
 
 fn invalid(violations: &[Violation]) -> Status {
-    let message = match violations {
-        [one] => format!("{}: {}", one.field, one.problem),
-        more => format!("{} fields of the request are wrong", more.len()),
+    let mut answer = match violations {
+        [one] => {
+            let message = format!("{}: {}", one.field, one.problem);
+            let mut answer = Answer::new(Code::InvalidArgument, one.reason, message)
+                .with("field", text::cut(&one.field, METADATA_BYTES_MAX))
+                .with("problem", text::cut(&one.problem, METADATA_BYTES_MAX));
+            for (key, value) in &one.metadata {
+                answer = answer.with(key, value);
+            }
+            answer
+        }
+        more => {
+            let first = more.first().map_or("INVALID_FIELD", |violation| violation.reason);
+            let alike = more.iter().all(|violation| violation.reason == first);
+            let reason = if alike { first } else { "INVALID_FIELD" };
+            Answer::new(
+                Code::InvalidArgument,
+                reason,
+                format!("{} fields of the request are wrong", more.len()),
+            )
+        }
     };
-    Answer::new(Code::InvalidArgument, "INVALID_FIELD", message)
-        .with("violations_total", violations.len().to_string())
-        .violations(violations)
-        .status()
+    answer = answer.with("violations_total", violations.len().to_string());
+    answer.violations(violations).status()
 }
 
 fn create(error: CreateError) -> Status {
@@ -292,7 +348,7 @@ fn create(error: CreateError) -> Status {
             answer.status()
         }
         CreateError::NoKeptBodies { id, origin } => {
-            let message = match origin {
+            let message = match &origin {
                 Some(origin) => format!(
                     "{} keeps no bodies of its own: redecode {}, whose bodies it decoded",
                     id.name(),
@@ -302,6 +358,9 @@ fn create(error: CreateError) -> Status {
             };
             let mut answer = Answer::new(Code::FailedPrecondition, "NO_KEPT_BODIES", message.clone())
                 .with("name", id.name());
+            if let Some(origin) = origin {
+                answer = answer.with("origin", origin.name());
+            }
             answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
             answer.status()
         }
@@ -317,7 +376,7 @@ fn create(error: CreateError) -> Status {
         }
         CreateError::Quota { limit } => {
             let message =
-                format!("{limit} batches are live, which is the limit: stop some, or wait for their end");
+                format!("as many batches are live as may be ({limit}): stop some, or wait for their end");
             let mut answer = Answer::new(Code::ResourceExhausted, "BATCH_QUOTA", message.clone())
                 .with("limit", limit.to_string());
             answer.details.add_quota_failure_violation("batches", message);
@@ -339,7 +398,8 @@ fn source(error: SourceError) -> Status {
         SourceError::Unreadable(_) => None,
         SourceError::NoList { earliest, .. } => *earliest,
     };
-    let mut answer = Answer::new(Code::FailedPrecondition, "SOURCE_UNREADABLE", message.clone());
+    let mut answer = Answer::new(Code::FailedPrecondition, "SOURCE_UNREADABLE", message.clone())
+        .with("problem", text::cut(&error.to_string(), METADATA_BYTES_MAX));
     if let Some(date) = list_date {
         answer = answer.with("list_date", date.to_string());
     }
@@ -459,43 +519,23 @@ fn store(error: &StoreError) -> Status {
             answer.status()
         }
         StoreError::ReadOnly(_) | StoreError::Damaged(_) | StoreError::Fault(_) => {
-            let incident = uuid::Uuid::now_v7().to_string();
-            tracing::error!(incident, error = %error, "internal error");
-            Answer::new(
-                Code::Internal,
-                "INTERNAL",
-                format!("internal error; the server's log has incident {incident}"),
-            )
-            .with("incident", incident)
-            .status()
+            internal(&error.to_string())
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn violations_are_counted_and_the_first_twenty_listed_within_four_kib() {
-        let violations: Vec<Violation> = (0..100)
-            .map(|n| Violation::new(format!("spec.inline_items.items[{n}].key"), "x".repeat(5_000)))
-            .collect();
-        let status = Status::from(ApiError::Invalid(violations));
-        let details = status.get_error_details();
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(details.bad_request().unwrap().field_violations.len(), 20);
-        let info = details.error_info().unwrap();
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_FIELD", "haul.v1"));
-        assert_eq!(info.metadata["violations_total"], "100");
-        assert!(status.details().len() <= 4 * 1024, "{}", status.details().len());
-    }
-
-    #[test]
-    fn internal_errors_tell_nothing_but_their_incident() {
-        let status = Status::from(ApiError::from(StoreError::Fault("secret path /x".into())));
-        assert_eq!(status.code(), Code::Internal);
-        assert!(!status.message().contains("secret"));
-        assert!(status.get_error_details().error_info().unwrap().metadata.contains_key("incident"));
-    }
+/// What happened is in the log, under the number that the caller is told.
+fn internal(error: &str) -> Status {
+    let incident = uuid::Uuid::now_v7().to_string();
+    tracing::error!(incident, error, "internal error");
+    Answer::new(
+        Code::Internal,
+        "INTERNAL",
+        format!("internal error; the server's log has incident {incident}"),
+    )
+    .with("incident", incident)
+    .status()
 }
+
+#[cfg(test)]
+mod tests;

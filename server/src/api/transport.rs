@@ -1,7 +1,7 @@
 //! One port for gRPC over HTTP/2, grpc-web over HTTP/1.1 and HTTP/2, and a word to whoever else comes by.
 //!
 //! ```text
-//!  listener ─▶ connection: first bytes, age ─▶ origin ─▶ CORS ─▶ grpc-web ─▶ services
+//!  listener ─▶ connection: first bytes, age ─▶ origin ─▶ CORS ─▶ grpc-web ─▶ edge ─▶ services
 //!                                                          └─▶ nothing here
 //! ```
 //!
@@ -20,6 +20,8 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_web::GrpcWebLayer;
+
+use super::edge::Edge;
 
 mod connection;
 mod origin;
@@ -76,9 +78,10 @@ pub struct Doors {
 
 impl Doors {
     /// Services, reachable for pages of `origins` too.
-    pub fn new(services: Routes, origins: Origins, limits: Limits) -> Self {
+    pub fn new(services: Routes, edge: Edge, origins: Origins, limits: Limits) -> Self {
         let app = services
             .into_axum_router()
+            .route_layer(edge)
             .route_layer(GrpcWebLayer::new())
             // Outside of it, since it answers what it does not know with 400 and not a word.
             .route_layer(middleware::from_fn(other::only_grpc))

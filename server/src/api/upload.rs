@@ -71,7 +71,7 @@ impl End {
             () = self.draining.cancelled() => return Err(ApiError::Draining.into()),
             error = superseded => return Err(ApiError::from(error).into()),
             message = tokio::time::timeout(self.idle, messages.next()) => {
-                message.map_err(|_| ApiError::Deadline(self.idle))?.transpose()?
+                message.map_err(|_| ApiError::Idle { after: self.idle })?.transpose()?
             }
         };
         match message {

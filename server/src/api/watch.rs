@@ -41,7 +41,7 @@ pub(super) fn target(request: &v1::WatchProgressRequest) -> Result<Target, ApiEr
         }),
         Some(Asked::Filter(text)) => match Filter::parse_over(text, |field| WATCHABLE.contains(&field)) {
             Ok(filter) => Ok(Target::Matching(filter)),
-            Err(fault) => Err(ApiError::InvalidFilter { field: "filter", fault }),
+            Err(fault) => Err(ApiError::Invalid(vec![Violation::filter("filter", &fault)])),
         },
         None => Err(ApiError::Invalid(vec![Violation::new("name", "is required, or filter")])),
     }

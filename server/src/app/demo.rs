@@ -107,6 +107,8 @@ impl Demo {
             data_dir: data_dir.clone(),
             listen: ([127, 0, 0, 1], 0).into(),
             log: "error".to_owned(),
+            // The simulator's.
+            allow_targets: vec!["127.0.0.1".to_owned()],
             ..Config::default()
         };
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;

@@ -193,7 +193,7 @@ impl Doctor {
         }
 
         let mut dates = Vec::new();
-        match (&spec, Fetcher::new()) {
+        match (&spec, config.outbound().map(Fetcher::new)) {
             _ if self.offline => {
                 for group in [Group::List, Group::Upstream] {
                     findings.push(group.skipped("all", "--offline: nothing is sent"));
@@ -204,12 +204,14 @@ impl Doctor {
                     findings.push(group.skipped("all", "the spec comes first"));
                 }
             }
-            (Some(_), Err(error)) => findings.push(Group::Upstream.fail(
+            (Some(_), Ok(Err(error))) => findings.push(Group::Upstream.fail(
                 "client",
                 error.to_string(),
                 "install the machine's CA certificates (package ca-certificates)",
             )),
-            (Some((spec, key)), Ok(fetcher)) => {
+            // The configuration was read, so the policy is sound.
+            (Some(_), Err(error)) => findings.push(config::unreadable(&error)),
+            (Some((spec, key)), Ok(Ok(fetcher))) => {
                 let mut probe = probe::Probe { fetcher, fetch: &spec.fetch, holds };
                 let (found, listed) = list::check(spec, &config, &mut probe, now, &mut dates).await;
                 findings.extend(found);

@@ -10,7 +10,7 @@ use tonic_health::server::HealthReporter;
 
 use super::folder::{Folder, FolderError};
 use crate::{
-    api::{self, Defaults, Doors, Limits as ConnectionLimits, Origins, Service},
+    api::{self, Defaults, Doors, Edge, Limits as ConnectionLimits, Origins, Service},
     config::{Config, ConfigError},
     control::Control,
     engine::Engine,
@@ -128,8 +128,9 @@ impl Node {
             .map_err(|source| NodeError::Store { database: folder.database.clone(), source })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let hub = Arc::new(Hub::default());
-        let engine =
-            Engine::new(Arc::clone(&store), Arc::clone(&hub), Fetcher::new()?, Arc::clone(&roots)).await?;
+        let outbound = config.outbound()?;
+        let fetcher = Fetcher::new(outbound.clone())?;
+        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots)).await?;
         folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
         if let Some(path) = &config.port_file {
             write_port(path, address.port())
@@ -143,6 +144,7 @@ impl Node {
             list_uri: config.list_uri.clone(),
             user_agent: config.user_agent.clone(),
             roots,
+            outbound,
         };
         // What a client sends may be compressed. Answers are not: most clients say that they can read it, whether or not
         // they gain by it, and each watcher would then pay for bytes that are made once for all of them.
@@ -174,7 +176,7 @@ impl Node {
             grace: CONNECTION_GRACE,
         };
         let origins = Origins::parse(&config.allowed_origins).map_err(ConfigError::Origin)?;
-        let doors = Doors::new(services, origins, limits);
+        let doors = Doors::new(services, Edge::new(config.api_rate), origins, limits);
         // Nothing may fail after this: from here on requests are sent. Before the first call is answered, since what an
         // earlier process left half done is settled here, and nobody should see it as it was.
         let resumed = engine.start().await?;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::Uri;
+use url::Url;
 
 use crate::domain::upstream::UpstreamId;
 
@@ -23,24 +24,16 @@ impl Origin {
         UpstreamId::of(&self.scheme, &self.host, self.port)
     }
 
-    /// The origin of an absolute http or https URL, or nothing if it is none.
-    pub fn of_url(url: &str) -> Option<Self> {
-        let uri: Uri = url.parse().ok()?;
-        let default_port = match uri.scheme_str()? {
-            "http" => 80,
-            "https" => 443,
-            _ => return None,
-        };
-        let authority = uri.authority()?;
-        let host = authority.host();
-        // `Authority::port` takes a port that is no number for none at all.
-        let after_user = authority.as_str().rsplit('@').next()?;
-        let port = match after_user.strip_prefix(host)? {
-            "" | ":" => default_port,
-            port => port.strip_prefix(':')?.parse().ok().filter(|port| *port != 0)?,
-        };
-        let scheme = uri.scheme_str()?.to_owned();
-        (!host.is_empty()).then(|| Self { scheme, host: host.to_ascii_lowercase(), port })
+    /// The origin of an absolute http or https URL, or nothing if it is none. Two parsers must take it: the strict one,
+    /// and the one that the HTTP client has, whose reading of the host is the one that counts: `http://0x7f.1` and
+    /// `http://127.0.0.1` are one origin.
+    pub fn of_url(text: &str) -> Option<Self> {
+        let _: Uri = text.parse().ok()?;
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let port = url.port_or_known_default().filter(|port| *port != 0)?;
+        let is_absolute = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+        let host = url.host_str().filter(|_| is_absolute)?.to_owned();
+        Some(Self { scheme: url.scheme().to_owned(), host, port })
     }
 }
 
@@ -63,6 +56,8 @@ mod tests {
             ("http://user:word@127.0.0.1/", "http://127.0.0.1:80"),
             ("http://[::1]:9000/", "http://[::1]:9000"),
             ("http://host:/", "http://host:80"),
+            ("http://0x7f.1:8080/", "http://127.0.0.1:8080"),
+            ("http://[0:0:0:0:0:0:0:1]/", "http://[::1]:80"),
         ] {
             assert_eq!(Origin::of_url(url).map(|o| o.to_string()).as_deref(), Some(origin), "{url}");
         }
@@ -80,6 +75,11 @@ mod tests {
             "http://host:99999/",
             "http://host:0/",
             "http://ho st/",
+            "http:/host/",
+            "http:host",
+            " http://host/",
+            "http://host\\@other/",
+            "http://1.2.3.4.5/",
         ] {
             assert_eq!(Origin::of_url(url), None, "{url}");
         }

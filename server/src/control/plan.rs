@@ -96,11 +96,19 @@ impl Control {
         // It is never closed.
         let _place = self.planning.acquire().await;
         let kind = new.kind;
-        let Checked { made_before, mut in_the_way } = self.store.check_batch(&new, now).await?;
+        // The quota is said last: a source that cannot be read stays so when there is room again.
+        let (checked, full) = match self.store.check_batch(&new, now).await {
+            Err(full @ CreateError::Quota { .. }) => (None, Some(full)),
+            checked => (Some(checked?), None),
+        };
         let items = new.items.take();
         let spec = new.spec;
         let connector = connector::build(&spec);
         let Read { mut tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
+        if let Some(full) = full {
+            return Err(full.into());
+        }
+        let Checked { made_before, mut in_the_way } = checked.unwrap_or_default();
         let sends = !matches!(kind, Kind::Redecode { .. });
         if !sends {
             tally.send_nothing();

@@ -16,6 +16,7 @@ pub fn transport(error: &FetchError) -> Option<Failure> {
     let (class, reason) = match error {
         FetchError::Held { .. } | FetchError::Withdrawn => return None,
         FetchError::Unsendable(_) => (FailureClass::Permanent, "UNSENDABLE"),
+        FetchError::Forbidden(_) => (FailureClass::Permanent, "TARGET_FORBIDDEN"),
         FetchError::Dns(_) => (FailureClass::Temporary, "DNS_FAILURE"),
         FetchError::Connect(_) => (FailureClass::Temporary, "CONNECT_FAILED"),
         FetchError::Broken(_) => (FailureClass::Temporary, "CONNECTION_BROKEN"),
@@ -74,7 +75,12 @@ pub fn verdict(reply: &Result<Response, FetchError>, now: DateTime<Utc>) -> Opti
     match reply {
         Ok(response) => Some(status_verdict(response, now)),
         Err(FetchError::BodyTooLarge(_)) => Some(Verdict::Alive),
-        Err(FetchError::Held { .. } | FetchError::Withdrawn | FetchError::Unsendable(_)) => None,
+        Err(
+            FetchError::Held { .. }
+            | FetchError::Withdrawn
+            | FetchError::Unsendable(_)
+            | FetchError::Forbidden(_),
+        ) => None,
         Err(_) => Some(Verdict::Failing),
     }
 }
@@ -161,6 +167,39 @@ mod tests {
             (422, Permanent, "HTTP_STATUS"),
         ] {
             assert_eq!(classified(&Fault::Status, status), (class, reason.to_owned()), "{status}");
+        }
+    }
+
+    /// Faults in the words of the connector.
+    #[test]
+    fn every_failure_of_a_request_is_as_its_page_shows_it() {
+        let said = |text: &str| text.to_owned();
+        let transport = |error: FetchError| transport(&error).unwrap();
+        let reply = |fault: Fault, status| reply(&fault, &response(status, None), DateTime::UNIX_EPOCH);
+        let words = "Bad Request: 1m data not available for startTime=1 and endTime=2";
+        for failure in [
+            transport(FetchError::Dns(said("prices.example: Name or service not known"))),
+            transport(FetchError::Connect(said("tcp connect error: Connection refused (os error 111)"))),
+            transport(FetchError::Broken(said("connection closed before message completed"))),
+            transport(FetchError::Truncated(said("end of file before message length reached"))),
+            transport(FetchError::Timeout(Duration::from_secs(30))),
+            transport(FetchError::BodyTooLarge(16 << 20)),
+            transport(FetchError::Unsendable(said("URL has more than 8192 bytes"))),
+            reply(Fault::Status, 503),
+            reply(Fault::Status, 429),
+            reply(Fault::HtmlPage, 200),
+            reply(Fault::Garbage(said("the body is empty")), 200),
+            reply(Fault::NotFound(said("9999.T has no data, symbol may be delisted")), 200),
+            reply(Fault::Refused(said(words)), 422),
+            reply(Fault::Undecodable(said("timestamp has 3 entries, close has 2")), 200),
+            reply(Fault::GranularityMismatch { asked: said("1d"), got: said("1mo") }, 200),
+            reply(Fault::SymbolMismatch { asked: said("7203.T"), got: said("TM") }, 200),
+        ] {
+            let status =
+                failure.http_status.map(|status| format!("http_status: {status}\n")).unwrap_or_default();
+            let (class, reason, message) = (failure.class.as_str(), &failure.reason, &failure.message);
+            let shown = format!("failure_class: {class}\nreason: {reason}\n{status}message: {message}\n");
+            crate::example::documented(reason, &shown);
         }
     }
 

@@ -41,9 +41,12 @@ where
             match &reply {
                 Ok(response) => meter.received(response.bytes_received),
                 // There was no connection to send it on.
-                Err(FetchError::Unsendable(_) | FetchError::Dns(_) | FetchError::Connect(_)) => {
-                    meter.unsent();
-                }
+                Err(
+                    FetchError::Unsendable(_)
+                    | FetchError::Forbidden(_)
+                    | FetchError::Dns(_)
+                    | FetchError::Connect(_),
+                ) => meter.unsent(),
                 Err(_) => {}
             }
             reply

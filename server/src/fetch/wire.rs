@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -13,9 +14,11 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
 };
 use tower::Service;
+use url::Url;
 
 use super::{
     Call, FetchError,
+    outbound::{Forbidden, Outbound},
     resolve::{LookupError, SystemResolver},
 };
 use crate::domain::{
@@ -38,12 +41,14 @@ pub struct ClientError(String);
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     client: Client,
+    outbound: Arc<Outbound>,
 }
 
 impl Wire {
-    pub(super) fn new() -> Result<Self, ClientError> {
+    pub(super) fn new(outbound: Outbound) -> Result<Self, ClientError> {
+        let outbound = Arc::new(outbound);
         let client = Client::builder()
-            .dns_resolver(SystemResolver)
+            .dns_resolver(SystemResolver(Arc::clone(&outbound)))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
@@ -51,7 +56,7 @@ impl Wire {
             .no_proxy()
             .build()
             .map_err(|error| ClientError(sources(&error)))?;
-        Ok(Self { client })
+        Ok(Self { client, outbound })
     }
 }
 
@@ -65,44 +70,49 @@ impl Service<Call> for Wire {
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let client = self.client.clone();
-        async move { exchange(&client, &call).await }.boxed()
+        let wire = self.clone();
+        async move { wire.exchange(&call).await }.boxed()
     }
 }
 
-async fn exchange(client: &Client, call: &Call) -> Result<Response, FetchError> {
-    if call.request.url.len() > URL_BYTES_MAX {
-        return Err(FetchError::Unsendable(format!("URL has more than {URL_BYTES_MAX} bytes")));
-    }
-    let started = Instant::now();
-    let mut reply = client
-        .get(&call.request.url)
-        .header(USER_AGENT, &*call.user_agent)
-        .header(ACCEPT, call.request.accept)
-        .send()
-        .await
-        .map_err(|error| before_reply(&error))?;
+impl Wire {
+    async fn exchange(&self, call: &Call) -> Result<Response, FetchError> {
+        if call.request.url.len() > URL_BYTES_MAX {
+            return Err(FetchError::Unsendable(format!("URL has more than {URL_BYTES_MAX} bytes")));
+        }
+        let url = Url::parse(&call.request.url).map_err(|error| FetchError::Unsendable(error.to_string()))?;
+        self.outbound.check(&url).map_err(|error| FetchError::Forbidden(error.to_string()))?;
+        let started = Instant::now();
+        let mut reply = self
+            .client
+            .get(url)
+            .header(USER_AGENT, &*call.user_agent)
+            .header(ACCEPT, call.request.accept)
+            .send()
+            .await
+            .map_err(|error| before_reply(&error))?;
 
-    let header = |name, bytes_max| {
-        let value = reply.headers().get(name)?;
-        Some(cut(&String::from_utf8_lossy(value.as_bytes()), bytes_max))
-    };
-    let content_type = header(CONTENT_TYPE, CONTENT_TYPE_BYTES_MAX).unwrap_or_default();
-    let retry_after = header(RETRY_AFTER, TIME_BYTES_MAX);
-    let date = header(DATE, TIME_BYTES_MAX);
-    let status = reply.status().as_u16();
-    // Absent once the body is decompressed on the way in.
-    let length = reply.content_length();
-    let body = read_body(&mut reply, length, call.body_bytes_max).await?;
-    Ok(Response {
-        status,
-        content_type,
-        retry_after,
-        date,
-        bytes_received: length.map_or(body.len() as i64, |length| length as i64),
-        body,
-        latency: started.elapsed(),
-    })
+        let header = |name, bytes_max| {
+            let value = reply.headers().get(name)?;
+            Some(cut(&String::from_utf8_lossy(value.as_bytes()), bytes_max))
+        };
+        let content_type = header(CONTENT_TYPE, CONTENT_TYPE_BYTES_MAX).unwrap_or_default();
+        let retry_after = header(RETRY_AFTER, TIME_BYTES_MAX);
+        let date = header(DATE, TIME_BYTES_MAX);
+        let status = reply.status().as_u16();
+        // Absent once the body is decompressed on the way in.
+        let length = reply.content_length();
+        let body = read_body(&mut reply, length, call.body_bytes_max).await?;
+        Ok(Response {
+            status,
+            content_type,
+            retry_after,
+            date,
+            bytes_received: length.map_or(body.len() as i64, |length| length as i64),
+            body,
+            latency: started.elapsed(),
+        })
+    }
 }
 
 async fn read_body(
@@ -129,6 +139,8 @@ fn before_reply(error: &reqwest::Error) -> FetchError {
     let said = sources(error);
     if error.is_builder() || error.is_request() && in_chain::<http::Error>(error).is_some() {
         FetchError::Unsendable(said)
+    } else if let Some(forbidden) = in_chain::<Forbidden>(error) {
+        FetchError::Forbidden(forbidden.to_string())
     } else if in_chain::<LookupError>(error).is_some() {
         FetchError::Dns(said)
     } else if error.is_connect() || error.is_timeout() {

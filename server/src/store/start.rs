@@ -28,7 +28,7 @@ pub enum StartOutcome {
 }
 
 /// What a start would meet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Checked {
     /// The request id made this batch before: a start would answer with it and make nothing.
     pub made_before: Option<BatchId>,

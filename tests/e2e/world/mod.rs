@@ -1,8 +1,10 @@
 //! The world of a test: an upstream, a server's process, what is asked of them, what is read of them.
 
+pub(crate) mod bare;
 pub(crate) mod canned;
 pub(crate) mod database;
 pub(crate) mod disk;
+pub(crate) mod example;
 pub(crate) mod intruder;
 pub(crate) mod program;
 pub(crate) mod raw;

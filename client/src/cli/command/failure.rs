@@ -16,6 +16,8 @@ pub(super) enum Failure {
     Call(#[from] Error),
     #[error(transparent)]
     Spec(#[from] SpecError),
+    #[error("there is no reason {0:?}; `haul explain` lists those there are")]
+    UnknownReason(String),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     /// Arguments that do not go together.
@@ -32,7 +34,7 @@ impl Failure {
             // Whoever reads our output has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Call(error) => exit::of_error(error),
-            Self::Spec(_) | Self::Usage(_) => exit::USAGE,
+            Self::Spec(_) | Self::UnknownReason(_) | Self::Usage(_) => exit::USAGE,
             Self::Output(_) => exit::CALL,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }

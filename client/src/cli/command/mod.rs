@@ -5,6 +5,7 @@
 mod attempts;
 mod completions;
 mod control;
+mod explain;
 mod failure;
 mod help;
 mod plan;
@@ -100,6 +101,7 @@ enum Command {
     Redecode(redecode::Redecode),
     Upload(upload::Upload),
     Completions(completions::Completions),
+    Explain(explain::Explain),
 }
 
 /// What a command works with.
@@ -149,6 +151,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
         Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),
+        Command::Explain(explain) => explain.run(out),
     }?;
     out.flush()?;
     Ok(status)

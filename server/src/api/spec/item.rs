@@ -5,24 +5,26 @@ use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 use serde_json::{Map, Value as Json};
 
-use super::{ApiError, COLUMNS_BYTES_MAX, COLUMNS_MAX, Faults, NewItem, key_fault};
+use super::{ApiError, COLUMNS_BYTES_MAX, COLUMNS_MAX, Faults, NewItem, Violation, key_fault};
 
 /// Items of a spec, or of a chunk.
 const ITEMS_MAX: usize = 10_000;
 const ITEMS_BYTES_MAX: usize = 2 << 20;
 
-/// Takes the inline items out of a spec, if it has them.
-pub(super) fn take(spec: &mut v1::BatchSpec) -> Result<Option<Vec<v1::ItemSpec>>, ApiError> {
-    let Some(v1::batch_spec::Source::InlineItems(inline)) = &mut spec.source else { return Ok(None) };
+/// Takes the inline items out of a spec, if it has them. Of too many none is looked at.
+pub(super) fn take(spec: &mut v1::BatchSpec, faults: &mut Faults) -> Option<Vec<v1::ItemSpec>> {
+    let Some(v1::batch_spec::Source::InlineItems(inline)) = &mut spec.source else { return None };
     let bytes = inline.encoded_len();
     let items = std::mem::take(&mut inline.items);
-    if items.len() > ITEMS_MAX {
-        return Err(ApiError::TooManyInlineItems { limit: ITEMS_MAX, given: items.len(), unit: "items" });
-    }
-    if bytes > ITEMS_BYTES_MAX {
-        return Err(ApiError::TooManyInlineItems { limit: ITEMS_BYTES_MAX, given: bytes, unit: "bytes" });
-    }
-    Ok(Some(items))
+    let too_many = if items.len() > ITEMS_MAX {
+        Violation::too_many_inline_items(ITEMS_MAX, items.len(), "items")
+    } else if bytes > ITEMS_BYTES_MAX {
+        Violation::too_many_inline_items(ITEMS_BYTES_MAX, bytes, "bytes")
+    } else {
+        return Some(items);
+    };
+    faults.0.push(too_many);
+    None
 }
 
 pub(super) fn parse(items: Vec<v1::ItemSpec>, faults: &mut Faults) -> Vec<NewItem> {
@@ -201,6 +203,8 @@ mod tests {
             source: Some(v1::batch_spec::Source::InlineItems(inline)),
             ..v1::BatchSpec::default()
         };
-        assert!(matches!(take(&mut spec), Err(ApiError::TooManyInlineItems { .. })));
+        let mut faults = Faults::default();
+        assert_eq!(take(&mut spec, &mut faults), None);
+        assert_eq!(faults.0, [Violation::too_many_inline_items(ITEMS_MAX, ITEMS_MAX + 1, "items")]);
     }
 }

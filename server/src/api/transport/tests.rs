@@ -18,7 +18,7 @@ struct Served {
 /// Serves health, whose watch is a stream without an end.
 async fn serve(limits: Limits) -> Served {
     let (_, health) = tonic_health::server::health_reporter();
-    let doors = Doors::new(services().add_service(health), Origins::default(), limits);
+    let doors = Doors::new(services().add_service(health), Edge::new(0.0), Origins::default(), limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (closing, task) = (CancellationToken::new(), TaskTracker::new());

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     api::{Defaults, Service},
     engine::Engine,
-    fetch::Fetcher,
+    fetch::{Fetcher, Outbound},
     progress::Hub,
     source::file::Roots,
     store::{
@@ -23,16 +23,25 @@ use haul_proto::v1::haul_service_server::HaulService as _;
 const BATCH: &str = "batches/uploaded";
 const UPLOAD: &str = "00000000-0000-0000-0000-000000000001";
 
+fn outbound() -> Outbound {
+    Outbound::new(&["127.0.0.1".to_owned()]).unwrap()
+}
+
 async fn control(folder: &Path) -> Control {
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&folder.join("haul.db"), Limits::default()).await.unwrap());
     let (hub, roots) = (Arc::new(Hub::default()), Arc::new(Roots::new(&[]).unwrap()));
-    let fetcher = Fetcher::new().unwrap();
+    let fetcher = Fetcher::new(outbound()).unwrap();
     let engine =
         Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots)).await.unwrap();
     let control = Control::new(store, hub, engine);
-    let defaults =
-        Defaults { zone: chrono_tz::UTC, list_uri: String::new(), user_agent: "test".to_owned(), roots };
+    let defaults = Defaults {
+        zone: chrono_tz::UTC,
+        list_uri: String::new(),
+        user_agent: "test".to_owned(),
+        roots,
+        outbound: outbound(),
+    };
     let chart = v1::YahooChart {
         base_url: "http://127.0.0.1:1".to_owned(),
         window: Some(v1::yahoo_chart::Window::Range("1mo".to_owned())),

@@ -8,11 +8,11 @@ use crate::{
     control::Control,
     domain::batch::{Batch, Command},
     engine::Engine,
-    fetch::Fetcher,
+    fetch::{Fetcher, Outbound},
     progress::Hub,
     source::file::Roots,
     store::{
-        Store,
+        Guard, Store,
         conformance::fixture::batch::inline,
         sqlite::{Limits, SqliteStore},
     },
@@ -38,7 +38,7 @@ impl World {
         let batch = store.create_batch(inline("batch-a", &["1"]), clock::now()).await.unwrap().batch;
         let hub = Arc::new(Hub::default());
         let roots = Arc::new(Roots::new(&[]).unwrap());
-        let fetcher = Fetcher::new().unwrap();
+        let fetcher = Fetcher::new(Outbound::default()).unwrap();
         let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, roots).await.unwrap();
         let control = Control::new(Arc::clone(&store), Arc::clone(&hub), engine);
         Self { _folder: folder, batch, store, hub, control }
@@ -96,7 +96,7 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
 async fn w08_news_that_comes_late_brings_no_batch_back_that_is_over() {
     let World { _folder, batch, store, hub, control } = World::new().await;
     let stop = Command::Stop { reason: String::new() };
-    let over = store.command(&batch.id, &stop, clock::now()).await.unwrap().batch;
+    let over = store.command(&batch.id, &stop, &Guard::default(), clock::now()).await.unwrap().batch;
     assert!(over.state.is_terminal());
     let options = Options { heartbeat_interval: Some(Duration::from_secs(1)), ..Options::default() };
     let events = control.watch_matching(Filter::ALL, options, CancellationToken::new()).await.unwrap();

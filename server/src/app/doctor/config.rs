@@ -110,6 +110,7 @@ pub(super) fn spec(
         user_agent: config.user_agent.clone(),
         // Folders that cannot be read are findings of their own.
         roots: Roots::new(&config.file_roots).unwrap_or_default().into(),
+        outbound: config.outbound().unwrap_or_default(),
     };
     match api::check_spec(given, &defaults, now) {
         Ok(spec) => {

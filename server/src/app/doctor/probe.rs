@@ -127,6 +127,7 @@ pub(super) fn advice(failure: &Failure) -> &'static str {
         }
         ("HTTP_STATUS", Some(300..=399)) => "redirects are not followed: give the address that it leads to",
         ("HTTP_STATUS", Some(500..=599)) => "it is down or under load: try again later",
+        ("TARGET_FORBIDDEN", _) => "check the address; where it is meant, allow it with --allow-target",
         ("NOT_FOUND", _) => "check the address and the code",
         ("DNS_FAILURE", _) => "check the name, and the resolver of this machine",
         ("CONNECT_FAILED", _) => {
