@@ -47,7 +47,7 @@ impl Default for UploadOptions {
 struct Upload<'a> {
     client: &'a Client,
     name: String,
-    upload_id: String,
+    id: String,
     committed: i64,
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn upload(
     mut observe: impl FnMut(i64),
 ) -> Result<v1::UploadItemsResponse, Error> {
     let UploadOptions { upload_id, seal } = options;
-    let mut upload = Upload { client, name, upload_id, committed: 0 };
+    let mut upload = Upload { client, name, id: upload_id, committed: 0 };
     upload.committed = upload.asked().await?;
     observe(upload.committed);
     let mut windows = Windows { items, next: None, offset: 0 };
@@ -78,7 +78,7 @@ pub(crate) async fn upload(
 impl Upload<'_> {
     /// What the server has of it.
     async fn asked(&self) -> Result<i64, Error> {
-        match self.client.upload_status(&self.name, &self.upload_id).await {
+        match self.client.upload_status(&self.name, &self.id).await {
             Ok(status) => Ok(status.committed_items),
             Err(error) if error.reason() == Some("UPLOAD_NOT_FOUND") => Ok(0),
             Err(error) => Err(error),
@@ -117,7 +117,7 @@ impl Upload<'_> {
 
     /// One stream of what is not durable yet of a window.
     async fn stream(&self, window: &Arc<[v1::UploadChunk]>) -> Result<v1::UploadItemsResponse, Error> {
-        let header = v1::UploadHeader { name: self.name.clone(), upload_id: self.upload_id.clone() };
+        let header = v1::UploadHeader { name: self.name.clone(), upload_id: self.id.clone() };
         let (committed, window) = (self.committed, Arc::clone(window));
         // Copied one at a time, as the stream asks for them.
         let chunks = (0..window.len()).filter_map(move |n| {

@@ -101,9 +101,9 @@ fn rows<R: Read + Send + 'static>(
     Ok(reader.into_records().map(move |row| match row {
         Ok(row) => {
             let line = row.position().map_or(0, csv::Position::line);
-            let named = names.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned());
+            let columns = names.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned());
             let text = |field: &str| Value { kind: Some(Kind::StringValue(field.to_owned())) };
-            let fields = named.zip(row.iter().map(text)).collect();
+            let fields = columns.zip(row.iter().map(text)).collect();
             (line, Ok(ItemSpec { key: row[key_at].to_owned(), columns: Some(Struct { fields }) }))
         }
         Err(error) => {

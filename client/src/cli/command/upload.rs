@@ -42,8 +42,8 @@ pub(super) struct Upload {
     no_seal: bool,
     /// Name of the upload: a second run with the same name and file goes on where the first broke off. Default: a new
     /// one, told on standard error.
-    #[arg(long, value_name = "UUID")]
-    upload_id: Option<String>,
+    #[arg(long = "upload-id", value_name = "UUID")]
+    id: Option<String>,
 }
 
 /// How a file of items is read.
@@ -59,9 +59,9 @@ pub(super) struct Reading {
 
 impl Upload {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let Self { batch, file, reading, no_seal, upload_id } = self;
+        let Self { batch, file, reading, no_seal, id } = self;
         let client = context.connect().await?;
-        let uploaded = send(&client, &batch, &file, &reading, !no_seal, upload_id).await?;
+        let uploaded = send(&client, &batch, &file, &reading, !no_seal, id).await?;
         let batch = uploaded.batch.ok_or_else(|| client.malformed("UploadItems", "a batch"))?;
         if context.output.format() == Format::Table {
             let (items, repeats) = (uploaded.committed_items, uploaded.duplicate_items);
@@ -91,13 +91,12 @@ pub(super) async fn send(
 ) -> Result<UploadItemsResponse, Failure> {
     let items = items::open(file, reading.format, &reading.key_column).map_err(Error::Items)?;
     let mut options = UploadOptions { seal, ..UploadOptions::default() };
-    match upload_id {
-        Some(id) => options.upload_id = id,
-        None => {
-            let id = &options.upload_id;
-            // Lost with standard error; then a second run sends all again, and the batch leaves the repeats out.
-            let _ = writeln!(io::stderr(), "haul: if it breaks off, go on with --upload-id {id}");
-        }
+    if let Some(id) = upload_id {
+        options.upload_id = id;
+    } else {
+        let id = &options.upload_id;
+        // Lost with standard error; then a second run sends all again, and the batch leaves the repeats out.
+        let _ = writeln!(io::stderr(), "haul: if it breaks off, go on with --upload-id {id}");
     }
     let bar = ProgressBar::new_spinner();
     let observe = |durable| {

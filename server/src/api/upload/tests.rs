@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -72,7 +72,7 @@ fn chunk(first_offset: i64, keys: &[&str]) -> v1::UploadItemsRequest {
 /// A caller's end of a stream, and what comes of it.
 struct Caller {
     messages: mpsc::Sender<v1::UploadItemsRequest>,
-    answer: tokio::task::JoinHandle<Result<v1::UploadItemsResponse, Status>>,
+    answer: JoinSet<Result<v1::UploadItemsResponse, Status>>,
 }
 
 impl Caller {
@@ -82,7 +82,7 @@ impl Caller {
             inbox.recv().await.map(|message| (Ok(message), inbox))
         });
         let control = control.clone();
-        let answer = tokio::spawn(async move { receive(&control, Box::pin(inbox), end).await });
+        let answer = JoinSet::from_iter([async move { receive(&control, Box::pin(inbox), end).await }]);
         Self { messages, answer }
     }
 
@@ -90,17 +90,21 @@ impl Caller {
         self.messages.send(message).await.unwrap();
     }
 
+    async fn answer(&mut self) -> Result<v1::UploadItemsResponse, Status> {
+        self.answer.join_next().await.unwrap().unwrap()
+    }
+
     /// What it is refused with, though it has said nothing of an end.
-    async fn refused(self, code: Code, reason: &str) -> Status {
-        let status = self.answer.await.unwrap().unwrap_err();
+    async fn refused(mut self, code: Code, reason: &str) -> Status {
+        let status = self.answer().await.unwrap_err();
         let info = status.get_error_details().error_info().unwrap().clone();
         assert_eq!((status.code(), info.reason.as_str()), (code, reason), "{status}");
         status
     }
 
-    async fn accepted(self) -> (i64, i64) {
-        drop(self.messages);
-        let response = self.answer.await.unwrap().unwrap();
+    async fn accepted(mut self) -> (i64, i64) {
+        self.messages = mpsc::channel(1).0;
+        let response = self.answer().await.unwrap();
         (response.committed_items, response.batch.unwrap().progress.unwrap().total_items)
     }
 }
@@ -200,11 +204,10 @@ async fn messages_out_of_order_are_named() {
             .collect();
         assert_eq!(named, fields);
     }
-    let empty = Caller::begin(&control, patient());
-    drop(empty.messages);
-    assert_eq!(empty.answer.await.unwrap().unwrap_err().code(), Code::InvalidArgument);
-    let mut alone = Caller::begin(&control, patient());
+    let mut empty = Caller::begin(&control, patient());
+    empty.messages = mpsc::channel(1).0;
+    assert_eq!(empty.answer().await.unwrap_err().code(), Code::InvalidArgument);
+    let alone = Caller::begin(&control, patient());
     alone.send(header(UPLOAD)).await;
-    alone.messages = mpsc::channel(1).0;
     assert_eq!(alone.accepted().await, (0, 0), "nothing of what was refused has come in");
 }

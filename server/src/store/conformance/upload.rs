@@ -320,7 +320,7 @@ pub(super) async fn chunks_are_kept_as_long_as_they_can_come_again(h: Harness) {
 
 pub(super) async fn a_large_chunk_is_cut_into_slices(h: Harness) {
     let batch = h.start(opened("uploaded")).await;
-    let many: Vec<String> = (0..2 * SLICE_ITEMS + 1).map(|n| format!("{n:04}")).collect();
+    let many: Vec<String> = (0..=2 * SLICE_ITEMS).map(|n| format!("{n:04}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     open(&h, &batch, 1).await.seal(&h, 0, &many).await;
     for items in [SLICE_ITEMS, SLICE_ITEMS, 1] {
