@@ -4,8 +4,8 @@
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};
 use haul_proto::v1::{
-    Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, Plan,
-    PlannedRequest, Progress, UpstreamPlan, batch, batch_spec::Source, item,
+    Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, OverlapPolicy,
+    Plan, PlannedRequest, Progress, UpstreamPlan, batch, batch_spec::Source, conflict, item,
 };
 use prost_types::Timestamp;
 
