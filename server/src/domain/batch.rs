@@ -275,7 +275,7 @@ pub enum Decision {
 
 /// What `input` means to a batch in `state`.
 // Arms are grouped by what they mean, not by what they answer.
-#[allow(clippy::match_same_arms)]
+#[allow(clippy::match_same_arms, clippy::unnested_or_patterns)]
 pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
     use Decision::{End, Enter, Finish, Illegal, RaiseCause, Refuse, Stay};
     use State::{Completed, Failed, Open, Paused, Pausing, Queued, Running, Stopped, Stopping};

@@ -71,7 +71,7 @@ pub(super) async fn the_one_of_highest_priority_goes_first(mut h: Harness) {
     h.bound(1, 100).await;
     let first = h.start(inline("first", &["a"])).await;
     let mut waiting = Vec::new();
-    for (name, priority) in [("low", -100), ("none", 0), ("high", 7), ("also-high", 7), ("highest", 100)] {
+    for (name, priority) in [("lowest", -100), ("none", 0), ("high", 7), ("also-high", 7), ("highest", 100)] {
         waiting.push(h.start(ranked(inline(name, &["a"]), priority)).await);
     }
     // Its time has not come: it is passed over.
@@ -167,7 +167,7 @@ pub(super) async fn those_that_run_beside_others_hold_the_key_too(h: Harness) {
     let beside = |name: &str| keyed(inline(name, &["a"]), "nightly", AllowAll);
     let first = come(&h, nightly("first")).await;
     let second = come(&h, nightly("second")).await;
-    let (one, two) = (come(&h, beside("one")).await, come(&h, beside("two")).await);
+    let (one, two) = (come(&h, beside("beside-one")).await, come(&h, beside("beside-two")).await);
     assert_eq!(states(&h, &[&first, &second, &one, &two]).await, [Running, Queued, Running, Running]);
     assert_eq!(after_stop(&h, &first).await, []);
     assert_eq!(after_stop(&h, &one).await, []);

@@ -175,6 +175,6 @@ pub(super) async fn what_refuses_a_command_is_found_in_order(h: Harness) {
     assert!(order(&h, &batch.id, &pause(""), &first).await.is_ok(), "its own success made the etag stale");
     h.stop(&batch).await;
     let stale = tagged(etag::of(&batch));
-    let refused = order(&h, &batch.id, &pause(""), &stale).await;
-    assert!(matches!(refused, Err(CommandError::EtagMismatch { .. })), "the etag before the state");
+    let too_late = order(&h, &batch.id, &pause(""), &stale).await;
+    assert!(matches!(too_late, Err(CommandError::EtagMismatch { .. })), "the etag before the state");
 }
