@@ -122,7 +122,13 @@ impl Client {
 
     /// Pauses a batch. `reason` is for people, and may be empty.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
-        let request = v1::PauseRequest { name: batch_name(name), reason: reason.to_owned() };
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.pause_with(v1::PauseRequest { name, reason, ..v1::PauseRequest::default() }).await
+    }
+
+    /// [`pause`](Self::pause) in whatever way the request says. `name` may be an id.
+    pub async fn pause_with(&self, mut request: v1::PauseRequest) -> Result<v1::PauseResponse, Error> {
+        request.name = batch_name(&request.name);
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.pause(request).await }).await
     }
 
@@ -135,7 +141,13 @@ impl Client {
 
     /// Ends a batch for good. `reason` is for people, and may be empty.
     pub async fn stop(&self, name: &str, reason: &str) -> Result<v1::StopResponse, Error> {
-        let request = v1::StopRequest { name: batch_name(name), reason: reason.to_owned() };
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.stop_with(v1::StopRequest { name, reason, ..v1::StopRequest::default() }).await
+    }
+
+    /// [`stop`](Self::stop) in whatever way the request says. `name` may be an id.
+    pub async fn stop_with(&self, mut request: v1::StopRequest) -> Result<v1::StopResponse, Error> {
+        request.name = batch_name(&request.name);
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.stop(request).await }).await
     }
 

@@ -11,6 +11,7 @@ mod crash;
 mod data_doc;
 mod discovery;
 mod doctor;
+mod drain;
 mod fault;
 mod listing;
 mod luck;

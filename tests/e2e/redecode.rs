@@ -277,7 +277,7 @@ async fn it_is_paused_resumed_and_stopped_as_any_batch() {
     upstream.leave().await;
     let child = redecode(&server, &name).await.name;
     server.batch_processed(&child, 20).await;
-    let pause = PauseRequest { name: child.clone(), reason: String::new() };
+    let pause = PauseRequest { name: child.clone(), ..PauseRequest::default() };
     server.stub().pause(pause).await.unwrap();
     let paused = server.batch_in(&child, State::Paused).await;
     let processed = paused.progress.unwrap().processed_items;
@@ -285,7 +285,7 @@ async fn it_is_paused_resumed_and_stopped_as_any_batch() {
     let resume = ResumeRequest { name: child.clone(), reason: String::new() };
     server.stub().resume(resume).await.unwrap();
     server.batch_processed(&child, processed + 20).await;
-    let stop = StopRequest { name: child.clone(), reason: String::new() };
+    let stop = StopRequest { name: child.clone(), ..StopRequest::default() };
     server.stub().stop(stop).await.unwrap();
     let stopped = server.batch_ended(&child).await;
     assert_eq!(stopped.state(), State::Stopped);

@@ -23,7 +23,7 @@ use crate::{
     clock,
     control::{Control, Redecode, Start, Started},
     domain::{
-        batch::Command,
+        batch::{Command, DrainMode},
         id::{BatchId, BatchSeq},
         text::MESSAGE_BYTES_MAX,
     },
@@ -85,9 +85,9 @@ impl HaulService for Service {
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
-        let v1::PauseRequest { name, reason } = request.into_inner();
-        let (batch, in_flight_items) =
-            self.command(&name, Command::Pause { reason: bounded(reason)? }).await?;
+        let v1::PauseRequest { name, reason, drain_mode } = request.into_inner();
+        let command = Command::Pause { reason: bounded(reason)?, drain: drain(drain_mode)? };
+        let (batch, in_flight_items) = self.command(&name, command).await?;
         Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
     }
 
@@ -100,9 +100,9 @@ impl HaulService for Service {
     }
 
     async fn stop(&self, request: Request<v1::StopRequest>) -> Answer<v1::StopResponse> {
-        let v1::StopRequest { name, reason } = request.into_inner();
-        let (batch, in_flight_items) =
-            self.command(&name, Command::Stop { reason: bounded(reason)? }).await?;
+        let v1::StopRequest { name, reason, drain_mode } = request.into_inner();
+        let command = Command::Stop { reason: bounded(reason)?, drain: drain(drain_mode)? };
+        let (batch, in_flight_items) = self.command(&name, command).await?;
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
 
@@ -270,6 +270,14 @@ fn view(asked: i32, default: BatchView) -> Result<BatchView, ApiError> {
         Ok(BatchView::Unspecified) => Ok(default),
         Ok(view) => Ok(view),
         Err(_) => Err(invalid("view", format!("{asked} is no view"))),
+    }
+}
+
+fn drain(asked: i32) -> Result<DrainMode, ApiError> {
+    match v1::DrainMode::try_from(asked) {
+        Ok(v1::DrainMode::Unspecified | v1::DrainMode::Finish) => Ok(DrainMode::Finish),
+        Ok(v1::DrainMode::Abort) => Ok(DrainMode::Abort),
+        Err(_) => Err(invalid("drain_mode", format!("{asked} is no drain mode"))),
     }
 }
 

@@ -177,6 +177,32 @@ impl EndReason {
     }
 }
 
+/// What becomes of attempts in flight while a batch drains, in rising rank: it only rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DrainMode {
+    /// They end.
+    Finish,
+    /// They are cut off.
+    Abort,
+}
+
+impl DrainMode {
+    const ALL: [Self; 2] = [Self::Finish, Self::Abort];
+
+    /// The word that the store and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finish => "FINISH",
+            Self::Abort => "ABORT",
+        }
+    }
+
+    /// The mode of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
 /// What may happen to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
@@ -349,6 +375,8 @@ pub enum Command {
     Pause {
         /// Shown as the pause's message.
         reason: String,
+        /// What becomes of attempts in flight.
+        drain: DrainMode,
     },
     /// Go on.
     Resume,
@@ -356,6 +384,8 @@ pub enum Command {
     Stop {
         /// Shown as the end's message.
         reason: String,
+        /// What becomes of attempts in flight.
+        drain: DrainMode,
     },
 }
 
@@ -366,6 +396,14 @@ impl Command {
             Self::Pause { .. } => Input::Pause,
             Self::Resume => Input::Resume,
             Self::Stop { .. } => Input::Stop,
+        }
+    }
+
+    /// What becomes of attempts in flight.
+    pub fn drain(&self) -> DrainMode {
+        match self {
+            Self::Pause { drain, .. } | Self::Stop { drain, .. } => *drain,
+            Self::Resume => DrainMode::Finish,
         }
     }
 }
@@ -441,6 +479,8 @@ pub struct Batch {
     pub pause: Option<Pause>,
     /// Set from STOPPING on.
     pub end: Option<End>,
+    /// Set in PAUSING and STOPPING.
+    pub drain: Option<DrainMode>,
     /// What was asked for, defaults filled in. Never changes, so it is shared.
     pub spec: std::sync::Arc<BatchSpec>,
     /// The list that was read, for a source that is one.
@@ -571,6 +611,9 @@ mod tests {
         for parent in [None, Some(BatchSeq(7))] {
             assert_eq!(Kind::parse("FETCH", parent), Some(Kind::Fetch));
             assert_eq!(Kind::parse("REDECODE", parent), parent.map(|parent| Kind::Redecode { parent }));
+        }
+        for mode in DrainMode::ALL {
+            assert_eq!(DrainMode::parse(mode.as_str()), Some(mode));
         }
         for reason in EndReason::ALL {
             assert_eq!(EndReason::parse(reason.as_str()), Some(reason));

@@ -16,6 +16,7 @@ mod sqlite;
 mod claim;
 mod commit;
 mod create;
+mod drain;
 mod duration;
 mod history;
 mod item;
@@ -79,6 +80,12 @@ macro_rules! conformance {
                 a_check_refuses_what_a_start_would_and_makes_nothing,
                 a_start_given_up_midway_leaves_nothing_behind,
                 nothing_is_known_of_another_name,
+            }
+            drain {
+                a_mode_is_durable_and_only_rises,
+                a_stop_keeps_the_mode_of_the_pause_that_it_meets,
+                what_is_cut_off_goes_back_uncharged,
+                what_is_cut_off_on_the_way_to_an_end_is_canceled,
             }
             duration {
                 time_is_counted_where_it_was_spent,

@@ -217,7 +217,7 @@ impl Store for SqliteStore {
         message: &str,
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
-        self.change(batch, Input::SystemFailure, transition::Why { reason, message }, now).await
+        self.change(batch, Input::SystemFailure, transition::Why::event(reason, message), now).await
     }
 
     async fn declare_outage(
@@ -227,7 +227,7 @@ impl Store for SqliteStore {
         message: &str,
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
-        self.change(batch, Input::OutageDeclared, transition::Why { reason, message }, now).await
+        self.change(batch, Input::OutageDeclared, transition::Why::event(reason, message), now).await
     }
 
     async fn end_outage(&self, batch: BatchSeq, now: DateTime<Utc>) -> Result<Changed, StoreError> {

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{audit, fixture::recording::Group};
 use crate::{
     domain::{
-        batch::{Batch, Command, Refusal, State},
+        batch::{Batch, Command, DrainMode, Refusal, State},
         id::{BatchSeq, NodeId},
         item::{self, Item},
     },
@@ -109,6 +109,7 @@ impl Harness {
     pub(super) async fn read(&self, batch: &Batch) -> Batch {
         let read = self.batch(&batch.id).await.unwrap().expect("batches stay");
         audit::batch(&read, &self.items(batch).await);
+        assert_eq!(self.texts(audit::LEASES).await, [] as [&str; 0], "leases");
         let groups = self.failure_groups(batch.seq).await.unwrap();
         assert_eq!(groups.iter().map(|group| group.items).sum::<i64>(), read.counts.failed, "{}", read.id);
         read
@@ -132,7 +133,8 @@ impl Harness {
     }
 
     pub(super) async fn pause(&self, batch: &Batch) -> Batch {
-        self.order(batch, Command::Pause { reason: "lunch".to_owned() }).await.batch
+        let drain = DrainMode::Finish;
+        self.order(batch, Command::Pause { reason: "lunch".to_owned(), drain }).await.batch
     }
 
     pub(super) async fn resume(&self, batch: &Batch) -> Batch {
@@ -140,7 +142,8 @@ impl Harness {
     }
 
     pub(super) async fn stop(&self, batch: &Batch) -> Batch {
-        self.order(batch, Command::Stop { reason: "enough".to_owned() }).await.batch
+        let drain = DrainMode::Finish;
+        self.order(batch, Command::Stop { reason: "enough".to_owned(), drain }).await.batch
     }
 
     /// Ends a batch, however it stands.

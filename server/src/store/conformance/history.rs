@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, Command},
+        batch::{Batch, Command, DrainMode},
         id::NodeId,
         item::Outcome,
     },
@@ -111,10 +111,11 @@ impl History {
     async fn order(&mut self, h: &Harness, n: usize) {
         let batch = &self.batches[n];
         let reason = String::new();
+        let drain = if self.rng.random_bool(0.3) { DrainMode::Abort } else { DrainMode::Finish };
         let command = match self.rng.random_range(0..20) {
-            0..6 => Some(Command::Pause { reason }),
+            0..6 => Some(Command::Pause { reason, drain }),
             6..16 => Some(Command::Resume),
-            16 => Some(Command::Stop { reason }),
+            16 => Some(Command::Stop { reason, drain }),
             _ => None,
         };
         let answer = match &command {

@@ -7,7 +7,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{error, instant};
 use crate::{
     domain::{
-        batch::{Batch, End, EndReason, Kind, Pause, PauseCause, State},
+        batch::{Batch, DrainMode, End, EndReason, Kind, Pause, PauseCause, State},
         id::{BatchId, BatchSeq},
         listing::ListVersion,
         progress::Counts,
@@ -63,6 +63,7 @@ pub(super) fn from_row(
         state,
         pause,
         end,
+        drain: optional_word(row, "drain_mode", DrainMode::parse)?,
         spec,
         list,
         expanded: row.get("expanded"),

@@ -80,7 +80,7 @@ async fn try_commit(
     }
     if let Some(failure) = system_failure(commit, &fenced) {
         // Its items came back, so the batch is not exhausted by this commit.
-        let why = transition::Why { reason: &failure.reason, message: &failure.message };
+        let why = transition::Why::event(&failure.reason, &failure.message);
         transition::apply(&mut tx, commit.batch, Input::SystemFailure, why, commit.now).await?;
     }
     transition::settle(&mut tx, commit.batch, commit.now).await?;

@@ -109,7 +109,7 @@ async fn expand_in(
         }
         PageRead::Unreadable(message) => {
             release(conn, seq).await?;
-            let why = transition::Why { reason: "", message };
+            let why = transition::Why::event("", message);
             transition::apply(conn, seq, Input::SourceUnreadable, why, now).await?;
             true
         }

@@ -6,20 +6,35 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, error, ms};
 use crate::{
     domain::{
-        batch::{Command, Decision, EndReason, Input, Leases, PauseCause, State, decide},
+        batch::{Command, Decision, DrainMode, EndReason, Input, Leases, PauseCause, State, decide},
         id::{BatchId, BatchSeq},
         text,
     },
     store::{Changed, CommandError},
 };
 
-/// What a pause or an end is shown with.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a pause or an end is shown with, and how the batch drains for it.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Why<'a> {
     /// Stable word, of pauses.
     pub(super) reason: &'a str,
     /// For people.
     pub(super) message: &'a str,
+    /// What becomes of attempts in flight.
+    pub(super) drain: DrainMode,
+}
+
+impl<'a> Why<'a> {
+    /// An event: what is in flight ends.
+    pub(super) fn event(reason: &'a str, message: &'a str) -> Self {
+        Self { reason, message, drain: DrainMode::Finish }
+    }
+}
+
+impl Default for Why<'_> {
+    fn default() -> Self {
+        Self::event("", "")
+    }
 }
 
 const USER_PAUSE: &str = "USER_PAUSE";
@@ -37,11 +52,12 @@ pub(super) async fn command(
         .await
         .map_err(error::store)?;
     let seq = BatchSeq(seq.ok_or_else(|| CommandError::NotFound(id.clone()))?);
-    let why = match command {
-        Command::Pause { reason } => Why { reason: USER_PAUSE, message: reason },
-        Command::Resume => Why::default(),
-        Command::Stop { reason } => Why { reason: "", message: reason },
+    let (reason, message) = match command {
+        Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
+        Command::Resume => ("", ""),
+        Command::Stop { reason, .. } => ("", reason.as_str()),
     };
+    let why = Why { reason, message, drain: command.drain() };
     let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
     if !matches!(decision, Decision::Refuse(_)) {
         // The last lease may have run out since the last commit, and nobody else will tell.
@@ -65,12 +81,15 @@ pub(super) async fn apply(
     why: Why<'_>,
     now: DateTime<Utc>,
 ) -> Result<Decision, sqlx::Error> {
-    let row = sqlx::query("SELECT status, pause_cause, end_reason FROM batch_executions WHERE seq = $1")
-        .bind(seq.0)
-        .fetch_one(&mut *conn)
-        .await?;
+    let row = sqlx::query(
+        "SELECT status, pause_cause, end_reason, drain_mode FROM batch_executions WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .fetch_one(&mut *conn)
+    .await?;
     let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
     let cause = row.get::<Option<&str>, _>("pause_cause").and_then(PauseCause::parse);
+    let drain = row.get::<Option<&str>, _>("drain_mode").and_then(DrainMode::parse);
     let leases = leases(conn, seq, now).await?;
     let decision = match input {
         // Somebody or something else has its say by now.
@@ -85,7 +104,7 @@ pub(super) async fn apply(
         void_leases(conn, seq).await?;
     }
     let message = text::message(why.message);
-    let step = Step { seq, from: state, now };
+    let step = Step { seq, from: state, now, drain: drain.max(Some(why.drain)) };
     match decision {
         Decision::Enter(next @ (State::Pausing | State::Paused)) if state != State::Pausing => {
             let cause = match input {
@@ -114,8 +133,10 @@ pub(super) async fn apply(
             if cause < Some(higher) {
                 raise_cause(conn, seq, higher, why.reason, &message).await?;
             }
+            raise_drain(conn, seq, drain, why.drain).await?;
         }
-        Decision::Stay | Decision::Refuse(_) => {}
+        Decision::Stay => raise_drain(conn, seq, drain, why.drain).await?,
+        Decision::Refuse(_) => {}
         Decision::Illegal => {
             tracing::error!(
                 batch_seq = seq.0,
@@ -208,6 +229,8 @@ struct Step {
     seq: BatchSeq,
     from: State,
     now: DateTime<Utc>,
+    /// How it drains, if it has to.
+    drain: Option<DrainMode>,
 }
 
 impl Step {
@@ -242,6 +265,7 @@ impl Step {
                pause_message = CASE WHEN $6 THEN coalesce($9, pause_message) END,
                end_reason = coalesce($10, end_reason),
                end_message = coalesce($11, end_message),
+               drain_mode = CASE WHEN $3 IN ('PAUSING', 'STOPPING') THEN $12 END,
                control_revision = control_revision + 1,
                revision = revision + 1
              WHERE seq = $1 AND status = $2",
@@ -257,6 +281,7 @@ impl Step {
         .bind(pause.map(|(.., message)| message))
         .bind(end.map(|(reason, _)| reason.as_str()))
         .bind(end.map(|(_, message)| message))
+        .bind(self.drain.map(DrainMode::as_str))
         .execute(conn)
         .await?;
         debug_assert_eq!(entered.rows_affected(), 1, "the state was read in this transaction");
@@ -280,6 +305,27 @@ async fn raise_cause(
     .bind(cause.as_str())
     .bind(reason)
     .bind(message)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// While a batch drains the mode only rises. Where it does not, there is none.
+async fn raise_drain(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    present: Option<DrainMode>,
+    asked: DrainMode,
+) -> Result<(), sqlx::Error> {
+    if present.is_none_or(|present| present >= asked) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE batch_executions SET drain_mode = $2, control_revision = control_revision + 1, revision = revision + 1
+         WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .bind(asked.as_str())
     .execute(conn)
     .await?;
     Ok(())
