@@ -77,7 +77,8 @@ pub trait Store: Send + Sync + 'static {
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
-    /// Ends the draining of batches whose last lease ran out without anybody giving it back. Answers with what moved.
+    /// Ends what nobody else ends: the draining of batches whose last lease ran out without anybody giving it back, and
+    /// batches whose time is over. Breaks up slices that lose one worker after the other. Answers with what moved.
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
@@ -368,7 +369,7 @@ pub struct Committed {
     pub admitted: Vec<Batch>,
     /// Slices whose lease was not the caller's any more: nothing of them was recorded.
     pub fenced: Vec<SliceNo>,
-    /// Items whose records the store refused: they are FAILED, `ROW_REJECTED`.
+    /// Items that are FAILED whatever was asked for: their records were refused, or they came back past their deadline.
     pub rejected: Vec<i64>,
 }
 

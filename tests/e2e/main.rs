@@ -13,6 +13,7 @@ mod discovery;
 mod doctor;
 mod drain;
 mod fault;
+mod limit;
 mod listing;
 mod luck;
 mod oddity;

@@ -13,14 +13,17 @@ mod harness;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+mod budget;
 mod claim;
 mod commit;
 mod create;
+mod deadline;
 mod drain;
 mod duration;
 mod history;
 mod item;
 mod listing;
+mod lost;
 mod purge;
 mod recover;
 mod redecode;
@@ -34,6 +37,13 @@ mod view;
 macro_rules! conformance {
     ($engine:expr) => {
         cases! { $engine;
+            budget {
+                a_spent_budget_ends_the_batch_when_its_leases_have_drained,
+                a_budget_is_spent_however_its_items_were_grouped,
+                a_share_counts_once_enough_is_processed,
+                what_the_source_could_not_take_counts,
+                of_two_things_found_together_the_first_in_order_counts,
+            }
             claim {
                 a_lease_carries_the_open_items_in_order,
                 an_expired_lease_goes_before_a_due_one_and_that_before_a_fresh_one,
@@ -81,6 +91,15 @@ macro_rules! conformance {
                 a_start_given_up_midway_leaves_nothing_behind,
                 nothing_is_known_of_another_name,
             }
+            deadline {
+                a_batch_has_its_time_from_its_first_run_on,
+                a_batch_that_never_ran_waits_as_long_as_it_takes,
+                an_open_batch_is_given_up_in_time,
+                a_deadline_that_passed_while_nobody_was_there_is_kept,
+                a_command_that_comes_too_late_finds_the_end,
+                an_item_has_its_time_in_which_the_batch_ran,
+                what_is_not_the_items_fault_does_not_end_it_late,
+            }
             drain {
                 a_mode_is_durable_and_only_rises,
                 a_stop_keeps_the_mode_of_the_pause_that_it_meets,
@@ -110,6 +129,12 @@ macro_rules! conformance {
                 another_address_is_another_list,
                 all_versions_are_told_with_whether_one_was_new,
                 changes_from_a_version_to_any_later_one_of_its_address_are_seen,
+            }
+            lost {
+                a_slice_that_loses_its_workers_is_halved_down_to_the_item_that_does_it,
+                whoever_gets_somewhere_is_not_suspected,
+                a_slice_that_was_lost_too_often_is_not_handed_out,
+                the_budget_counts_what_was_lost,
             }
             purge {
                 bodies_go_when_their_time_is_over_and_not_before,

@@ -34,10 +34,12 @@ use crate::domain::{
 mod batch;
 mod commit;
 mod create;
+mod deadline;
 mod error;
 mod inspect;
 mod item;
 mod list;
+mod lost;
 mod migration;
 mod record;
 mod slice;
@@ -152,7 +154,7 @@ impl SqliteStore {
         batch::from_row(row, &mut specs)
     }
 
-    /// Applies one input in a transaction of its own.
+    /// Applies one event in a transaction of its own.
     async fn change(
         &self,
         seq: BatchSeq,
@@ -161,8 +163,7 @@ impl SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
         let mut tx = self.begin().await?;
-        transition::apply(&mut tx, seq, input, why, now).await.map_err(error::store)?;
-        transition::settle(&mut tx, seq, now).await.map_err(error::store)?;
+        transition::settle(&mut tx, seq, Some((input, why)), now).await.map_err(error::store)?;
         let admitted =
             transition::admit(&mut tx, self.limits.running_batches, now).await.map_err(error::store)?;
         let batch = self.load(&mut tx, seq).await?;

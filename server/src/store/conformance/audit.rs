@@ -64,7 +64,10 @@ pub(super) fn batch(batch: &Batch, items: &[Item]) {
         assert_eq!(batch.end.as_ref().unwrap().reason.end(), batch.state, "end reason of {it}");
     }
     match batch.state {
-        State::Completed => assert!(batch.expanded && counts.canceled == 0, "{it}"),
+        State::Completed => {
+            assert!(batch.expanded && counts.canceled == 0, "{it}");
+            assert_eq!(batch.spec.failure.spent(counts.processed(), counts.failed), None, "{it}");
+        }
         State::Open => assert!(!batch.expanded && counts.processed() == 0 && running == 0, "{it}"),
         State::Queued | State::Paused => assert_eq!(running, 0, "running of {it}"),
         State::Running | State::Pausing => assert_eq!(counts.canceled, 0, "canceled of {it}"),

@@ -297,7 +297,7 @@ pub(super) async fn a_command_settles_what_has_drained(mut h: Harness) {
     let batch = expired(&mut h, "batch-e", Stopping).await;
     assert_eq!(h.stop(&batch).await.state, Stopped);
     let batch = expired(&mut h, "batch-f", Stopping).await;
-    assert_eq!(h.refused(&batch, &Command::Resume).await, (Stopping, Refusal::Stopping));
+    assert_eq!(h.refused(&batch, &Command::Resume).await, (Stopped, Refusal::Terminal));
 }
 
 pub(super) async fn a_late_commit_cannot_wake_a_paused_batch(mut h: Harness) {

@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, item, ms, record, transition};
+use super::{SqliteStore, deadline, error, item, ms, record, transition};
 use crate::{
     domain::{
-        batch::{Input, State},
+        batch::{Batch, Input, State},
         failure::{Failure, FailureClass},
         id::{BatchSeq, SliceNo},
         item::{Next, Outcome},
@@ -61,9 +61,11 @@ async fn try_commit(
     isolation: Isolation,
 ) -> Result<Committed, Trouble> {
     let mut tx = store.begin().await?;
-    let (fenced, canceled) = write_leases(&mut tx, commit).await?;
+    let before = store.load(&mut tx, commit.batch).await?;
+    let commit = &*deadline::enforced(&mut tx, &before, commit).await?;
+    let (fenced, canceled) = write_leases(&mut tx, &before, commit).await?;
     let mut tally = Tally { changed: canceled > 0, canceled, ..Tally::default() };
-    let mut rejected = Vec::new();
+    let mut rejected = deadline::late(commit, &fenced);
     for recording in commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)) {
         let written = match isolation {
             Isolation::Group => write_item(&mut tx, commit, recording).await?,
@@ -78,12 +80,10 @@ async fn try_commit(
     if tally.changed {
         tally.write(&mut tx, commit.batch).await?;
     }
-    if let Some(failure) = system_failure(commit, &fenced) {
-        // Its items came back, so the batch is not exhausted by this commit.
-        let why = transition::Why::event(&failure.reason, &failure.message);
-        transition::apply(&mut tx, commit.batch, Input::SystemFailure, why, commit.now).await?;
-    }
-    transition::settle(&mut tx, commit.batch, commit.now).await?;
+    // Its items came back, so the batch is not exhausted by this commit.
+    let found = system_failure(commit, &fenced)
+        .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
+    transition::settle(&mut tx, commit.batch, found, commit.now).await?;
     let admitted = transition::admit(&mut tx, store.limits.running_batches, commit.now).await?;
     let batch = store.load(&mut tx, commit.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
@@ -95,17 +95,19 @@ async fn try_commit(
 /// batch is on its way to an end.
 async fn write_leases(
     conn: &mut SqliteConnection,
+    batch: &Batch,
     commit: &Commit,
 ) -> Result<(HashSet<SliceNo>, i64), sqlx::Error> {
     let mut finals: HashMap<SliceNo, i64> = HashMap::new();
-    for recording in commit.attempts.iter().filter(|recording| recording.next.is_final()) {
-        *finals.entry(recording.slice).or_default() += 1;
+    // Slices whose worker has got somewhere.
+    let mut moved: HashSet<SliceNo> = HashSet::new();
+    for recording in &commit.attempts {
+        *finals.entry(recording.slice).or_default() += i64::from(recording.next.is_final());
+        if recording.next.is_charged() {
+            moved.insert(recording.slice);
+        }
     }
-    let status: String = sqlx::query_scalar("SELECT status FROM batch_executions WHERE seq = $1")
-        .bind(commit.batch.0)
-        .fetch_one(&mut *conn)
-        .await?;
-    let given_back = if status == State::Stopping.as_str() { "CANCELED" } else { "READY" };
+    let given_back = if batch.state == State::Stopping { "CANCELED" } else { "READY" };
 
     let mut fenced = HashSet::new();
     let mut canceled = 0;
@@ -120,7 +122,8 @@ async fn write_leases(
                status = CASE WHEN open_count = $5 THEN 'DONE' WHEN $6 IS NULL THEN $8 ELSE 'LEASED' END,
                owner = CASE WHEN open_count > $5 AND $6 IS NOT NULL THEN owner END,
                lease_until_at = CASE WHEN open_count > $5 THEN $6 END,
-               ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END
+               ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END,
+               lost_in_row = CASE WHEN $9 THEN 0 ELSE lost_in_row END
              WHERE batch_seq = $1 AND slice_no = $2 AND epoch = $3 AND owner = $4 AND status = 'LEASED'
              RETURNING status, open_count",
         )
@@ -132,6 +135,7 @@ async fn write_leases(
         .bind(until)
         .bind(ready_at)
         .bind(given_back)
+        .bind(moved.contains(&lease.slice))
         .fetch_optional(&mut *conn)
         .await?;
         match row {

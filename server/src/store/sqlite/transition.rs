@@ -1,13 +1,14 @@
 //! Transitions: what [`decide`] says, carried out. Everything here runs inside a writing transaction.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, error, ms};
 use crate::{
     domain::{
         batch::{Command, Decision, DrainMode, EndReason, Input, Leases, PauseCause, State, decide},
         id::{BatchId, BatchSeq},
+        spec::FailurePolicy,
         text,
     },
     store::{Changed, CommandError},
@@ -58,11 +59,9 @@ pub(super) async fn command(
         Command::Stop { reason, .. } => ("", reason.as_str()),
     };
     let why = Why { reason, message, drain: command.drain() };
+    // Its last lease may have run out since the last commit, or its time: that counts first.
+    settle(&mut tx, seq, None, now).await.map_err(error::store)?;
     let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
-    if !matches!(decision, Decision::Refuse(_)) {
-        // The last lease may have run out since the last commit, and nobody else will tell.
-        settle(&mut tx, seq, now).await.map_err(error::store)?;
-    }
     let admitted = admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     let batch = store.load(&mut tx, seq).await?;
     if let Decision::Refuse(refusal) = decision {
@@ -87,7 +86,7 @@ pub(super) async fn apply(
     .bind(seq.0)
     .fetch_one(&mut *conn)
     .await?;
-    let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
+    let state = state_of(&row)?;
     let cause = row.get::<Option<&str>, _>("pause_cause").and_then(PauseCause::parse);
     let drain = row.get::<Option<&str>, _>("drain_mode").and_then(DrainMode::parse);
     let leases = leases(conn, seq, now).await?;
@@ -166,38 +165,58 @@ async fn leases(
     Ok(if live { Leases::Live } else { Leases::None })
 }
 
-/// What a commit may have brought about: the end of the batch, or of its draining.
+/// What a commit, a page or the time has brought about. Of what is there together the first counts, in this order: the
+/// failure budget, exhausted, the deadline, and what the caller found. Then whether the batch has drained.
 pub(super) async fn settle(
     conn: &mut SqliteConnection,
     seq: BatchSeq,
+    found: Option<(Input, Why<'_>)>,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
-        "SELECT status, expanded = 1 AND processed_count = total_count AS exhausted FROM batch_executions WHERE seq = $1",
+        "SELECT status, processed_count, failed_count, coalesce(deadline_at <= $2, 0) AS late,
+           expanded = 1 AND processed_count = total_count AS exhausted,
+           CASE WHEN failed_count > 0 THEN json_extract(spec, '$.failure') END AS failure
+         FROM batch_executions WHERE seq = $1",
     )
     .bind(seq.0)
+    .bind(ms(now))
     .fetch_one(&mut *conn)
     .await?;
-    let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
-    let exhausted: bool = row.get("exhausted");
-    match state {
-        State::Running | State::Pausing if exhausted => {
-            apply(conn, seq, Input::Exhausted, Why::default(), now).await?;
-        }
-        State::Pausing | State::Stopping if leases(conn, seq, now).await? == Leases::None => {
-            apply(conn, seq, Input::Drained, Why::default(), now).await?;
-        }
-        State::Open
-        | State::Queued
-        | State::Running
-        | State::Pausing
-        | State::Paused
-        | State::Stopping
-        | State::Completed
-        | State::Failed
-        | State::Stopped => {}
+    let mut state = state_of(&row)?;
+    let at_work = matches!(state, State::Running | State::Pausing);
+    let spent = match row.get::<Option<&str>, _>("failure").filter(|_| at_work) {
+        None => None,
+        Some(policy) => serde_json::from_str::<FailurePolicy>(policy)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?
+            .spent(row.get("processed_count"), row.get("failed_count")),
+    };
+    let first = if let Some(message) = &spent {
+        Some((Input::BudgetSpent, Why::event("", message)))
+    } else if at_work && row.get("exhausted") {
+        Some((Input::Exhausted, Why::default()))
+    } else if row.get("late") && !state.is_terminal() && state != State::Stopping {
+        let message = match state {
+            State::Open => "it was not sealed within its open_ttl",
+            _ => "it was not done within its max_duration",
+        };
+        Some((Input::DeadlinePassed, Why::event("", message)))
+    } else {
+        found
+    };
+    if let Some((input, why)) = first {
+        apply(conn, seq, input, why, now).await?;
+        let row = sqlx::query("SELECT status FROM batch_executions WHERE seq = $1").bind(seq.0);
+        state = state_of(&row.fetch_one(&mut *conn).await?)?;
+    }
+    if matches!(state, State::Pausing | State::Stopping) && leases(conn, seq, now).await? == Leases::None {
+        apply(conn, seq, Input::Drained, Why::default(), now).await?;
     }
     Ok(())
+}
+
+fn state_of(row: &SqliteRow) -> Result<State, sqlx::Error> {
+    State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))
 }
 
 /// Lets QUEUED batches run, oldest first, as long as there are running slots. Answers with those it let in.
@@ -218,7 +237,7 @@ pub(super) async fn admit(
         for seq in queued.into_iter().map(BatchSeq) {
             apply(conn, seq, Input::Admitted, Why::default(), now).await?;
             // A batch without items is over as soon as its source is read, and makes room again.
-            settle(conn, seq, now).await?;
+            settle(conn, seq, None, now).await?;
             admitted.push(seq);
         }
     }
@@ -334,7 +353,8 @@ async fn raise_drain(
 /// Takes back the leases that ran out, so that a late commit cannot make one of them live again.
 async fn void_leases(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1,
+           lost_in_row = lost_in_row + 1
          WHERE batch_seq = $1 AND status = 'LEASED'",
     )
     .bind(seq.0)

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, transition};
+use super::{SqliteStore, error, lost, ms, transition};
 use crate::{
     domain::{
         batch::{Batch, State},
@@ -27,7 +27,8 @@ async fn recover_in(
 ) -> Result<Vec<BatchSeq>, sqlx::Error> {
     // The epoch stays: the next claim raises it, and with it refuses whatever an old process may still try.
     sqlx::query(
-        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1,
+           lost_in_row = lost_in_row + 1
          WHERE status = 'LEASED'",
     )
     .execute(&mut *conn)
@@ -35,8 +36,8 @@ async fn recover_in(
     sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE source_lease_at IS NOT NULL")
         .execute(&mut *conn)
         .await?;
-    for seq in draining(&mut *conn).await? {
-        transition::settle(conn, seq, now).await?;
+    for seq in unsettled(&mut *conn, now).await? {
+        transition::settle(conn, seq, None, now).await?;
     }
     transition::admit(conn, running_batches, now).await?;
     let working: Vec<i64> =
@@ -47,24 +48,37 @@ async fn recover_in(
     Ok(working.into_iter().map(BatchSeq).collect())
 }
 
-async fn draining(db: impl sqlx::SqliteExecutor<'_>) -> Result<Vec<BatchSeq>, sqlx::Error> {
-    let seqs: Vec<i64> =
-        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status IN ('PAUSING', 'STOPPING')")
-            .fetch_all(db)
-            .await?;
+/// Batches that drain, or whose time is over.
+async fn unsettled(
+    db: impl sqlx::SqliteExecutor<'_>,
+    now: DateTime<Utc>,
+) -> Result<Vec<BatchSeq>, sqlx::Error> {
+    let seqs: Vec<i64> = sqlx::query_scalar(
+        "SELECT seq FROM batch_executions WHERE status IN ('PAUSING', 'STOPPING')
+         UNION SELECT seq FROM batch_executions
+           WHERE deadline_at <= $1 AND status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
+    )
+    .bind(ms(now))
+    .fetch_all(db)
+    .await?;
     Ok(seqs.into_iter().map(BatchSeq).collect())
 }
 
 pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
     // Mostly there is none, and then no lock is taken.
-    let seqs = draining(&store.readers).await.map_err(error::store)?;
-    if seqs.is_empty() {
+    let mut seqs = unsettled(&store.readers, now).await.map_err(error::store)?;
+    let broken = lost::batches(&store.readers).await.map_err(error::store)?;
+    if seqs.is_empty() && broken.is_empty() {
         return Ok(Vec::new());
     }
     let mut tx = store.begin().await?;
     for seq in &seqs {
-        transition::settle(&mut tx, *seq, now).await.map_err(error::store)?;
+        transition::settle(&mut tx, *seq, None, now).await.map_err(error::store)?;
     }
+    for seq in &broken {
+        lost::break_up(&mut tx, *seq, now).await.map_err(error::store)?;
+    }
+    seqs.extend(broken);
     let mut moved =
         transition::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     moved.extend(seqs);
