@@ -151,6 +151,18 @@ impl Client {
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.stop(request).await }).await
     }
 
+    /// Deletes a batch that has ended. `name` may be an id. Repeated only with `allow_missing`: a first call that was lost
+    /// may have deleted it.
+    pub async fn delete_batch(&self, mut request: v1::DeleteBatchRequest) -> Result<(), Error> {
+        request.name = batch_name(&request.name);
+        let mut options = self.shared.options.clone();
+        if !request.allow_missing {
+            options.retry_attempts = 1;
+        }
+        let rpc = |mut stub: Stub, request| async move { stub.delete_batch(request).await };
+        self.call_with(&options, UNARY_DEADLINE, request, rpc).await.map(drop)
+    }
+
     /// Reads one batch, its spec included.
     pub async fn get_batch(&self, name: &str) -> Result<v1::Batch, Error> {
         let request = v1::GetBatchRequest { name: batch_name(name), view: v1::BatchView::Full.into() };
@@ -229,7 +241,22 @@ impl Client {
         F: Fn(Stub, Request<M>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
-        let Shared { server, options, throttle } = self.shared.as_ref();
+        self.call_with(&self.shared.options, deadline, message, rpc).await
+    }
+
+    async fn call_with<M, R, F, Fut>(
+        &self,
+        options: &ClientOptions,
+        deadline: Duration,
+        message: M,
+        rpc: F,
+    ) -> Result<R, Error>
+    where
+        M: Clone,
+        F: Fn(Stub, Request<M>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
+        let Shared { server, throttle, .. } = self.shared.as_ref();
         retry::repeat(options, throttle, deadline, |left| {
             let mut request = Request::new(message.clone());
             request.set_timeout(left);

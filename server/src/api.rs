@@ -1,6 +1,7 @@
 //! The gRPC door: messages in, domain, messages out. Handlers convert, call, convert.
 
 mod batch;
+mod delete;
 mod item;
 mod page;
 mod plan;

@@ -16,12 +16,14 @@ use crate::{
     },
     engine::Engine,
     progress::{Hub, Snapshot},
-    store::{CommandError, CreateError, Created, NewBatch, RequestKey, Store, StoreError},
+    store::{CommandError, CreateError, Created, NewBatch, Purged, RequestKey, Store, StoreError},
 };
 
+mod delete;
 mod plan;
 pub mod watch;
 
+pub use delete::Delete;
 pub use plan::{Plan, PlanError};
 
 /// How long a request id is remembered at least.
@@ -86,9 +88,22 @@ pub enum ReadError {
     /// No such batch.
     #[error("no batch {0}")]
     NotFound(BatchId),
+    /// No such batch any more.
+    #[error("batch {} is gone", .0.id)]
+    Purged(Purged),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ReadError> for CreateError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotFound(id) => Self::NoParent(id),
+            ReadError::Purged(purged) => Self::ParentPurged(purged),
+            ReadError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// What a batch came to.
@@ -127,7 +142,7 @@ impl Control {
     pub async fn redecode(&self, redecode: Redecode) -> Result<Started, CreateError> {
         let Redecode { parent, id, request } = redecode;
         let now = clock::now();
-        let parent = self.store.batch(&parent).await?.ok_or(CreateError::NoParent(parent))?;
+        let parent = self.stored(&parent).await?;
         let source = Source::BatchItems { batch: parent.id };
         let new = NewBatch {
             id: id.unwrap_or_else(BatchId::generate),
@@ -208,7 +223,19 @@ impl Control {
     }
 
     async fn stored(&self, id: &BatchId) -> Result<Batch, ReadError> {
-        self.store.batch(id).await?.ok_or_else(|| ReadError::NotFound(id.clone()))
+        match self.store.batch(id).await? {
+            Some(batch) => Ok(batch),
+            None => Err(self.missing(id).await),
+        }
+    }
+
+    /// Why there is no batch of that name.
+    async fn missing(&self, id: &BatchId) -> ReadError {
+        match self.store.purged(id).await {
+            Ok(Some(purged)) => ReadError::Purged(purged),
+            Ok(None) => ReadError::NotFound(id.clone()),
+            Err(error) => error.into(),
+        }
     }
 
     /// The batch with what this node knows of it.

@@ -40,6 +40,16 @@ pub trait Store: Send + Sync + 'static {
     async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Option<BatchId>, CreateError>;
     /// One batch.
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
+    /// Deletes a batch that has ended: nobody finds it from then on, and its name is free. What it had goes later, by
+    /// [`Store::purge`]; datasets stay. `etag`: only if it has that one.
+    async fn delete_batch(
+        &self,
+        id: &BatchId,
+        etag: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), DeleteError>;
+    /// What is known of a name whose batch is gone.
+    async fn purged(&self, id: &BatchId) -> Result<Option<Purged>, StoreError>;
     /// Batches older than `before`, newest first.
     async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
     /// Carries a command out, or refuses it.
@@ -373,6 +383,15 @@ pub struct Committed {
     pub rejected: Vec<i64>,
 }
 
+/// A batch that was there, and is not any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purged {
+    /// Its name.
+    pub id: BatchId,
+    /// When it was deleted, or its retention ended.
+    pub at: DateTime<Utc>,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -421,6 +440,9 @@ pub enum CreateError {
     /// There is no such batch to make one from.
     #[error("no batch {0}")]
     NoParent(BatchId),
+    /// There is no such batch to make one from any more.
+    #[error("batch {} is gone", .0.id)]
+    ParentPurged(Purged),
     /// The batch to make one from has not ended.
     #[error("batch {id} is {}", state.as_str())]
     ParentNotTerminal {
@@ -454,6 +476,9 @@ pub enum CommandError {
     /// No such batch.
     #[error("no batch {0}")]
     NotFound(BatchId),
+    /// No such batch any more.
+    #[error("batch {} is gone", .0.id)]
+    Purged(Purged),
     /// Not in this state.
     #[error("batch {id} is {}", state.as_str())]
     Refused {
@@ -463,6 +488,38 @@ pub enum CommandError {
         state: State,
         /// Why.
         refusal: Refusal,
+    },
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a batch was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// No such batch.
+    #[error("no batch {0}")]
+    NotFound(BatchId),
+    /// No such batch any more.
+    #[error("batch {} is gone", .0.id)]
+    Purged(Purged),
+    /// It has not the etag that was asked for.
+    #[error("batch {id} has etag {etag}")]
+    EtagMismatch {
+        /// The batch.
+        id: BatchId,
+        /// Its etag.
+        etag: String,
+        /// Its state.
+        state: State,
+    },
+    /// It, or a child of it, has not ended.
+    #[error("batch {id} is {}", state.as_str())]
+    NotTerminal {
+        /// The one that has not ended.
+        id: BatchId,
+        /// Its state.
+        state: State,
     },
     /// The store did not answer.
     #[error(transparent)]

@@ -9,6 +9,7 @@
 mod control;
 mod crash;
 mod data_doc;
+mod delete;
 mod discovery;
 mod doctor;
 mod drain;

@@ -215,6 +215,14 @@ impl HaulService for Service {
         }))
     }
 
+    async fn delete_batch(
+        &self,
+        request: Request<v1::DeleteBatchRequest>,
+    ) -> Result<Response<v1::DeleteBatchResponse>, Status> {
+        self.batch(&request)?;
+        Ok(Response::new(v1::DeleteBatchResponse {}))
+    }
+
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
         let batch = self.batch(&request)?;
         Ok(Response::new(v1::PauseResponse { batch, in_flight_items: 3 }))

@@ -40,6 +40,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         create_time: Some(time::timestamp(batch.created_at)),
         start_time: batch.started_at.map(time::timestamp),
         end_time: batch.ended_at.map(time::timestamp),
+        purge_time: batch.purge_at.map(time::timestamp),
         parent_batch: batch.parent().map(BatchId::name).unwrap_or_default(),
         revision: batch.revision,
     }

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     batch::batch,
+    delete,
     item::item,
     page, plan,
     report::report,
@@ -82,6 +83,14 @@ impl HaulService for Service {
         let started = self.control.redecode(redecode).await.map_err(ApiError::from)?;
         let (batch, outcome) = outcome(&started);
         Ok(Response::new(v1::RedecodeResponse { batch, outcome }))
+    }
+
+    async fn delete_batch(
+        &self,
+        request: Request<v1::DeleteBatchRequest>,
+    ) -> Answer<v1::DeleteBatchResponse> {
+        self.stays()?;
+        Ok(Response::new(delete::delete_batch(&self.control, request.into_inner()).await?))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
@@ -259,7 +268,7 @@ fn invalid(field: &str, problem: impl Into<String>) -> ApiError {
     ApiError::Invalid(vec![Violation::new(field, problem)])
 }
 
-fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
+pub(super) fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
     BatchId::from_name(name).ok_or_else(|| {
         invalid(field, format!("{name:?} is not batches/{{batch}}, {{batch}} being {}", BatchId::PATTERN))
     })

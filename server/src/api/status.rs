@@ -3,14 +3,19 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chrono::SecondsFormat;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     control::{PlanError, ReadError},
-    domain::{batch::Refusal, id::BatchId, text},
+    domain::{
+        batch::{Refusal, State},
+        id::BatchId,
+        text,
+    },
     source::SourceError,
-    store::{CommandError, CreateError, StoreError},
+    store::{CommandError, CreateError, DeleteError, Purged, StoreError},
 };
 
 const DOMAIN: &str = "haul.v1";
@@ -44,6 +49,7 @@ pub(super) enum ApiError {
     Create(CreateError),
     Source(SourceError),
     Command(CommandError),
+    Delete(DeleteError),
     Read(ReadError),
     WatchLimit { limit: usize },
     Draining,
@@ -67,6 +73,12 @@ impl From<PlanError> for ApiError {
 impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         Self::Command(error)
+    }
+}
+
+impl From<DeleteError> for ApiError {
+    fn from(error: DeleteError) -> Self {
+        Self::Delete(error)
     }
 }
 
@@ -160,7 +172,9 @@ impl From<ApiError> for Status {
             ApiError::Create(error) => create(error),
             ApiError::Source(error) => source(error),
             ApiError::Command(error) => command(error),
+            ApiError::Delete(error) => delete(error),
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
+            ApiError::Read(ReadError::Purged(gone)) => purged(&gone),
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::WatchLimit { limit } => {
                 let message = format!("{limit} watchers are connected, which is the limit: try again later");
@@ -203,15 +217,8 @@ fn create(error: CreateError) -> Status {
             answer.status()
         }
         CreateError::NoParent(id) => not_found(&id),
-        CreateError::ParentNotTerminal { id, state } => {
-            let message = format!("{} is {}: stop it, or wait for its end", id.name(), state.as_str());
-            let mut answer = Answer::new(Code::FailedPrecondition, "BATCH_NOT_TERMINAL", message.clone())
-                .with("name", id.name())
-                .with("state", state.as_str())
-                .with("allowed", "Stop");
-            answer.details.add_precondition_failure_violation("STATE", id.name(), message);
-            answer.status()
-        }
+        CreateError::ParentPurged(gone) => purged(&gone),
+        CreateError::ParentNotTerminal { id, state } => not_terminal(&id, state),
         CreateError::NoKeptBodies { id, origin } => {
             let message = match origin {
                 Some(origin) => format!(
@@ -262,6 +269,7 @@ fn source(error: SourceError) -> Status {
 fn command(error: CommandError) -> Status {
     match error {
         CommandError::NotFound(id) => not_found(&id),
+        CommandError::Purged(gone) => purged(&gone),
         CommandError::Store(error) => store(&error),
         CommandError::Refused { id, state, refusal } => {
             let (reason, allowed) = match refusal {
@@ -279,6 +287,41 @@ fn command(error: CommandError) -> Status {
             answer.status()
         }
     }
+}
+
+fn delete(error: DeleteError) -> Status {
+    match error {
+        DeleteError::NotFound(id) => not_found(&id),
+        DeleteError::Purged(gone) => purged(&gone),
+        DeleteError::NotTerminal { id, state } => not_terminal(&id, state),
+        DeleteError::EtagMismatch { id, etag, state } => {
+            let message = format!("{} has changed, it is {}: read it again", id.name(), state.as_str());
+            Answer::new(Code::Aborted, "ETAG_MISMATCH", message)
+                .with("current_etag", etag)
+                .with("current_state", state.as_str())
+                .resource(&id)
+                .status()
+        }
+        DeleteError::Store(error) => store(&error),
+    }
+}
+
+fn not_terminal(id: &BatchId, state: State) -> Status {
+    let message = format!("{} is {}: stop it, or wait for its end", id.name(), state.as_str());
+    let mut answer = Answer::new(Code::FailedPrecondition, "BATCH_NOT_TERMINAL", message.clone())
+        .with("name", id.name())
+        .with("state", state.as_str())
+        .with("allowed", "Stop");
+    answer.details.add_precondition_failure_violation("STATE", id.name(), message);
+    answer.status()
+}
+
+fn purged(gone: &Purged) -> Status {
+    let at = gone.at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    Answer::new(Code::NotFound, "BATCH_PURGED", format!("{} went on {at}", gone.id.name()))
+        .with("purge_time", at)
+        .resource(&gone.id)
+        .status()
 }
 
 fn not_found(id: &BatchId) -> Status {

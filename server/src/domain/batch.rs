@@ -499,6 +499,8 @@ pub struct Batch {
     pub started_at: Option<DateTime<Utc>>,
     /// When it became terminal.
     pub ended_at: Option<DateTime<Utc>>,
+    /// When it goes, with its items.
+    pub purge_at: Option<DateTime<Utc>>,
     /// Since when it is in `state`.
     pub state_since: DateTime<Utc>,
     /// Time in RUNNING before `state_since`.
@@ -508,6 +510,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Changes with every transition, and not with progress.
+    pub fn etag(&self) -> String {
+        format!("\"{}-{}\"", self.seq.0, self.control_revision)
+    }
+
     /// An outage has paused it, and nothing else since.
     pub fn waits_for_upstream(&self) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.cause == PauseCause::UpstreamOutage)

@@ -18,6 +18,7 @@ mod claim;
 mod commit;
 mod create;
 mod deadline;
+mod delete;
 mod drain;
 mod duration;
 mod history;
@@ -99,6 +100,15 @@ macro_rules! conformance {
                 a_command_that_comes_too_late_finds_the_end,
                 an_item_has_its_time_in_which_the_batch_ran,
                 what_is_not_the_items_fault_does_not_end_it_late,
+            }
+            delete {
+                a_deleted_batch_is_gone_at_once_and_its_records_stay,
+                what_it_had_goes_in_bites,
+                a_batch_goes_when_its_retention_ends,
+                a_parent_outlives_its_children,
+                only_what_has_ended_and_is_as_it_was_read_is_deleted,
+                a_name_is_free_again_and_its_request_ids_too,
+                what_is_gone_is_known_for_a_month,
             }
             drain {
                 a_mode_is_durable_and_only_rises,

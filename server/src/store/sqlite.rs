@@ -18,8 +18,8 @@ use sqlx::{
 };
 
 use super::{
-    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, Expanded, FetchedBody, KeptItem,
-    NewBatch, SourceLease, SourcePage, Store, StoreError,
+    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, DeleteError, Expanded,
+    FetchedBody, KeptItem, NewBatch, Purged, SourceLease, SourcePage, Store, StoreError,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
@@ -41,6 +41,7 @@ mod item;
 mod list;
 mod lost;
 mod migration;
+mod purge;
 mod record;
 mod slice;
 mod source;
@@ -190,6 +191,20 @@ impl Store for SqliteStore {
             .await
             .map_err(error::store)?;
         row.map(|row| self.decode(&row)).transpose()
+    }
+
+    async fn delete_batch(
+        &self,
+        id: &BatchId,
+        etag: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), DeleteError> {
+        purge::delete(self, id, etag, now).await
+    }
+
+    async fn purged(&self, id: &BatchId) -> Result<Option<Purged>, StoreError> {
+        let mut conn = self.readers.acquire().await.map_err(error::store)?;
+        purge::purged(&mut conn, id).await.map_err(error::store)
     }
 
     async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError> {
@@ -391,7 +406,7 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        upkeep::purge(self, now).await
+        purge::purge(self, now).await
     }
 
     async fn close(&self) {

@@ -3,6 +3,7 @@
 //! A command takes its arguments, a connected client and the place to print to; what goes wrong is said once, here.
 
 mod control;
+mod delete;
 mod failure;
 mod plan;
 mod read;
@@ -76,6 +77,7 @@ enum Command {
     Items(read::Items),
     Report(read::Report),
     Redecode(redecode::Redecode),
+    Delete(delete::Delete),
 }
 
 /// What a command works with.
@@ -117,6 +119,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::List(list) => list.run(&context, out).await,
         Command::Items(items) => items.run(&context, out).await,
         Command::Report(report) => report.run(&context, out).await,
+        Command::Delete(delete) => delete.run(&context, out).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
     }?;
     out.flush()?;

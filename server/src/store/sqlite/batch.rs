@@ -73,6 +73,7 @@ pub(super) fn from_row(
         created_at: instant(row.get("created_at")),
         started_at: at("started_at"),
         ended_at: at("ended_at"),
+        purge_at: at("purge_at"),
         state_since: instant(row.get("state_since_at")),
         active: span("active_ms"),
         paused: span("paused_ms"),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, ms};
+use super::{SqliteStore, error, ms, purge};
 use crate::{
     domain::{
         batch::{Command, Decision, DrainMode, EndReason, Input, Leases, PauseCause, State, decide},
@@ -52,7 +52,12 @@ pub(super) async fn command(
         .fetch_optional(&mut *tx)
         .await
         .map_err(error::store)?;
-    let seq = BatchSeq(seq.ok_or_else(|| CommandError::NotFound(id.clone()))?);
+    let Some(seq) = seq.map(BatchSeq) else {
+        return Err(match purge::purged(&mut tx, id).await.map_err(error::store)? {
+            Some(purged) => CommandError::Purged(purged),
+            None => CommandError::NotFound(id.clone()),
+        });
+    };
     let (reason, message) = match command {
         Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
         Command::Resume => ("", ""),

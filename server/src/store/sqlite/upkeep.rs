@@ -1,4 +1,4 @@
-//! Recovery at the start of a process, and the removal of what has expired.
+//! Recovery at the start of a process, and the ends that nobody else sees to.
 
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
@@ -85,50 +85,4 @@ pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Ve
     let batches = store.load_all(&mut tx, &moved).await?;
     tx.commit().await.map_err(error::store)?;
     Ok(batches)
-}
-
-/// Rows that one call deletes at most, so that no commit waits long behind it.
-const PURGE_ROWS: i64 = 500;
-
-pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    let mut tx = store.begin().await?;
-    // A live child decodes them.
-    let bodies = sqlx::query(
-        "DELETE FROM kept_bodies WHERE (batch_seq, item_index) IN (
-           SELECT k.batch_seq, k.item_index FROM kept_bodies k
-           JOIN batch_executions b ON b.seq = k.batch_seq
-           WHERE b.bodies_expire_at <= $1 AND NOT EXISTS (SELECT 1 FROM batch_executions child
-             WHERE child.parent_seq = b.seq AND child.status NOT IN ('COMPLETED', 'FAILED', 'STOPPED'))
-           LIMIT $2)",
-    )
-    .bind(ms(now))
-    .bind(PURGE_ROWS)
-    .execute(&mut *tx)
-    .await
-    .map_err(error::store)?
-    .rows_affected();
-    if bodies == 0 {
-        // Nothing of them is left: they need not be looked at again.
-        sqlx::query(
-            "UPDATE batch_executions SET bodies_expire_at = NULL WHERE bodies_expire_at <= $1
-               AND NOT EXISTS (SELECT 1 FROM kept_bodies WHERE batch_seq = seq)",
-        )
-        .bind(ms(now))
-        .execute(&mut *tx)
-        .await
-        .map_err(error::store)?;
-    }
-    let requests = sqlx::query(
-        "DELETE FROM requests WHERE request_id IN (
-           SELECT request_id FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
-             SELECT name FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')) LIMIT $2)",
-    )
-    .bind(ms(now))
-    .bind(PURGE_ROWS)
-    .execute(&mut *tx)
-    .await
-    .map_err(error::store)?
-    .rows_affected();
-    tx.commit().await.map_err(error::store)?;
-    Ok(bodies + requests)
 }
