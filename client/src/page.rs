@@ -22,6 +22,7 @@ pub(crate) async fn batches(client: &Client, limit: usize) -> Result<Vec<v1::Bat
                 page_size: wanted as i32,
                 page_token,
                 view: v1::BatchView::Basic.into(),
+                ..v1::ListBatchesRequest::default()
             })
             .await?;
         batches.extend(page.batches.into_iter().take(wanted));
@@ -68,6 +69,7 @@ impl Items {
                     parent: self.parent.clone(),
                     page_size: ITEMS_PER_PAGE,
                     page_token,
+                    ..v1::ListItemsRequest::default()
                 })
                 .await?;
             self.page = page.items.into();

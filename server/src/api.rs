@@ -3,8 +3,10 @@
 mod batch;
 mod delete;
 mod item;
+mod mask;
 mod page;
 mod plan;
+mod read;
 mod report;
 mod service;
 mod spec;

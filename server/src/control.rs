@@ -16,9 +16,13 @@ use crate::{
     },
     engine::Engine,
     progress::{Hub, Snapshot},
-    store::{CommandError, CreateError, Created, NewBatch, Purged, RequestKey, Store, StoreError},
+    store::{
+        BatchQuery, CommandError, CreateError, Created, ItemQuery, NewBatch, Place, Purged, RequestKey, Store,
+        StoreError,
+    },
 };
 
+mod body;
 mod delete;
 mod plan;
 pub mod watch;
@@ -188,21 +192,26 @@ impl Control {
         Ok(self.seen(self.stored(id).await?).await?)
     }
 
-    /// Batches older than `before`, newest first.
-    pub async fn list(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
-        let batches = self.store.list_batches(before, limit).await?;
+    /// The batches that a query takes, in its order, each with its place in it.
+    pub async fn list(&self, query: &BatchQuery) -> Result<Vec<(Place, Snapshot)>, StoreError> {
+        let batches = self.store.list_batches(query).await?;
         let now = clock::now();
         let snapshot = |batch: Batch| match self.hub.live(batch.seq) {
             Some(entry) if !batch.state.is_terminal() => entry.snapshot(now),
             _ => Snapshot::idle(batch),
         };
-        Ok(batches.into_iter().map(snapshot).collect())
+        Ok(batches.into_iter().map(|(place, batch)| (place, snapshot(batch))).collect())
     }
 
-    /// Items of a batch from `from` on, by index.
-    pub async fn items(&self, id: &BatchId, from: i64, limit: usize) -> Result<Vec<Item>, ReadError> {
+    /// What page tokens and cursors are sealed with.
+    pub fn token_key(&self) -> [u8; 32] {
+        self.store.token_key()
+    }
+
+    /// The items of a batch that a query takes, by index.
+    pub async fn items(&self, id: &BatchId, query: &ItemQuery) -> Result<(BatchSeq, Vec<Item>), ReadError> {
         let batch = self.stored(id).await?;
-        Ok(self.store.list_items(batch.seq, from, limit, clock::now()).await?)
+        Ok((batch.seq, self.store.list_items(batch.seq, query, clock::now()).await?))
     }
 
     /// What a batch came to; of a live one, as it stands.

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod batch;
 pub mod datum;
 pub mod failure;
+pub mod filter;
 pub mod id;
 pub mod item;
 pub mod listing;

@@ -24,8 +24,11 @@ use crate::domain::{
 
 #[cfg(test)]
 mod conformance;
+mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+pub use query::{BatchOrder, BatchQuery, ItemQuery, Place};
 
 /// Items per slice.
 pub const SLICE_ITEMS: usize = 100;
@@ -50,8 +53,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), DeleteError>;
     /// What is known of a name whose batch is gone.
     async fn purged(&self, id: &BatchId) -> Result<Option<Purged>, StoreError>;
-    /// Batches older than `before`, newest first.
-    async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
+    /// The batches that a query takes, in its order, each with its place in it.
+    async fn list_batches(&self, query: &BatchQuery) -> Result<Vec<(Place, Batch)>, StoreError>;
     /// Carries a command out, or refuses it.
     async fn command(
         &self,
@@ -114,12 +117,11 @@ pub trait Store: Send + Sync + 'static {
     /// Records a group of attempts and renews or gives back the leases named with it. Without attempts it is a renewal.
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
 
-    /// Items of a batch from `from` on, by index. RUNNING is as of `now`.
+    /// The items of a batch that a query takes, by index. RUNNING is as of `now`.
     async fn list_items(
         &self,
         batch: BatchSeq,
-        from: i64,
-        limit: usize,
+        query: &ItemQuery,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError>;
     /// Items of a batch from `from` on, by index, with the word whether their bodies are there.
@@ -157,6 +159,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes what has expired, a bounded amount of it, and answers with the number of rows.
     async fn purge(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
+    /// 32 random bytes, made with the store: what it gave out once, such as a page token, is known again by them.
+    fn token_key(&self) -> [u8; 32];
     /// Finishes what is under way and closes.
     async fn close(&self);
 }

@@ -32,7 +32,7 @@ async fn pages_of_batches_and_items_leave_nothing_out_and_double_nothing() {
     assert_eq!(listed, names, "newest first");
 
     let mut indexes = Vec::new();
-    let mut page = ListItemsRequest { parent: names[0].clone(), page_size: 3, page_token: String::new() };
+    let mut page = ListItemsRequest { parent: names[0].clone(), page_size: 3, ..ListItemsRequest::default() };
     loop {
         let answer = stub.list_items(page.clone()).await.unwrap().into_inner();
         indexes.extend(answer.items.into_iter().map(|item| item.index));
@@ -43,7 +43,7 @@ async fn pages_of_batches_and_items_leave_nothing_out_and_double_nothing() {
     }
     assert_eq!(indexes, [0, 1, 2, 3, 4, 5, 6]);
 
-    let foreign = ListItemsRequest { parent: names[1].clone(), page_size: 3, page_token: page.page_token };
+    let foreign = ListItemsRequest { parent: names[1].clone(), ..page };
     refused(stub.list_items(foreign).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
     let garbage = ListBatchesRequest { page_token: "garbage".to_owned(), ..ListBatchesRequest::default() };
     refused(stub.list_batches(garbage).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");

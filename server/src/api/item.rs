@@ -42,6 +42,7 @@ fn result(reply: Reply) -> v1::ItemResult {
         sha256: reply.sha256.to_vec(),
         content_type: reply.content_type,
         latency: Some(time::duration(reply.latency)),
+        inline_body: Vec::new(),
     }
 }
 

@@ -1,9 +1,15 @@
-//! Page sizes and page tokens. A token carries its version, a position and a check over position and arguments.
+//! Page sizes, and what a page or a stream goes on by: opaque tokens that only the server of this store can make. A token
+//! carries its version, a position, and a seal over both and the other arguments of the call.
 
+use hmac::{Hmac, Mac};
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::status::{ApiError, Violation};
 use crate::domain::text;
+
+/// A page ends early at this size, well below the 4 MiB that a message may have.
+const PAGE_BYTES_MAX: usize = 2 << 20;
 
 /// The size that is meant: the default for none, the maximum for more.
 pub(super) fn size(asked: i32, default: usize, max: usize) -> Result<usize, ApiError> {
@@ -17,52 +23,146 @@ pub(super) fn size(asked: i32, default: usize, max: usize) -> Result<usize, ApiE
     }
 }
 
-const VERSION: &str = "1";
-
-/// A token for what follows `position`, of a call with these other arguments.
-pub(super) fn token(arguments: &str, position: i64) -> String {
-    format!("{VERSION}.{position:x}.{}", check(arguments, position))
+/// Messages of one page: one at least, and then up to [`PAGE_BYTES_MAX`].
+pub(super) struct Page<M> {
+    pub(super) messages: Vec<M>,
+    bytes: usize,
 }
 
-/// The position of a token; nothing for none.
-pub(super) fn position(arguments: &str, token: &str) -> Result<Option<i64>, ApiError> {
-    if token.is_empty() {
-        return Ok(None);
+impl<M: Message> Page<M> {
+    pub(super) fn new() -> Self {
+        Self { messages: Vec::new(), bytes: 0 }
     }
-    let mut parts = token.split('.');
-    let parsed = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(VERSION), Some(position), Some(given), None) => i64::from_str_radix(position, 16)
-            .ok()
-            .filter(|position| *position >= 0 && check(arguments, *position) == given),
-        _ => None,
-    };
-    parsed.map(Some).ok_or(ApiError::InvalidPageToken)
+
+    /// Takes a message in, if there is room for it.
+    pub(super) fn take(&mut self, message: M) -> bool {
+        self.bytes += message.encoded_len();
+        let fits = self.bytes <= PAGE_BYTES_MAX || self.messages.is_empty();
+        if fits {
+            self.messages.push(message);
+        }
+        fits
+    }
 }
 
-fn check(arguments: &str, position: i64) -> String {
-    let hash = Sha256::digest(format!("{VERSION}/{arguments}/{position}"));
-    text::hex(&hash[..8])
+const VERSION: u8 = 2;
+const SEAL_BYTES: usize = 16;
+
+/// Makes tokens and knows them again.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    key: [u8; 32],
+}
+
+impl Tokens {
+    pub(super) fn new(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+
+    /// A token for what follows `position`, of a call with these other arguments.
+    pub(super) fn make<const N: usize>(&self, call: &Call, position: [i64; N]) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend(position.iter().flat_map(|part| part.to_be_bytes()));
+        let seal = self.seal(call, &bytes).finalize().into_bytes();
+        bytes.extend(&seal[..SEAL_BYTES]);
+        text::hex(&bytes)
+    }
+
+    /// The position of a token; nothing if it is not one of this call.
+    pub(super) fn read<const N: usize>(&self, call: &Call, token: &str) -> Option<[i64; N]> {
+        let bytes = unhex(token)?;
+        let (said, seal) = bytes.split_at_checked(1 + 8 * N)?;
+        let genuine = seal.len() == SEAL_BYTES && self.seal(call, said).verify_truncated_left(seal).is_ok();
+        let mut position = [0; N];
+        for (part, bytes) in position.iter_mut().zip(said[1..].chunks_exact(8)) {
+            *part = i64::from_be_bytes(bytes.try_into().ok()?);
+        }
+        (genuine && said[0] == VERSION).then_some(position)
+    }
+
+    /// The position of a page token; nothing for none.
+    pub(super) fn page<const N: usize>(
+        &self,
+        call: &Call,
+        token: &str,
+    ) -> Result<Option<[i64; N]>, ApiError> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        self.read(call, token).map(Some).ok_or(ApiError::InvalidPageToken)
+    }
+
+    fn seal(&self, call: &Call, said: &[u8]) -> Hmac<Sha256> {
+        let mut seal = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length is one");
+        seal.update(&call.0);
+        seal.update(said);
+        seal
+    }
+}
+
+/// A call: which RPC it is of, and the hash of all that must not change from page to page.
+pub(super) struct Call([u8; 32]);
+
+impl Call {
+    /// `arguments` is the request without page size and token.
+    pub(super) fn new(rpc: &str, arguments: &impl Message) -> Self {
+        let hash = Sha256::new_with_prefix(rpc).chain_update([0]).chain_update(arguments.encode_to_vec());
+        Self(hash.finalize().into())
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use haul_proto::v1::ListItemsRequest;
+
     use super::*;
 
+    fn call(parent: &str) -> Call {
+        Call::new("ListItems", &ListItemsRequest { parent: parent.to_owned(), ..ListItemsRequest::default() })
+    }
+
     #[test]
-    fn a_token_reads_back_for_the_same_arguments_only() {
-        let made = token("items/batches/nightly", 4_711);
-        assert_eq!(position("items/batches/nightly", &made).ok().flatten(), Some(4_711));
-        assert_eq!(position("items/batches/nightly", "").ok(), Some(None));
-        for bad in [made.replace("1267", "1268"), format!("{made}.x"), "x".into(), "1.-1.0".into()] {
-            assert!(position("items/batches/nightly", &bad).is_err(), "{bad}");
+    fn a_token_reads_back_for_the_same_call_of_the_same_store_only() {
+        let tokens = Tokens::new([7; 32]);
+        let made = tokens.make(&call("batches/nightly"), [4_711, -1]);
+        assert_eq!(tokens.read(&call("batches/nightly"), &made), Some([4_711, -1]));
+        assert_eq!(tokens.page::<2>(&call("batches/nightly"), "").ok(), Some(None));
+        assert_eq!(tokens.read::<2>(&call("batches/other"), &made), None);
+        let other = Call::new("ListAttempts", &ListItemsRequest::default());
+        assert_eq!(tokens.read::<2>(&other, &made), None);
+        assert_eq!(Tokens::new([8; 32]).read::<2>(&call("batches/nightly"), &made), None);
+        assert_eq!(tokens.read::<1>(&call("batches/nightly"), &made), None);
+        assert!(made.len() <= 512);
+    }
+
+    #[test]
+    fn no_character_of_a_token_may_change() {
+        let tokens = Tokens::new([7; 32]);
+        let made = tokens.make(&call("batches/nightly"), [4_711]);
+        for at in 0..made.len() {
+            for by in ["0", "f", "g", "é", ""] {
+                let mut changed = made.clone();
+                changed.replace_range(at..=at, by);
+                let read = tokens.read::<1>(&call("batches/nightly"), &changed);
+                assert_eq!(read.is_some(), changed == made, "{changed}");
+            }
         }
-        assert!(position("items/batches/other", &made).is_err());
+        for bad in ["", "0", "02", &format!("{made}00"), &made[..made.len() - 2]] {
+            assert_eq!(tokens.read::<1>(&call("batches/nightly"), bad), None, "{bad}");
+        }
     }
 
     #[test]
     fn sizes_are_cut_and_negative_ones_refused() {
         assert_eq!(size(0, 50, 1_000).ok(), Some(50));
         assert_eq!(size(5_000, 50, 1_000).ok(), Some(1_000));
+        assert_eq!(size(7, 50, 1_000).ok(), Some(7));
         assert!(size(-1, 50, 1_000).is_err());
     }
 }

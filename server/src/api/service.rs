@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status};
 use super::{
     batch::batch,
     delete,
-    item::item,
-    page, plan,
+    page::Tokens,
+    plan, read,
     report::report,
     spec::{self, Defaults},
     status::{ApiError, Violation},
@@ -25,23 +25,18 @@ use crate::{
     control::{Control, Redecode, Start, Started},
     domain::{
         batch::{Command, DrainMode},
-        id::{BatchId, BatchSeq},
+        id::BatchId,
         text::MESSAGE_BYTES_MAX,
     },
 };
 
-const BATCHES_DEFAULT: usize = 50;
-const BATCHES_MAX: usize = 1_000;
-const ITEMS_DEFAULT: usize = 100;
-const ITEMS_MAX: usize = 5_000;
 const WATCHERS_MAX: usize = 10_000;
-/// A page ends early at this size, well below the 4 MiB that a message may have.
-const PAGE_BYTES_MAX: usize = 2 << 20;
 
 /// The gRPC service over the use cases.
 #[derive(Clone)]
 pub struct Service {
     control: Control,
+    tokens: Tokens,
     defaults: Defaults,
     draining: CancellationToken,
     watchers: Arc<Semaphore>,
@@ -50,7 +45,8 @@ pub struct Service {
 impl Service {
     /// A service whose streams end when `draining` is canceled.
     pub fn new(control: Control, defaults: Defaults, draining: CancellationToken) -> Self {
-        Self { control, defaults, draining, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+        let tokens = Tokens::new(control.token_key());
+        Self { control, tokens, defaults, draining, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
     }
 }
 
@@ -150,32 +146,13 @@ impl HaulService for Service {
         &self,
         request: Request<v1::ListBatchesRequest>,
     ) -> Answer<v1::ListBatchesResponse> {
-        let v1::ListBatchesRequest { page_size, page_token, view: asked } = request.into_inner();
-        let size = page::size(page_size, BATCHES_DEFAULT, BATCHES_MAX)?;
-        let view = view(asked, BatchView::Basic)?;
-        let arguments = format!("batches/{view:?}");
-        let before = page::position(&arguments, &page_token)?.map(BatchSeq);
-        let snapshots = self.control.list(before, size).await.map_err(ApiError::from)?;
-        let full = snapshots.len() == size;
-        let seqs: Vec<BatchSeq> = snapshots.iter().map(|snapshot| snapshot.batch.seq).collect();
-        let (batches, cut) = within_bytes(snapshots.iter().map(|snapshot| batch(snapshot, view)));
-        let last = seqs.get(batches.len().wrapping_sub(1)).filter(|_| full || cut);
-        let next_page_token = last.map(|seq| page::token(&arguments, seq.0)).unwrap_or_default();
-        Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
+        let response = read::list_batches(&self.control, &self.tokens, request.into_inner()).await?;
+        Ok(Response::new(response))
     }
 
     async fn list_items(&self, request: Request<v1::ListItemsRequest>) -> Answer<v1::ListItemsResponse> {
-        let v1::ListItemsRequest { parent, page_size, page_token } = request.into_inner();
-        let id = batch_id("parent", &parent)?;
-        let size = page::size(page_size, ITEMS_DEFAULT, ITEMS_MAX)?;
-        let arguments = format!("items/{parent}");
-        let from = page::position(&arguments, &page_token)?.unwrap_or(0);
-        let items = self.control.items(&id, from, size).await.map_err(ApiError::from)?;
-        let full = items.len() == size;
-        let (items, cut) = within_bytes(items.into_iter().map(item));
-        let last = items.last().filter(|_| full || cut);
-        let next_page_token = last.map(|item| page::token(&arguments, item.index + 1)).unwrap_or_default();
-        Ok(Response::new(v1::ListItemsResponse { items, next_page_token }))
+        let response = read::list_items(&self.control, &self.tokens, request.into_inner()).await?;
+        Ok(Response::new(response))
     }
 
     async fn get_report(&self, request: Request<v1::GetReportRequest>) -> Answer<v1::GetReportResponse> {
@@ -274,7 +251,7 @@ pub(super) fn batch_id(field: &str, name: &str) -> Result<BatchId, ApiError> {
     })
 }
 
-fn view(asked: i32, default: BatchView) -> Result<BatchView, ApiError> {
+pub(super) fn view(asked: i32, default: BatchView) -> Result<BatchView, ApiError> {
     match BatchView::try_from(asked) {
         Ok(BatchView::Unspecified) => Ok(default),
         Ok(view) => Ok(view),
@@ -295,18 +272,4 @@ fn bounded(reason: String) -> Result<String, ApiError> {
         return Ok(reason);
     }
     Err(invalid("reason", format!("has {} bytes, more than {MESSAGE_BYTES_MAX}", reason.len())))
-}
-
-/// The messages up to [`PAGE_BYTES_MAX`], one at least, and whether some were left out.
-fn within_bytes<M: Message>(messages: impl Iterator<Item = M>) -> (Vec<M>, bool) {
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    for message in messages {
-        bytes += message.encoded_len();
-        if bytes > PAGE_BYTES_MAX && !page.is_empty() {
-            return (page, true);
-        }
-        page.push(message);
-    }
-    (page, false)
 }

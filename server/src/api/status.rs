@@ -11,6 +11,7 @@ use crate::{
     control::{PlanError, ReadError},
     domain::{
         batch::{Refusal, State},
+        filter::FilterError,
         id::BatchId,
         text,
     },
@@ -46,6 +47,7 @@ pub(super) enum ApiError {
     TooManyInlineItems { limit: usize, given: usize, unit: &'static str },
     TargetForbidden(Violation),
     InvalidPageToken,
+    InvalidFilter { field: &'static str, fault: FilterError },
     Create(CreateError),
     Source(SourceError),
     Command(CommandError),
@@ -167,6 +169,13 @@ impl From<ApiError> for Status {
                     "page_token is not one of this call with these arguments: start over without it";
                 Answer::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
                     .violations(&[Violation::new("page_token", message)])
+                    .status()
+            }
+            ApiError::InvalidFilter { field, fault } => {
+                let message = format!("{field}: {fault}");
+                Answer::new(Code::InvalidArgument, "INVALID_FILTER", message)
+                    .with("column", fault.column.to_string())
+                    .violations(&[Violation::new(field, fault.to_string())])
                     .status()
             }
             ApiError::Create(error) => create(error),

@@ -100,7 +100,8 @@ pub enum PauseCause {
 }
 
 impl PauseCause {
-    const ALL: [Self; 3] = [Self::UpstreamOutage, Self::User, Self::SystemFailure];
+    /// All of them, by rank.
+    pub const ALL: [Self; 3] = [Self::UpstreamOutage, Self::User, Self::SystemFailure];
 
     /// The word that the store and people use.
     pub fn as_str(self) -> &'static str {
@@ -441,6 +442,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every word of the contract.
+    pub const WORDS: [&str; 4] = ["FETCH", "RETRY", "REDECODE", "FILL"];
+
     /// The word that the store and people use.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -91,7 +91,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] =
+    /// All of them.
+    pub const ALL: [Self; 6] =
         [Self::Pending, Self::Running, Self::Succeeded, Self::Failed, Self::Skipped, Self::Canceled];
 
     /// The word that the store and people use.

@@ -26,6 +26,7 @@ mod item;
 mod listing;
 mod lost;
 mod purge;
+mod query;
 mod recover;
 mod redecode;
 mod row;
@@ -87,7 +88,6 @@ macro_rules! conformance {
                 nothing_to_do_makes_room_at_once,
                 the_oldest_is_admitted_first,
                 a_pause_gives_up_the_slot_and_a_resume_asks_again,
-                batches_are_listed_newest_first,
                 a_check_refuses_what_a_start_would_and_makes_nothing,
                 a_start_given_up_midway_leaves_nothing_behind,
                 nothing_is_known_of_another_name,
@@ -151,6 +151,12 @@ macro_rules! conformance {
                 bodies_of_a_live_batch_stay,
                 one_bite_is_bounded,
                 request_ids_go_when_they_are_forgotten,
+            }
+            query {
+                batches_are_listed_in_each_order_page_by_page,
+                a_filter_means_the_same_in_the_store_and_in_memory,
+                what_a_filter_holds_is_no_part_of_the_statement,
+                a_canceled_item_tells_when,
             }
             recover {
                 leases_are_void_and_counted,

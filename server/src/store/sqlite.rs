@@ -18,8 +18,8 @@ use sqlx::{
 };
 
 use super::{
-    Changed, Claim, CommandError, Commit, Committed, CreateError, Created, DeleteError, Expanded,
-    FetchedBody, KeptItem, NewBatch, Purged, SourceLease, SourcePage, Store, StoreError,
+    BatchQuery, Changed, Claim, CommandError, Commit, Committed, CreateError, Created, DeleteError, Expanded,
+    FetchedBody, ItemQuery, KeptItem, NewBatch, Place, Purged, SourceLease, SourcePage, Store, StoreError,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
@@ -36,12 +36,14 @@ mod commit;
 mod create;
 mod deadline;
 mod error;
+mod filter;
 mod inspect;
 mod item;
 mod list;
 mod lost;
 mod migration;
 mod purge;
+mod query;
 mod record;
 mod slice;
 mod source;
@@ -83,6 +85,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     limits: Limits,
+    token_key: [u8; 32],
     /// Specs never change, and every commit answers with a batch: each is parsed once.
     specs: Arc<Mutex<HashMap<BatchSeq, Arc<BatchSpec>>>>,
 }
@@ -110,7 +113,8 @@ impl SqliteStore {
             .connect_with(options.create_if_missing(false).read_only(true))
             .await
             .map_err(error::store)?;
-        Ok(Self { writer, readers, limits, specs: Arc::default() })
+        let token_key = token_key(&writer).await.map_err(error::store)?;
+        Ok(Self { writer, readers, limits, token_key, specs: Arc::default() })
     }
 
     /// The schema's version.
@@ -207,14 +211,8 @@ impl Store for SqliteStore {
         purge::purged(&mut conn, id).await.map_err(error::store)
     }
 
-    async fn list_batches(&self, before: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM batch_executions WHERE seq < $1 ORDER BY seq DESC LIMIT $2")
-            .bind(before.map_or(i64::MAX, |seq| seq.0))
-            .bind(limit as i64)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(error::store)?;
-        rows.iter().map(|row| self.decode(row)).collect()
+    async fn list_batches(&self, query: &BatchQuery) -> Result<Vec<(Place, Batch)>, StoreError> {
+        query::batches(self, query).await
     }
 
     async fn command(
@@ -328,11 +326,10 @@ impl Store for SqliteStore {
     async fn list_items(
         &self,
         batch: BatchSeq,
-        from: i64,
-        limit: usize,
+        query: &ItemQuery,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, StoreError> {
-        item::list(&self.readers, batch, from, limit, now).await
+        query::items(&self.readers, batch, query, now).await
     }
 
     async fn kept_items(
@@ -409,10 +406,25 @@ impl Store for SqliteStore {
         purge::purge(self, now).await
     }
 
+    fn token_key(&self) -> [u8; 32] {
+        self.token_key
+    }
+
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// The store's key, made by whoever opens it first.
+async fn token_key(writer: &SqlitePool) -> Result<[u8; 32], sqlx::Error> {
+    sqlx::query("INSERT INTO settings (name, value) VALUES ('token_key', $1) ON CONFLICT DO NOTHING")
+        .bind(rand::random::<[u8; 32]>().as_slice())
+        .execute(writer)
+        .await?;
+    let key: Vec<u8> =
+        sqlx::query_scalar("SELECT value FROM settings WHERE name = 'token_key'").fetch_one(writer).await?;
+    key.try_into().map_err(|_| sqlx::Error::Decode("token_key".into()))
 }
 
 /// An instant as the tables hold it.

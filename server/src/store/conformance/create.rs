@@ -58,7 +58,7 @@ pub(super) async fn a_repeat_of_the_request_is_answered_with_the_batch_as_it_is(
     // The server makes a name anew for each call that brings none: the request id decides.
     let renamed = NewBatch { id: BatchId::generate(), ..repeat };
     assert_eq!(replayed(&h, renamed).await, paused);
-    assert_eq!(h.list_batches(None, 10).await.unwrap().len(), 1);
+    assert_eq!(h.listed().await.len(), 1);
 }
 
 pub(super) async fn of_two_at_once_one_is_started_and_one_replayed(h: Harness) {
@@ -76,7 +76,7 @@ pub(super) async fn a_request_id_with_other_content_is_refused(h: Harness) {
     h.start(requested(inline("batch-a", &["1"]), REQUEST, 1, h.after(86_400))).await;
     let other = requested(inline("batch-b", &["1"]), REQUEST, 2, h.after(86_400));
     assert!(matches!(error(&h, other).await, CreateError::RequestIdReused(id) if id == REQUEST));
-    assert_eq!(h.list_batches(None, 10).await.unwrap().len(), 1);
+    assert_eq!(h.listed().await.len(), 1);
 }
 
 pub(super) async fn a_request_id_is_remembered_as_long_as_its_batch_lives(mut h: Harness) {
@@ -214,19 +214,6 @@ pub(super) async fn a_pause_gives_up_the_slot_and_a_resume_asks_again(mut h: Har
     assert_eq!(h.read(&first).await.state, State::Running);
 }
 
-pub(super) async fn batches_are_listed_newest_first(h: Harness) {
-    let mut batches = Vec::new();
-    for n in 0..5 {
-        batches.push(h.start(inline(&format!("batch-{n}"), &["1"])).await);
-    }
-    batches.reverse();
-    let listed = h.list_batches(None, 2).await.unwrap();
-    assert_eq!(listed, batches[..2]);
-    let listed = h.list_batches(Some(listed[1].seq), 10).await.unwrap();
-    assert_eq!(listed, batches[2..]);
-    assert_eq!(h.list_batches(Some(listed[2].seq), 10).await.unwrap(), []);
-}
-
 /// Callers hang up. However far a start has come, the batch is there as a whole or not at all, and what comes after it
 /// is not taken for it.
 pub(super) async fn a_check_refuses_what_a_start_would_and_makes_nothing(mut h: Harness) {
@@ -235,7 +222,7 @@ pub(super) async fn a_check_refuses_what_a_start_would_and_makes_nothing(mut h: 
     for _ in 0..2 {
         assert_eq!(h.check_batch(&new(), h.now).await.unwrap(), None);
     }
-    assert!(h.list_batches(None, 10).await.unwrap().is_empty());
+    assert!(h.listed().await.is_empty());
     let batch = h.start(new()).await;
     assert_eq!(
         h.check_batch(&new(), h.now).await.unwrap(),

@@ -62,7 +62,7 @@ async fn purge(h: &Harness) -> Vec<u64> {
 
 async fn assert_gone(h: &Harness, batch: &Batch) {
     assert_eq!(h.batch(&batch.id).await.unwrap(), None);
-    assert!(!h.list_batches(None, 100).await.unwrap().iter().any(|other| other.seq == batch.seq));
+    assert!(!h.listed().await.iter().any(|other| other.seq == batch.seq));
     let purged = Purged { id: batch.id.clone(), at: h.now };
     assert_eq!(h.purged(&batch.id).await.unwrap().as_ref(), Some(&purged));
     let command = h.command(&batch.id, &Command::Resume, h.now).await;

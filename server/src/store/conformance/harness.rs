@@ -13,8 +13,8 @@ use crate::{
         item::{self, Item},
     },
     store::{
-        Changed, Claim, CommandError, Committed, Created, Expanded, LeasedSlice, NewBatch, PageRead,
-        SourceLease, SourcePage, Store,
+        BatchQuery, Changed, Claim, CommandError, Committed, Created, Expanded, ItemQuery, LeasedSlice,
+        NewBatch, PageRead, SourceLease, SourcePage, Store,
     },
 };
 
@@ -117,7 +117,13 @@ impl Harness {
 
     /// Every item of a batch.
     pub(super) async fn items(&self, batch: &Batch) -> Vec<Item> {
-        self.list_items(batch.seq, 0, 10_000, self.now).await.unwrap()
+        self.list_items(batch.seq, &ItemQuery::all(0, 10_000), self.now).await.unwrap()
+    }
+
+    /// Every batch, newest first.
+    pub(super) async fn listed(&self) -> Vec<Batch> {
+        let placed = self.list_batches(&BatchQuery::newest(10_000)).await.unwrap();
+        placed.into_iter().map(|(_, batch)| batch).collect()
     }
 
     /// Every item's state.

@@ -8,15 +8,18 @@ use super::{
     },
     harness::Harness,
 };
-use crate::domain::{failure::FailureClass, item::State, report::SAMPLE_KEYS_MAX};
+use crate::{
+    domain::{failure::FailureClass, item::State, report::SAMPLE_KEYS_MAX},
+    store::ItemQuery,
+};
 
 pub(super) async fn items_are_listed_by_index_from_anywhere(h: Harness) {
     let batch = h.start(numbered("batch-a", 250)).await;
-    let page = h.list_items(batch.seq, 98, 5, h.now).await.unwrap();
+    let page = h.list_items(batch.seq, &ItemQuery::all(98, 5), h.now).await.unwrap();
     let listed: Vec<_> = page.iter().map(|item| (item.index, item.key.as_str())).collect();
     assert_eq!(listed, [(98, "0098"), (99, "0099"), (100, "0100"), (101, "0101"), (102, "0102")]);
-    assert_eq!(h.list_items(batch.seq, 248, 5, h.now).await.unwrap().len(), 2);
-    assert!(h.list_items(batch.seq, 250, 5, h.now).await.unwrap().is_empty());
+    assert_eq!(h.list_items(batch.seq, &ItemQuery::all(248, 5), h.now).await.unwrap().len(), 2);
+    assert!(h.list_items(batch.seq, &ItemQuery::all(250, 5), h.now).await.unwrap().is_empty());
     let other = h.start(inline("batch-b", &["x"])).await;
     assert_eq!(h.items(&other).await.len(), 1);
 }

@@ -123,7 +123,8 @@ async fn write_leases(
                owner = CASE WHEN open_count > $5 AND $6 IS NOT NULL THEN owner END,
                lease_until_at = CASE WHEN open_count > $5 THEN $6 END,
                ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END,
-               lost_in_row = CASE WHEN $9 THEN 0 ELSE lost_in_row END
+               lost_in_row = CASE WHEN $9 THEN 0 ELSE lost_in_row END,
+               canceled_at = CASE WHEN $6 IS NULL AND open_count > $5 AND $8 = 'CANCELED' THEN $10 END
              WHERE batch_seq = $1 AND slice_no = $2 AND epoch = $3 AND owner = $4 AND status = 'LEASED'
              RETURNING status, open_count",
         )
@@ -136,6 +137,7 @@ async fn write_leases(
         .bind(ready_at)
         .bind(given_back)
         .bind(moved.contains(&lease.slice))
+        .bind(ms(commit.now))
         .fetch_optional(&mut *conn)
         .await?;
         match row {

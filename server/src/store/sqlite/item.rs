@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{batch::optional_word, batch::word, error, instant, ms};
@@ -131,36 +130,7 @@ pub(super) async fn record(
     Ok(())
 }
 
-pub(super) async fn list(
-    pool: &SqlitePool,
-    batch: BatchSeq,
-    from: i64,
-    limit: usize,
-    now: DateTime<Utc>,
-) -> Result<Vec<Item>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT d.*,
-           CASE
-             WHEN d.status <> 'PENDING' THEN d.status
-             WHEN s.status = 'CANCELED' THEN 'CANCELED'
-             WHEN s.status = 'LEASED' AND s.lease_until_at > $4 THEN 'RUNNING'
-             ELSE 'PENDING'
-           END AS state
-         FROM batch_execution_details d
-         JOIN batch_slices s ON s.batch_seq = d.batch_seq AND s.slice_no = d.slice_no
-         WHERE d.batch_seq = $1 AND d.item_index >= $2 ORDER BY d.item_index LIMIT $3",
-    )
-    .bind(batch.0)
-    .bind(from)
-    .bind(limit as i64)
-    .bind(ms(now))
-    .fetch_all(pool)
-    .await
-    .map_err(error::store)?;
-    rows.iter().map(from_row).collect()
-}
-
-fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
+pub(super) fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
     let state = word(row, "state", State::parse)?;
     let at = |column| row.get::<Option<i64>, _>(column).map(instant);
     let text = |column| row.get::<Option<String>, _>(column).unwrap_or_default();
@@ -201,7 +171,7 @@ fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {
         reply,
         failure,
         skip_reason: (state == State::Skipped).then(|| text("error_reason")),
-        updated_at: at("updated_at"),
+        updated_at: at("state_at"),
     })
 }
 

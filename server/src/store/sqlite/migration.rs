@@ -10,14 +10,15 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
     (4, "left_out", include_str!("migration/0004_left_out.sql")),
     (5, "control", include_str!("migration/0005_control.sql")),
-    (6, "limits", include_str!("migration/0006_limits.sql")),
-    (7, "purged", include_str!("migration/0007_purged.sql")),
+    (6, "reads", include_str!("migration/0006_reads.sql")),
+    (7, "limits", include_str!("migration/0007_limits.sql")),
+    (8, "purged", include_str!("migration/0008_purged.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

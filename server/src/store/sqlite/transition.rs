@@ -376,7 +376,7 @@ async fn cancel_open(
 ) -> Result<(), sqlx::Error> {
     let canceled: Vec<i64> = sqlx::query_scalar(
         "UPDATE batch_slices SET lost_count = lost_count + (status = 'LEASED'), status = 'CANCELED', owner = NULL,
-           lease_until_at = NULL
+           lease_until_at = NULL, canceled_at = $2
          WHERE batch_seq = $1 AND (status = 'READY' OR (status = 'LEASED' AND lease_until_at <= $2))
          RETURNING open_count",
     )
