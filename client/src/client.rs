@@ -18,6 +18,8 @@ pub(crate) type Stub = HaulServiceClient<Channel>;
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// The source is read, which may have to wait for a slow host or for a permit.
 const PLAN_DEADLINE: Duration = Duration::from_mins(3);
+/// Its items are looked through.
+const RETRY_DEADLINE: Duration = Duration::from_mins(1);
 const UNARY_DEADLINE: Duration = Duration::from_secs(10);
 const REPORT_DEADLINE: Duration = Duration::from_mins(1);
 
@@ -118,6 +120,24 @@ impl Client {
         }
         self.call(START_DEADLINE, request, |mut stub, request| async move { stub.redecode(request).await })
             .await
+    }
+
+    /// Makes a child batch that fetches items of a batch that did not succeed. `name` may be an id; an empty `request_id`
+    /// is filled in, so that the call may be repeated without a second child.
+    pub async fn retry_failed(
+        &self,
+        mut request: v1::RetryFailedRequest,
+    ) -> Result<v1::RetryFailedResponse, Error> {
+        request.name = batch_name(&request.name);
+        if request.request_id.is_empty() {
+            request.request_id = Uuid::now_v7().to_string();
+        }
+        self.call(
+            RETRY_DEADLINE,
+            request,
+            |mut stub, request| async move { stub.retry_failed(request).await },
+        )
+        .await
     }
 
     /// Pauses a batch. `reason` is for people, and may be empty.

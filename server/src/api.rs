@@ -8,6 +8,7 @@ mod page;
 mod plan;
 mod read;
 mod report;
+mod retry;
 mod service;
 mod spec;
 mod status;

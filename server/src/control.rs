@@ -17,18 +17,20 @@ use crate::{
     engine::Engine,
     progress::{Hub, Snapshot},
     store::{
-        BatchQuery, CommandError, CreateError, Created, ItemQuery, NewBatch, Place, Purged, RequestKey, Store,
-        StoreError,
+        BatchQuery, CommandError, CreateError, Created, ItemQuery, NewBatch, Place, Purged, RequestKey,
+        Store, StoreError,
     },
 };
 
 mod body;
 mod delete;
 mod plan;
+mod retry;
 pub mod watch;
 
 pub use delete::Delete;
 pub use plan::{Plan, PlanError};
+pub use retry::Retry;
 
 /// How long a request id is remembered at least.
 const REQUEST_ID_KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
@@ -147,7 +149,7 @@ impl Control {
         let Redecode { parent, id, request } = redecode;
         let now = clock::now();
         let parent = self.stored(&parent).await?;
-        let source = Source::BatchItems { batch: parent.id };
+        let source = Source::BatchItems { batch: parent.id, filter: None };
         let new = NewBatch {
             id: id.unwrap_or_else(BatchId::generate),
             kind: Kind::Redecode { parent: parent.seq },

@@ -170,8 +170,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct NewBatch {
     /// Its name.
     pub id: BatchId,
-    /// How it comes about. A parent must have ended, and have kept bodies that have not expired; they then stay as long
-    /// as the new batch is live.
+    /// How it comes about. A parent must have ended, and have items to fetch again, or kept bodies that have not expired;
+    /// these then stay as long as the new batch is live.
     pub kind: Kind,
     /// What it is to do.
     pub spec: BatchSpec,
@@ -463,6 +463,9 @@ pub enum CreateError {
         /// Where its own bodies are, if it was made from another one's.
         origin: Option<BatchId>,
     },
+    /// There is nothing to fetch again.
+    #[error("no item of batch {0} is to be retried")]
+    NoFailedItems(BatchId),
     /// Too many live batches.
     #[error("{limit} batches are live, which is the limit")]
     Quota {

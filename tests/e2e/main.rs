@@ -25,6 +25,7 @@ mod rate;
 mod read;
 mod redecode;
 mod replay;
+mod retry;
 mod run;
 mod start;
 mod watch;

@@ -67,7 +67,10 @@ async fn datasets_that_a_decoder_spoilt_are_put_right_with_the_upstream_away() {
     let child = redecode(&server, &name).await;
     assert_eq!((child.kind(), child.parent_batch.as_str()), (batch::Kind::Redecode, name.as_str()));
     let spec = child.spec.clone().unwrap();
-    assert_eq!(spec.source, Some(Source::BatchItems(BatchItems { name: name.clone() })));
+    assert_eq!(
+        spec.source,
+        Some(Source::BatchItems(BatchItems { name: name.clone(), ..Default::default() }))
+    );
     let asked = parent.spec.clone().unwrap();
     assert_eq!((&spec.as_of, &spec.connector, &spec.fetch), (&asked.as_of, &asked.connector, &asked.fetch));
 
@@ -328,7 +331,7 @@ async fn what_cannot_be_decoded_anew_is_refused_and_the_way_out_named() {
     refused(stub.redecode(taken).await, Code::AlreadyExists, "BATCH_EXISTS");
 
     let mut spec = prices(1, &upstream, fast());
-    spec.source = Some(Source::BatchItems(BatchItems { name }));
+    spec.source = Some(Source::BatchItems(BatchItems { name, ..Default::default() }));
     let details = refused(stub.start_batch(starting(spec)).await, Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["spec.batch_items"]);
 }

@@ -215,6 +215,15 @@ impl HaulService for Service {
         }))
     }
 
+    async fn retry_failed(
+        &self,
+        request: Request<v1::RetryFailedRequest>,
+    ) -> Result<Response<v1::RetryFailedResponse>, Status> {
+        let batch = self.batch(&request)?;
+        let outcome = v1::start_batch_response::Outcome::Started.into();
+        Ok(Response::new(v1::RetryFailedResponse { batch, outcome, plan: None }))
+    }
+
     async fn delete_batch(
         &self,
         request: Request<v1::DeleteBatchRequest>,

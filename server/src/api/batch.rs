@@ -24,6 +24,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
     let kind = match batch.kind {
         Kind::Fetch => v1::batch::Kind::Fetch,
         Kind::Redecode { .. } => v1::batch::Kind::Redecode,
+        Kind::Retry { .. } => v1::batch::Kind::Retry,
     };
     let (pause, end) = (batch.pause.as_ref(), batch.end.as_ref());
     v1::Batch {

@@ -16,6 +16,7 @@ use super::{
     page::Tokens,
     plan, read,
     report::report,
+    retry,
     spec::{self, Defaults},
     status::{ApiError, Violation},
     watch,
@@ -68,6 +69,14 @@ impl HaulService for Service {
         let started = self.control.start(start).await.map_err(ApiError::from)?;
         let (batch, outcome) = outcome(&started);
         Ok(Response::new(v1::StartBatchResponse { batch, outcome, plan: None }))
+    }
+
+    async fn retry_failed(
+        &self,
+        request: Request<v1::RetryFailedRequest>,
+    ) -> Answer<v1::RetryFailedResponse> {
+        self.stays()?;
+        Ok(Response::new(retry::retry_failed(&self.control, request.into_inner()).await?))
     }
 
     async fn redecode(&self, request: Request<v1::RedecodeRequest>) -> Answer<v1::RedecodeResponse> {
@@ -210,7 +219,7 @@ fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, 
     }
 }
 
-fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
+pub(super) fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
     let outcome = if started.replayed {
         v1::start_batch_response::Outcome::Replayed
     } else {
@@ -219,7 +228,7 @@ fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
     (Some(batch(&started.snapshot, BatchView::Full)), outcome.into())
 }
 
-fn chosen_id(text: &str, faults: &mut Vec<Violation>) -> Option<BatchId> {
+pub(super) fn chosen_id(text: &str, faults: &mut Vec<Violation>) -> Option<BatchId> {
     if text.is_empty() {
         return None;
     }
@@ -230,7 +239,11 @@ fn chosen_id(text: &str, faults: &mut Vec<Violation>) -> Option<BatchId> {
     id
 }
 
-fn request_key(text: &str, sha256: [u8; 32], faults: &mut Vec<Violation>) -> Option<(String, [u8; 32])> {
+pub(super) fn request_key(
+    text: &str,
+    sha256: [u8; 32],
+    faults: &mut Vec<Violation>,
+) -> Option<(String, [u8; 32])> {
     if text.is_empty() {
         return None;
     }

@@ -242,6 +242,14 @@ fn create(error: CreateError) -> Status {
             answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
             answer.status()
         }
+        CreateError::NoFailedItems(id) => {
+            let message =
+                format!("no item of {} is to be retried: its report says what became of them", id.name());
+            let mut answer = Answer::new(Code::FailedPrecondition, "NO_FAILED_ITEMS", message.clone())
+                .with("name", id.name());
+            answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
+            answer.status()
+        }
         CreateError::Quota { limit } => {
             let message =
                 format!("{limit} batches are live, which is the limit: stop some, or wait for their end");

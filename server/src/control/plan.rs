@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+
 use super::{Control, Start, new_batch};
 use crate::{
     connector::{self, Connector},
@@ -16,7 +18,7 @@ use crate::{
         upstream::UpstreamId,
     },
     source::{self, SourceError, Tools},
-    store::{CreateError, StoreError},
+    store::{CreateError, NewBatch, StoreError},
 };
 
 mod recent;
@@ -69,10 +71,13 @@ impl Control {
     /// What a start would do. Fails where the start would fail, and where the batch would for its source. Nobody's rate
     /// is changed by it, and no item is asked for.
     pub async fn plan(&self, start: Start) -> Result<Plan, PlanError> {
+        let now = start.now;
+        self.plan_new(new_batch(start), now).await
+    }
+
+    pub(super) async fn plan_new(&self, mut new: NewBatch, now: DateTime<Utc>) -> Result<Plan, PlanError> {
         // It is never closed.
         let _place = self.planning.acquire().await;
-        let now = start.now;
-        let mut new = new_batch(start);
         let made_before = self.store.check_batch(&new, now).await?;
         let items = new.items.take();
         let spec = new.spec;

@@ -439,6 +439,11 @@ pub enum Kind {
         /// The batch that the bodies belong to.
         parent: BatchSeq,
     },
+    /// Made from another batch, of whose items some that did not succeed are fetched.
+    Retry {
+        /// The batch that the items are of.
+        parent: BatchSeq,
+    },
 }
 
 impl Kind {
@@ -450,21 +455,28 @@ impl Kind {
         match self {
             Self::Fetch => "FETCH",
             Self::Redecode { .. } => "REDECODE",
+            Self::Retry { .. } => "RETRY",
         }
+    }
+
+    /// Its items are asked for, and not read from what is kept.
+    pub fn is_fetched(self) -> bool {
+        !matches!(self, Self::Redecode { .. })
     }
 
     /// The batch that it was made from.
     pub fn parent(self) -> Option<BatchSeq> {
         match self {
             Self::Fetch => None,
-            Self::Redecode { parent } => Some(parent),
+            Self::Redecode { parent } | Self::Retry { parent } => Some(parent),
         }
     }
 
     /// The kind of that word and parent.
     pub fn parse(word: &str, parent: Option<BatchSeq>) -> Option<Self> {
-        let redecode = parent.map(|parent| Self::Redecode { parent });
-        [Some(Self::Fetch), redecode].into_iter().flatten().find(|kind| kind.as_str() == word)
+        let children = parent.map(|parent| [Self::Redecode { parent }, Self::Retry { parent }]);
+        let known = children.into_iter().flatten().chain([Self::Fetch]);
+        known.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -527,7 +539,7 @@ impl Batch {
     /// The batch that it was made from.
     pub fn parent(&self) -> Option<&BatchId> {
         match (self.kind, &self.spec.source) {
-            (Kind::Redecode { .. }, Source::BatchItems { batch }) => Some(batch),
+            (Kind::Redecode { .. } | Kind::Retry { .. }, Source::BatchItems { batch, .. }) => Some(batch),
             _ => None,
         }
     }
@@ -622,6 +634,7 @@ mod tests {
         for parent in [None, Some(BatchSeq(7))] {
             assert_eq!(Kind::parse("FETCH", parent), Some(Kind::Fetch));
             assert_eq!(Kind::parse("REDECODE", parent), parent.map(|parent| Kind::Redecode { parent }));
+            assert_eq!(Kind::parse("RETRY", parent), parent.map(|parent| Kind::Retry { parent }));
         }
         for mode in DrainMode::ALL {
             assert_eq!(DrainMode::parse(mode.as_str()), Some(mode));

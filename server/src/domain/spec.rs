@@ -153,6 +153,9 @@ pub enum Source {
     BatchItems {
         /// That batch.
         batch: BatchId,
+        /// Which of them, in words of [`super::filter`]; nothing for all, each with its kept body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
     },
 }
 

@@ -1,4 +1,5 @@
-//! Another batch's items, by index, for a batch that decodes its kept bodies anew: an item without one is left out.
+//! Another batch's items, by index: those that a filter takes, for a batch that fetches them again; or all of them, for one
+//! that decodes its kept bodies anew, an item without one being left out.
 
 use std::sync::Arc;
 
@@ -6,41 +7,65 @@ use async_trait::async_trait;
 
 use super::{PAGE_ITEMS, Page, Source, SourceError};
 use crate::{
+    clock,
     domain::{
-        id::BatchId,
-        item::{NO_KEPT_BODY, NewItem},
+        filter::Filter,
+        id::{BatchId, BatchSeq},
+        item::{Item, NO_KEPT_BODY, NewItem},
     },
-    store::{KeptItem, Store},
+    store::{ItemQuery, KeptItem, Store, StoreError},
 };
 
-/// The items of one batch. It has ended, so they do not change; positions are indexes.
+/// Items of one batch. It has ended, so they do not change; positions are indexes.
 pub struct BatchItems {
     batch: BatchId,
+    filter: Option<String>,
     store: Arc<dyn Store>,
 }
 
 impl BatchItems {
-    /// The items of this batch.
-    pub fn new(batch: BatchId, store: Arc<dyn Store>) -> Self {
-        Self { batch, store }
+    /// The items of this batch that a retry takes by this filter; without one, all with their kept bodies.
+    pub fn new(batch: BatchId, filter: Option<String>, store: Arc<dyn Store>) -> Self {
+        Self { batch, filter, store }
+    }
+
+    fn unreadable(&self, what: &str) -> SourceError {
+        SourceError::Unreadable(format!("{}: {what}", self.batch.name()))
+    }
+
+    async fn retried(&self, batch: BatchSeq, from: i64, filter: &str) -> Result<Page, SourceError> {
+        let filter =
+            Filter::retried(filter).map_err(|error| self.unreadable(&format!("its filter: {error}")))?;
+        let query = ItemQuery { filter, from, limit: PAGE_ITEMS };
+        let items = self.store.list_items(batch, &query, clock::now()).await?;
+        let last = items.last().filter(|_| items.len() == PAGE_ITEMS);
+        let next = last.map(|item| (item.index + 1).to_string());
+        let again = |item: Item| NewItem { columns: item.columns, ..NewItem::keyed(item.key) };
+        Ok(Page { items: items.into_iter().map(again).collect(), next, list: None })
+    }
+
+    async fn kept(&self, batch: BatchSeq, from: i64) -> Result<Page, StoreError> {
+        let items = self.store.kept_items(batch, from, PAGE_ITEMS).await?;
+        let next = (items.len() == PAGE_ITEMS).then(|| (from + PAGE_ITEMS as i64).to_string());
+        Ok(Page { items: items.into_iter().map(kept).collect(), next, list: None })
     }
 }
 
 #[async_trait]
 impl Source for BatchItems {
     async fn page(&mut self, position: Option<&str>) -> Result<Page, SourceError> {
-        let unreadable = |what: &str| SourceError::Unreadable(format!("{}: {what}", self.batch.name()));
         let from: i64 =
-            position.unwrap_or("0").parse().map_err(|_| unreadable("the position is no index"))?;
+            position.unwrap_or("0").parse().map_err(|_| self.unreadable("the position is no index"))?;
         let batch =
-            self.store.batch(&self.batch).await?.ok_or_else(|| unreadable("there is no such batch"))?;
-        let items = self.store.kept_items(batch.seq, from, PAGE_ITEMS).await?;
-        let next = (items.len() == PAGE_ITEMS).then(|| (from + PAGE_ITEMS as i64).to_string());
-        Ok(Page { items: items.into_iter().map(item).collect(), next, list: None })
+            self.store.batch(&self.batch).await?.ok_or_else(|| self.unreadable("there is no such batch"))?;
+        match &self.filter {
+            Some(filter) => self.retried(batch.seq, from, filter).await,
+            None => Ok(self.kept(batch.seq, from).await?),
+        }
     }
 }
 
-fn item(kept: KeptItem) -> NewItem {
+fn kept(kept: KeptItem) -> NewItem {
     let skip_reason = (!kept.has_body).then_some(NO_KEPT_BODY);
     NewItem { columns: kept.columns, skip_reason, ..NewItem::keyed(kept.key) }
 }

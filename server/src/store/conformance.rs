@@ -29,6 +29,7 @@ mod purge;
 mod query;
 mod recover;
 mod redecode;
+mod retry;
 mod row;
 mod source;
 mod transition;
@@ -187,6 +188,13 @@ macro_rules! conformance {
                 events_follow_the_same_rules,
                 a_body_that_is_no_answer_takes_its_rows_along,
                 a_refused_row_leaves_none,
+            }
+            retry {
+                a_retry_says_what_it_was_made_from,
+                there_must_be_something_to_fetch_again,
+                what_succeeded_is_never_taken,
+                a_retry_of_a_retry_is_one,
+                a_retry_has_bodies_of_its_own,
             }
             row {
                 a_row_is_written_once_per_key,

@@ -8,6 +8,7 @@ mod failure;
 mod plan;
 mod read;
 mod redecode;
+mod retry;
 mod start;
 mod watch;
 
@@ -38,6 +39,7 @@ Examples:
   haul list                              the newest batches
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
+  haul retry nightly --watch             fetch again what did not succeed
   haul redecode nightly --watch          rebuild its records from the kept replies
 
 Exit status:
@@ -77,6 +79,7 @@ enum Command {
     Items(read::Items),
     Report(read::Report),
     Redecode(redecode::Redecode),
+    Retry(retry::Retry),
     Delete(delete::Delete),
 }
 
@@ -120,6 +123,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Items(items) => items.run(&context, out).await,
         Command::Report(report) => report.run(&context, out).await,
         Command::Delete(delete) => delete.run(&context, out).await,
+        Command::Retry(retry) => Box::pin(retry.run(&context, out)).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
     }?;
     out.flush()?;

@@ -143,7 +143,10 @@ pub(super) fn source(spec: &v1::BatchSpec) -> String {
         Some(Source::JpxListing(listing)) if listing.list_date.is_empty() => "JPX listing".to_owned(),
         Some(Source::JpxListing(listing)) => format!("JPX listing of {}", listing.list_date),
         Some(Source::File(file)) => file.uri.clone(),
-        Some(Source::BatchItems(items)) => format!("kept bodies of {}", items.name),
+        Some(Source::BatchItems(items)) if items.filter.is_empty() => {
+            format!("kept bodies of {}", items.name)
+        }
+        Some(Source::BatchItems(items)) => format!("items of {}: {}", items.name, items.filter),
         None => String::new(),
     }
 }

@@ -62,8 +62,9 @@ fn source(spec: &BatchSpec, list: Option<&ListVersion>, full: bool) -> v1::batch
         Source::JpxListing(listing) => {
             Shown::JpxListing(if full { jpx_listing(listing, list) } else { v1::JpxListing::default() })
         }
-        Source::BatchItems { batch } => {
-            Shown::BatchItems(v1::BatchItems { name: if full { batch.name() } else { String::new() } })
+        Source::BatchItems { batch, filter } => {
+            let shown = v1::BatchItems { name: batch.name(), filter: filter.clone().unwrap_or_default() };
+            Shown::BatchItems(if full { shown } else { v1::BatchItems::default() })
         }
         Source::File(file) => Shown::File(if full { file_source(file) } else { v1::FileSource::default() }),
     }

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, ms, source, transition};
+use super::{SqliteStore, error, filter, ms, query, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Kind, State},
+        filter::Filter,
         id::{BatchId, BatchSeq},
         spec::Source,
     },
@@ -75,8 +76,8 @@ async fn begin(
         return Ok(Begun::Before(Box::new(batch)));
     }
     let seq = insert(conn, new, now).await?;
-    if let Kind::Redecode { parent } = new.kind {
-        check_parent(store, conn, parent, now).await?;
+    if let Some(parent) = new.kind.parent() {
+        check_parent(store, conn, parent, new, now).await?;
     }
     let live: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
@@ -132,22 +133,55 @@ async fn insert(
     }
 }
 
-/// Whether the bodies of a batch may be decoded anew.
+/// Whether a child may be made from a batch.
 async fn check_parent(
     store: &SqliteStore,
     conn: &mut SqliteConnection,
     parent: BatchSeq,
+    new: &NewBatch,
     now: DateTime<Utc>,
 ) -> Result<(), CreateError> {
     let batch = store.load(conn, parent).await?;
     if !batch.state.is_terminal() {
         return Err(CreateError::ParentNotTerminal { id: batch.id, state: batch.state });
     }
+    match (new.kind, &new.spec.source) {
+        (Kind::Retry { .. }, Source::BatchItems { filter: Some(filter), .. }) => {
+            check_items(conn, batch, filter, now).await
+        }
+        _ => check_bodies(conn, batch, now).await,
+    }
+}
+
+/// Whether there is something to fetch again.
+async fn check_items(
+    conn: &mut SqliteConnection,
+    parent: Batch,
+    filter: &str,
+    now: DateTime<Utc>,
+) -> Result<(), CreateError> {
+    let filter = Filter::retried(filter).map_err(|e| StoreError::Fault(format!("filter of a retry: {e}")))?;
+    let mut select = query::select_items(parent.seq, now);
+    select.push(") WHERE true");
+    filter::push_and(&mut select, &filter);
+    select.push(" LIMIT 1");
+    match select.build().fetch_optional(conn).await.map_err(error::store)? {
+        Some(_) => Ok(()),
+        None => Err(CreateError::NoFailedItems(parent.id)),
+    }
+}
+
+/// Whether there is something to decode anew.
+async fn check_bodies(
+    conn: &mut SqliteConnection,
+    batch: Batch,
+    now: DateTime<Utc>,
+) -> Result<(), CreateError> {
     let kept: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM batch_executions b JOIN kept_bodies k ON k.batch_seq = b.seq
                         WHERE b.seq = $1 AND b.bodies_expire_at > $2)",
     )
-    .bind(parent.0)
+    .bind(batch.seq.0)
     .bind(ms(now))
     .fetch_one(conn)
     .await
@@ -155,7 +189,8 @@ async fn check_parent(
     if kept {
         return Ok(());
     }
-    Err(CreateError::NoKeptBodies { origin: batch.parent().cloned(), id: batch.id })
+    let origin = if batch.kind.is_fetched() { None } else { batch.parent().cloned() };
+    Err(CreateError::NoKeptBodies { origin, id: batch.id })
 }
 
 /// The batch that this request id made, if it is known and not forgotten.

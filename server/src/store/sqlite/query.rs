@@ -67,7 +67,7 @@ pub(super) async fn items(
     fetch(pool, select).await
 }
 
-fn select_items(batch: BatchSeq, now: DateTime<Utc>) -> QueryBuilder<Sqlite> {
+pub(super) fn select_items(batch: BatchSeq, now: DateTime<Utc>) -> QueryBuilder<Sqlite> {
     let [columns, worked_out] = ITEMS;
     let mut select = QueryBuilder::new("SELECT * FROM (");
     select.push(columns).push_bind(ms(now)).push(worked_out).push_bind(batch.0);
