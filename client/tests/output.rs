@@ -76,7 +76,7 @@ Revision  1,234
 
 #[test]
 fn a_child_shows_what_it_was_made_from() {
-    let items = BatchItems { name: "batches/weekly".to_owned() };
+    let items = BatchItems { name: "batches/weekly".to_owned(), ..BatchItems::default() };
     let spec = BatchSpec { source: Some(Source::BatchItems(items)), ..BatchSpec::default() };
     let child = Batch { spec: Some(spec), ..nightly() };
     let text = printed(Format::Table, |output, out| output.batch(&child, out).unwrap());

@@ -24,10 +24,12 @@ use crate::domain::{
 
 #[cfg(test)]
 mod conformance;
+mod gone;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use gone::{DeleteError, Purged};
 pub use query::{BatchOrder, BatchQuery, ItemQuery, Place};
 
 /// Items per slice.
@@ -387,15 +389,6 @@ pub struct Committed {
     pub rejected: Vec<i64>,
 }
 
-/// A batch that was there, and is not any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Purged {
-    /// Its name.
-    pub id: BatchId,
-    /// When it was deleted, or its retention ended.
-    pub at: DateTime<Utc>,
-}
-
 /// Why the store did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -495,38 +488,6 @@ pub enum CommandError {
         state: State,
         /// Why.
         refusal: Refusal,
-    },
-    /// The store did not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a batch was not deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum DeleteError {
-    /// No such batch.
-    #[error("no batch {0}")]
-    NotFound(BatchId),
-    /// No such batch any more.
-    #[error("batch {} is gone", .0.id)]
-    Purged(Purged),
-    /// It has not the etag that was asked for.
-    #[error("batch {id} has etag {etag}")]
-    EtagMismatch {
-        /// The batch.
-        id: BatchId,
-        /// Its etag.
-        etag: String,
-        /// Its state.
-        state: State,
-    },
-    /// It, or a child of it, has not ended.
-    #[error("batch {id} is {}", state.as_str())]
-    NotTerminal {
-        /// The one that has not ended.
-        id: BatchId,
-        /// Its state.
-        state: State,
     },
     /// The store did not answer.
     #[error(transparent)]

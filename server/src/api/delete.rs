@@ -1,4 +1,4 @@
-//! DeleteBatch.
+//! `DeleteBatch`.
 
 use haul_proto::v1;
 

@@ -1,4 +1,4 @@
-//! RetryFailed.
+//! `RetryFailed`.
 
 use haul_proto::v1;
 use prost::Message;

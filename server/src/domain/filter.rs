@@ -170,6 +170,7 @@ impl<F: Field> Filter<F> {
     }
 
     /// What both take.
+    #[must_use]
     pub fn and(self, other: Self) -> Self {
         let both: Vec<Condition<F>> = self.condition.into_iter().chain(other.condition).collect();
         Self { condition: (!both.is_empty()).then_some(Condition::All(both)) }
