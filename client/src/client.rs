@@ -21,6 +21,8 @@ pub(crate) type Stub = HaulServiceClient<Channel>;
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// The source is read, which may have to wait for a slow host or for a permit.
 const PLAN_DEADLINE: Duration = Duration::from_mins(3);
+/// Its items are looked through.
+const RETRY_DEADLINE: Duration = Duration::from_mins(1);
 const UNARY_DEADLINE: Duration = Duration::from_secs(10);
 const REPORT_DEADLINE: Duration = Duration::from_mins(1);
 
@@ -153,13 +155,33 @@ impl Client {
             .await
     }
 
+    /// Makes a child batch that fetches items of a batch that did not succeed. `name` may be an id; an empty `request_id`
+    /// is filled in, so that the call may be repeated without a second child.
+    pub async fn retry_failed(
+        &self,
+        mut request: v1::RetryFailedRequest,
+    ) -> Result<v1::RetryFailedResponse, Error> {
+        request.name = batch_name(&request.name);
+        if request.request_id.is_empty() {
+            request.request_id = Uuid::now_v7().to_string();
+        }
+        self.call(
+            RETRY_DEADLINE,
+            request,
+            |mut stub, request| async move { stub.retry_failed(request).await },
+        )
+        .await
+    }
+
     /// Pauses a batch. `reason` is for people, and may be empty.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
-        let request = v1::PauseRequest {
-            name: batch_name(name),
-            reason: reason.to_owned(),
-            ..v1::PauseRequest::default()
-        };
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.pause_with(v1::PauseRequest { name, reason, ..v1::PauseRequest::default() }).await
+    }
+
+    /// [`pause`](Self::pause) in whatever way the request says. `name` may be an id.
+    pub async fn pause_with(&self, mut request: v1::PauseRequest) -> Result<v1::PauseResponse, Error> {
+        request.name = batch_name(&request.name);
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.pause(request).await }).await
     }
 
@@ -176,12 +198,26 @@ impl Client {
 
     /// Ends a batch for good. `reason` is for people, and may be empty.
     pub async fn stop(&self, name: &str, reason: &str) -> Result<v1::StopResponse, Error> {
-        let request = v1::StopRequest {
-            name: batch_name(name),
-            reason: reason.to_owned(),
-            ..v1::StopRequest::default()
-        };
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.stop_with(v1::StopRequest { name, reason, ..v1::StopRequest::default() }).await
+    }
+
+    /// [`stop`](Self::stop) in whatever way the request says. `name` may be an id.
+    pub async fn stop_with(&self, mut request: v1::StopRequest) -> Result<v1::StopResponse, Error> {
+        request.name = batch_name(&request.name);
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.stop(request).await }).await
+    }
+
+    /// Deletes a batch that has ended. `name` may be an id. Repeated only with `allow_missing`: a first call that was lost
+    /// may have deleted it.
+    pub async fn delete_batch(&self, mut request: v1::DeleteBatchRequest) -> Result<(), Error> {
+        request.name = batch_name(&request.name);
+        let mut options = self.shared.options.clone();
+        if !request.allow_missing {
+            options.retry_attempts = 1;
+        }
+        let rpc = |mut stub: Stub, request| async move { stub.delete_batch(request).await };
+        self.call_with(&options, UNARY_DEADLINE, request, rpc).await.map(drop)
     }
 
     /// Reads one batch, its spec included.
@@ -366,7 +402,22 @@ impl Client {
         F: Fn(Stub, Request<M>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
-        let Shared { server, options, throttle } = self.shared.as_ref();
+        self.call_with(&self.shared.options, deadline, message, rpc).await
+    }
+
+    async fn call_with<M, R, F, Fut>(
+        &self,
+        options: &ClientOptions,
+        deadline: Duration,
+        message: M,
+        rpc: F,
+    ) -> Result<R, Error>
+    where
+        M: Clone,
+        F: Fn(Stub, Request<M>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
+        let Shared { server, throttle, .. } = self.shared.as_ref();
         let end = Instant::now() + deadline;
         let once = |message: M| {
             let left = end.saturating_duration_since(Instant::now());

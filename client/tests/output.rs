@@ -99,7 +99,7 @@ fn a_batch_shows_what_it_waits_for() {
 
 #[test]
 fn a_child_shows_what_it_was_made_from() {
-    let items = BatchItems { name: "batches/weekly".to_owned(), filter: String::new() };
+    let items = BatchItems { name: "batches/weekly".to_owned(), ..BatchItems::default() };
     let spec = BatchSpec { source: Some(Source::BatchItems(items)), ..BatchSpec::default() };
     let child = Batch { spec: Some(spec), ..nightly() };
     let text = printed(Format::Table, |output, out| output.batch(&child, out).unwrap());

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod batch;
+mod delete;
 mod delivery;
 mod edge;
 mod item;
@@ -11,6 +12,7 @@ mod plan;
 mod read;
 mod report;
 mod results;
+mod retry;
 mod service;
 mod spec;
 mod status;

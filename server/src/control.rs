@@ -17,19 +17,23 @@ use crate::{
     engine::Engine,
     progress::{Entry, Hub, Snapshot},
     store::{
-        BatchQuery, CommandError, CreateError, Created, Guard, ItemQuery, NewBatch, Place, RequestKey,
-        StartOutcome, Store, StoreError,
+        BatchQuery, CommandError, CreateError, Created, Guard, ItemQuery, NewBatch, Place, Purged,
+        RequestKey, StartOutcome, Store, StoreError,
     },
 };
 
 mod attempts;
 mod body;
+mod delete;
 mod plan;
 pub mod results;
+mod retry;
 mod upload;
 pub mod watch;
 
+pub use delete::Delete;
 pub use plan::{Plan, PlanError};
+pub use retry::Retry;
 pub use upload::Upload;
 
 /// How long a request id is remembered at least.
@@ -118,9 +122,23 @@ pub enum ReadError {
         /// The key asked for.
         key: String,
     },
+    /// No such batch any more.
+    #[error("batch {} is gone", .0.id)]
+    Purged(Purged),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ReadError> for CreateError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // Of items nobody asks here.
+            ReadError::NotFound(id) | ReadError::NoItem { batch: id, .. } => Self::NoParent(id),
+            ReadError::Purged(purged) => Self::ParentPurged(purged),
+            ReadError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// What a batch came to.
@@ -164,8 +182,8 @@ impl Control {
 
     async fn child(&self, redecode: Redecode, now: DateTime<Utc>) -> Result<NewBatch, CreateError> {
         let Redecode { parent, id, filter, request } = redecode;
-        let parent = self.store.batch(&parent).await?.ok_or(CreateError::NoParent(parent))?;
-        let source = Source::BatchItems { batch: parent.id, filter };
+        let parent = self.stored(&parent).await?;
+        let source = Source::BatchItems { batch: parent.id, filter, again: false };
         Ok(NewBatch {
             id: id.unwrap_or_else(BatchId::generate),
             kind: Kind::Redecode { parent: parent.seq },
@@ -250,7 +268,19 @@ impl Control {
     }
 
     async fn stored(&self, id: &BatchId) -> Result<Batch, ReadError> {
-        self.store.batch(id).await?.ok_or_else(|| ReadError::NotFound(id.clone()))
+        match self.store.batch(id).await? {
+            Some(batch) => Ok(batch),
+            None => Err(self.missing(id).await),
+        }
+    }
+
+    /// Why there is no batch of that name.
+    async fn missing(&self, id: &BatchId) -> ReadError {
+        match self.store.purged(id).await {
+            Ok(Some(purged)) => ReadError::Purged(purged),
+            Ok(None) => ReadError::NotFound(id.clone()),
+            Err(error) => error.into(),
+        }
     }
 
     /// The batch with what this node knows of it.

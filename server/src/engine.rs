@@ -150,7 +150,7 @@ impl Engine {
         let batches: Vec<BatchSeq> = self.running().iter().copied().collect();
         let live = batches.into_iter().filter_map(|seq| self.hub.live(seq));
         live.map(|entry| Batch::clone(&entry.subscribe().borrow()))
-            .filter(|batch| batch.state == State::Running && batch.kind == Kind::Fetch)
+            .filter(|batch| batch.state == State::Running && batch.kind.is_fetched())
             .collect()
     }
 

@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
-    batch::{Batch, State},
+    batch::{Batch, DrainMode, State},
     id::{BatchId, BatchSeq},
     progress::{EstimateInput, Throughput, estimate},
     upstream::Pressure,
@@ -182,6 +182,8 @@ pub struct Entry {
     /// What watchers were told last.
     shared: Mutex<Option<Arc<Shared>>>,
     encodings: Arc<AtomicU64>,
+    /// Canceled when what is in flight is to be cut off.
+    in_flight: Mutex<CancellationToken>,
 }
 
 struct Work {
@@ -226,14 +228,17 @@ impl Entry {
             latest_retry: None,
             source: None,
         };
-        Self {
+        let entry = Self {
             work: Mutex::new(work),
             batch: watch::channel(Arc::new(batch)).0,
-            sending: Mutex::new(CancellationToken::new()),
+            sending: Mutex::default(),
+            in_flight: Mutex::default(),
             current: AtomicBool::new(false),
             shared: Mutex::new(None),
             encodings,
-        }
+        };
+        entry.withdraw(&entry.batch.borrow());
+        entry
     }
 
     /// Follows the committed states.
@@ -260,6 +265,25 @@ impl Entry {
     /// Canceled as soon as it is known here that the batch does not run any more.
     pub fn sending(&self) -> CancellationToken {
         locked(&self.sending).clone()
+    }
+
+    /// Canceled as soon as it is known here that the batch wants its attempts cut off.
+    pub fn cut_off(&self) -> CancellationToken {
+        locked(&self.in_flight).clone()
+    }
+
+    /// Has the batch's tokens say what its state does.
+    fn withdraw(&self, batch: &Batch) {
+        let say = |token: &Mutex<CancellationToken>, canceled| {
+            let mut token = locked(token);
+            if canceled {
+                token.cancel();
+            } else if token.is_cancelled() {
+                *token = CancellationToken::new();
+            }
+        };
+        say(&self.sending, batch.state != State::Running);
+        say(&self.in_flight, batch.drain == Some(DrainMode::Abort));
     }
 
     /// An item waits for its time.
@@ -312,12 +336,7 @@ impl Entry {
             let newer = batch.revision > known.revision;
             if newer {
                 work.sample(&batch);
-                let mut sending = locked(&self.sending);
-                if batch.state != State::Running {
-                    sending.cancel();
-                } else if sending.is_cancelled() {
-                    *sending = CancellationToken::new();
-                }
+                self.withdraw(&batch);
                 *known = Arc::new(batch);
             }
             newer

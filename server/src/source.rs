@@ -110,8 +110,8 @@ pub fn open(spec: &BatchSpec, tools: Tools) -> Option<Box<dyn Source>> {
     match &spec.source {
         SourceSpec::Inline { .. } | SourceSpec::Uploaded(_) => None,
         SourceSpec::JpxListing(listing) => Some(Box::new(jpx::Listing::new(listing.clone(), as_of, tools))),
-        SourceSpec::BatchItems { batch, filter } => {
-            Some(Box::new(batch_items::BatchItems::new(batch.clone(), filter.clone(), tools.store)))
+        SourceSpec::BatchItems { batch, filter, again } => {
+            Some(Box::new(batch_items::BatchItems::new(batch.clone(), filter.clone(), *again, tools.store)))
         }
         SourceSpec::File(file) => Some(Box::new(file::KeyFile::new(file.clone(), tools.roots))),
     }

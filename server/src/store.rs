@@ -25,12 +25,14 @@ use crate::domain::{
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod gone;
 mod query;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod start;
 mod upload;
 
+pub use gone::{DeleteError, Purged};
 pub use query::{AttemptQuery, BatchOrder, BatchQuery, ItemQuery, Place};
 pub use start::{Checked, Created, Guard, InTheWay, StartOutcome};
 pub use upload::{
@@ -49,6 +51,16 @@ pub trait Store: Send + Sync + 'static {
     async fn check_batch(&self, new: &NewBatch, now: DateTime<Utc>) -> Result<Checked, CreateError>;
     /// One batch.
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError>;
+    /// Deletes a batch that has ended: nobody finds it from then on, and its name is free. What it had goes later, by
+    /// [`Store::purge`]; datasets stay. `etag`: only if it has that one.
+    async fn delete_batch(
+        &self,
+        id: &BatchId,
+        etag: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), DeleteError>;
+    /// What is known of a name whose batch is gone.
+    async fn purged(&self, id: &BatchId) -> Result<Option<Purged>, StoreError>;
     /// The batches that a query takes, in its order, each with its place in it.
     async fn list_batches(&self, query: &BatchQuery) -> Result<Vec<(Place, Batch)>, StoreError>;
     /// Batches that are not at their end, made after `after`, oldest first.
@@ -89,8 +101,9 @@ pub trait Store: Send + Sync + 'static {
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
-    /// Ends the draining of batches whose last lease ran out without anybody giving it back, and admits those whose time
-    /// has come. Answers with what moved.
+    /// Ends what nobody else ends: the draining of batches whose last lease ran out without anybody giving it back, and
+    /// batches whose time is over. Breaks up slices that lose one worker after the other, and admits batches whose time has
+    /// come. Answers with what moved.
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
@@ -189,8 +202,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct NewBatch {
     /// Its name.
     pub id: BatchId,
-    /// How it comes about. A parent must have ended, and have kept bodies that have not expired; they then stay as long
-    /// as the new batch is live.
+    /// How it comes about. A parent must have ended, and have items to fetch again, or kept bodies that have not expired;
+    /// these then stay as long as the new batch is live.
     pub kind: Kind,
     /// What it is to do.
     pub spec: BatchSpec,
@@ -395,7 +408,7 @@ pub struct Committed {
     pub admitted: Vec<Batch>,
     /// Slices whose lease was not the caller's any more: nothing of them was recorded.
     pub fenced: Vec<SliceNo>,
-    /// Items whose records the store refused: they are FAILED, `ROW_REJECTED`.
+    /// Items that are FAILED whatever was asked for: their records were refused, or they came back past their deadline.
     pub rejected: Vec<i64>,
 }
 
@@ -447,6 +460,9 @@ pub enum CreateError {
     /// There is no such batch to make one from.
     #[error("no batch {0}")]
     NoParent(BatchId),
+    /// There is no such batch to make one from any more.
+    #[error("batch {} is gone", .0.id)]
+    ParentPurged(Purged),
     /// The batch to make one from has not ended.
     #[error("batch {id} is {}", state.as_str())]
     ParentNotTerminal {
@@ -471,6 +487,9 @@ pub enum CreateError {
         /// The limit.
         limit: usize,
     },
+    /// There is nothing to fetch again.
+    #[error("no item of batch {0} is to be retried")]
+    NoFailedItems(BatchId),
     /// Too many live batches.
     #[error("{limit} batches are live, which is the limit")]
     Quota {
@@ -497,6 +516,9 @@ pub enum CommandError {
         /// As it is.
         batch: Box<Batch>,
     },
+    /// No such batch any more.
+    #[error("batch {} is gone", .0.id)]
+    Purged(Purged),
     /// Not in this state.
     #[error("batch {id} is {}", state.as_str())]
     Refused {

@@ -27,7 +27,7 @@ use crate::world::{
 const QUIET_AFTER_US: u64 = 1_000_000;
 
 fn pause(name: &str) -> PauseRequest {
-    PauseRequest { name: name.to_owned(), reason: "lunch".to_owned(), ..Default::default() }
+    PauseRequest { name: name.to_owned(), reason: "lunch".to_owned(), ..PauseRequest::default() }
 }
 
 fn resume(name: &str) -> ResumeRequest {
@@ -35,7 +35,7 @@ fn resume(name: &str) -> ResumeRequest {
 }
 
 fn stop(name: &str) -> StopRequest {
-    StopRequest { name: name.to_owned(), reason: "enough".to_owned(), ..Default::default() }
+    StopRequest { name: name.to_owned(), reason: "enough".to_owned(), ..StopRequest::default() }
 }
 
 fn in_flight(batch: &Batch) -> i64 {

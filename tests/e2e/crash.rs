@@ -110,11 +110,7 @@ async fn a_source_whose_reading_is_killed_is_read_on_without_a_gap_or_a_double()
     let dense = "SELECT count(*) FROM batch_execution_details WHERE item_key = printf('K%06d', item_index)";
     assert_eq!(database.number(dense).await, KEYS as i64, "each key is there, at its place");
     assert_eq!(database.number("SELECT count(*) FROM batch_execution_details").await, KEYS as i64);
-    server
-        .stub()
-        .stop(StopRequest { name: name.clone(), reason: String::new(), ..Default::default() })
-        .await
-        .unwrap();
+    server.stub().stop(StopRequest { name: name.clone(), ..StopRequest::default() }).await.unwrap();
     server.batch_ended(&name).await;
     database.assert_recount().await;
 }
@@ -148,11 +144,8 @@ async fn a_stop_outlasts_a_crash() {
             batch.progress.as_ref().unwrap().in_flight_items > 0
         })
         .await;
-    let answer = server
-        .stub()
-        .stop(StopRequest { name: name.clone(), reason: String::new(), ..Default::default() })
-        .await
-        .unwrap();
+    let answer =
+        server.stub().stop(StopRequest { name: name.clone(), ..StopRequest::default() }).await.unwrap();
     assert_eq!(answer.into_inner().batch.unwrap().state(), State::Stopping);
     server.kill().await;
     let requests = upstream.charts().len();

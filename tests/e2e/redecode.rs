@@ -69,7 +69,7 @@ async fn datasets_that_a_decoder_spoilt_are_put_right_with_the_upstream_away() {
     let spec = child.spec.clone().unwrap();
     assert_eq!(
         spec.source,
-        Some(Source::BatchItems(BatchItems { name: name.clone(), filter: String::new() }))
+        Some(Source::BatchItems(BatchItems { name: name.clone(), ..Default::default() }))
     );
     let asked = parent.spec.clone().unwrap();
     assert_eq!((&spec.as_of, &spec.connector, &spec.fetch), (&asked.as_of, &asked.connector, &asked.fetch));
@@ -280,7 +280,7 @@ async fn it_is_paused_resumed_and_stopped_as_any_batch() {
     upstream.leave().await;
     let child = redecode(&server, &name).await.name;
     server.batch_processed(&child, 20).await;
-    let pause = PauseRequest { name: child.clone(), reason: String::new(), ..Default::default() };
+    let pause = PauseRequest { name: child.clone(), ..PauseRequest::default() };
     server.stub().pause(pause).await.unwrap();
     let paused = server.batch_in(&child, State::Paused).await;
     let processed = paused.progress.unwrap().processed_items;
@@ -288,7 +288,7 @@ async fn it_is_paused_resumed_and_stopped_as_any_batch() {
     let resume = ResumeRequest { name: child.clone(), reason: String::new(), ..Default::default() };
     server.stub().resume(resume).await.unwrap();
     server.batch_processed(&child, processed + 20).await;
-    let stop = StopRequest { name: child.clone(), reason: String::new(), ..Default::default() };
+    let stop = StopRequest { name: child.clone(), ..StopRequest::default() };
     server.stub().stop(stop).await.unwrap();
     let stopped = server.batch_ended(&child).await;
     assert_eq!(stopped.state(), State::Stopped);
@@ -331,7 +331,7 @@ async fn what_cannot_be_decoded_anew_is_refused_and_the_way_out_named() {
     refused(stub.redecode(taken).await, Code::AlreadyExists, "BATCH_EXISTS");
 
     let mut spec = prices(1, &upstream, fast());
-    spec.source = Some(Source::BatchItems(BatchItems { name, filter: String::new() }));
+    spec.source = Some(Source::BatchItems(BatchItems { name, ..Default::default() }));
     let details = refused(stub.start_batch(starting(spec)).await, Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["spec.batch_items"]);
 }

@@ -303,5 +303,5 @@ async fn a_slow_upstream_shows_as_items_in_flight_by_their_keys() {
 }
 
 fn pausing(name: &str) -> haul_proto::v1::PauseRequest {
-    haul_proto::v1::PauseRequest { name: name.to_owned(), reason: String::new(), ..Default::default() }
+    haul_proto::v1::PauseRequest { name: name.to_owned(), ..Default::default() }
 }

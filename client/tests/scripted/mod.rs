@@ -292,6 +292,23 @@ impl HaulService for Service {
         }))
     }
 
+    async fn retry_failed(
+        &self,
+        _: Request<v1::RetryFailedRequest>,
+    ) -> Result<Response<v1::RetryFailedResponse>, Status> {
+        let batch = self.batch()?;
+        let outcome = v1::start_batch_response::Outcome::Started.into();
+        Ok(Response::new(v1::RetryFailedResponse { batch, outcome, plan: None }))
+    }
+
+    async fn delete_batch(
+        &self,
+        _: Request<v1::DeleteBatchRequest>,
+    ) -> Result<Response<v1::DeleteBatchResponse>, Status> {
+        self.batch()?;
+        Ok(Response::new(v1::DeleteBatchResponse {}))
+    }
+
     async fn pause(&self, _: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
         let batch = self.batch()?;
         Ok(Response::new(v1::PauseResponse { batch, in_flight_items: 3 }))

@@ -37,6 +37,7 @@ pub(super) fn batch(snapshot: &Snapshot, view: v1::BatchView) -> v1::Batch {
         create_time: Some(time::timestamp(batch.created_at)),
         start_time: batch.started_at.map(time::timestamp),
         end_time: batch.ended_at.map(time::timestamp),
+        purge_time: batch.purge_at.map(time::timestamp),
         parent_batch: batch.parent().map(BatchId::name).unwrap_or_default(),
         etag: etag::of(batch),
         revision: batch.revision,
@@ -47,6 +48,7 @@ pub(super) fn kind(kind: Kind) -> v1::batch::Kind {
     match kind {
         Kind::Fetch => v1::batch::Kind::Fetch,
         Kind::Redecode { .. } => v1::batch::Kind::Redecode,
+        Kind::Retry { .. } => v1::batch::Kind::Retry,
     }
 }
 

@@ -16,11 +16,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     attempt,
     batch::batch,
+    delete,
     delivery::unless_stuck,
     page::Tokens,
     plan, read,
     report::report,
-    results,
+    results, retry,
     spec::{self, Defaults},
     status::{ApiError, Violation, both},
     transport::Lifetime,
@@ -30,7 +31,13 @@ use super::{
 use crate::{
     clock,
     control::{Control, Redecode, Start, Started, Wish},
-    domain::{batch::Command, etag, filter::ItemField, id::BatchId, text::MESSAGE_BYTES_MAX},
+    domain::{
+        batch::{Command, DrainMode},
+        etag,
+        filter::ItemField,
+        id::BatchId,
+        text::MESSAGE_BYTES_MAX,
+    },
     store::StartOutcome,
 };
 
@@ -75,6 +82,14 @@ impl HaulService for Service {
         Ok(Response::new(v1::StartBatchResponse { batch, outcome, plan: None }))
     }
 
+    async fn retry_failed(
+        &self,
+        request: Request<v1::RetryFailedRequest>,
+    ) -> Answer<v1::RetryFailedResponse> {
+        self.stays()?;
+        Ok(Response::new(retry::retry_failed(&self.control, request.into_inner()).await?))
+    }
+
     async fn redecode(&self, request: Request<v1::RedecodeRequest>) -> Answer<v1::RedecodeResponse> {
         self.stays()?;
         let mut request = request.into_inner();
@@ -93,12 +108,21 @@ impl HaulService for Service {
         Ok(Response::new(v1::RedecodeResponse { batch, outcome, plan: None }))
     }
 
+    async fn delete_batch(
+        &self,
+        request: Request<v1::DeleteBatchRequest>,
+    ) -> Answer<v1::DeleteBatchResponse> {
+        self.stays()?;
+        Ok(Response::new(delete::delete_batch(&self.control, request.into_inner()).await?))
+    }
+
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::PauseResponse> {
         let mut request = request.into_inner();
         request.request_id = canonical(&request.request_id);
         let sha256 = hash(&request);
-        let v1::PauseRequest { name, etag, request_id, reason } = request;
-        let command = bounded(reason).map(|reason| Command::Pause { reason });
+        let v1::PauseRequest { name, etag, request_id, reason, drain_mode } = request;
+        let command = both(bounded(reason), drain(drain_mode));
+        let command = command.map(|(reason, drain)| Command::Pause { reason, drain });
         let (batch, in_flight_items) = self.command(&name, command, etag, &request_id, sha256).await?;
         Ok(Response::new(v1::PauseResponse { batch: Some(batch), in_flight_items }))
     }
@@ -118,8 +142,9 @@ impl HaulService for Service {
         let mut request = request.into_inner();
         request.request_id = canonical(&request.request_id);
         let sha256 = hash(&request);
-        let v1::StopRequest { name, etag, request_id, reason } = request;
-        let command = bounded(reason).map(|reason| Command::Stop { reason });
+        let v1::StopRequest { name, etag, request_id, reason, drain_mode } = request;
+        let command = both(bounded(reason), drain(drain_mode));
+        let command = command.map(|(reason, drain)| Command::Stop { reason, drain });
         let (batch, in_flight_items) = self.command(&name, command, etag, &request_id, sha256).await?;
         Ok(Response::new(v1::StopResponse { batch: Some(batch), in_flight_items }))
     }
@@ -274,7 +299,7 @@ fn redecode(request: v1::RedecodeRequest, sha256: [u8; 32]) -> Result<Redecode, 
     Ok(Redecode { parent, id, filter, request })
 }
 
-fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
+pub(super) fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
     let outcome = match started.outcome {
         StartOutcome::Started => v1::start_batch_response::Outcome::Started,
         StartOutcome::Buffered => v1::start_batch_response::Outcome::Buffered,
@@ -284,7 +309,7 @@ fn outcome(started: &Started) -> (Option<v1::Batch>, i32) {
     (Some(batch(&started.snapshot, BatchView::Full)), outcome.into())
 }
 
-fn chosen_id(text: &str) -> Result<Option<BatchId>, ApiError> {
+pub(super) fn chosen_id(text: &str) -> Result<Option<BatchId>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -294,7 +319,7 @@ fn chosen_id(text: &str) -> Result<Option<BatchId>, ApiError> {
 
 type RequestKey = (String, [u8; 32]);
 
-fn request_key(text: &str, sha256: [u8; 32]) -> Result<Option<RequestKey>, ApiError> {
+pub(super) fn request_key(text: &str, sha256: [u8; 32]) -> Result<Option<RequestKey>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -310,11 +335,11 @@ fn hash(request: &impl Message) -> [u8; 32] {
 }
 
 /// A UUID in its usual form, whichever it came in: the id of one request is one. What is none is left as it is.
-fn canonical(request_id: &str) -> String {
+pub(super) fn canonical(request_id: &str) -> String {
     uuid::Uuid::try_parse(request_id).map_or_else(|_| request_id.to_owned(), |uuid| uuid.to_string())
 }
 
-fn checked_etag(etag: String) -> Result<Option<String>, ApiError> {
+pub(super) fn checked_etag(etag: String) -> Result<Option<String>, ApiError> {
     if etag.len() > etag::BYTES_MAX {
         let problem = format!("has {} bytes, more than {}: give Batch.etag", etag.len(), etag::BYTES_MAX);
         return Err(invalid("etag", problem));
@@ -337,6 +362,14 @@ pub(super) fn view(asked: i32, default: BatchView) -> Result<BatchView, ApiError
         Ok(BatchView::Unspecified) => Ok(default),
         Ok(view) => Ok(view),
         Err(_) => Err(invalid("view", format!("{asked} is no view"))),
+    }
+}
+
+fn drain(asked: i32) -> Result<DrainMode, ApiError> {
+    match v1::DrainMode::try_from(asked) {
+        Ok(v1::DrainMode::Unspecified | v1::DrainMode::Finish) => Ok(DrainMode::Finish),
+        Ok(v1::DrainMode::Abort) => Ok(DrainMode::Abort),
+        Err(_) => Err(invalid("drain_mode", format!("{asked} is no drain mode"))),
     }
 }
 

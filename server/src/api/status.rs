@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chrono::SecondsFormat;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -12,14 +13,14 @@ use crate::{
         watch::{WATCHED_MAX, WatchError},
     },
     domain::{
-        batch::Refusal,
+        batch::{Batch, Refusal, State},
         etag,
         filter::FilterError,
         id::{BatchId, UploadId},
         text,
     },
     source::SourceError,
-    store::{CommandError, CreateError, StoreError, UploadError},
+    store::{CommandError, CreateError, DeleteError, Purged, StoreError, UploadError},
 };
 
 const DOMAIN: &str = "haul.v1";
@@ -87,6 +88,7 @@ pub(super) enum ApiError {
     Create(CreateError),
     Source(SourceError),
     Command(CommandError),
+    Delete(DeleteError),
     Read(ReadError),
     Upload(UploadError),
     WatchLimit {
@@ -147,6 +149,12 @@ impl From<PlanError> for ApiError {
 impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         Self::Command(error)
+    }
+}
+
+impl From<DeleteError> for ApiError {
+    fn from(error: DeleteError) -> Self {
+        Self::Delete(error)
     }
 }
 
@@ -242,8 +250,10 @@ impl From<ApiError> for Status {
             ApiError::Create(error) => create(error),
             ApiError::Source(error) => source(error),
             ApiError::Command(error) => command(error),
+            ApiError::Delete(error) => delete(error),
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
             ApiError::Read(ReadError::NoItem { batch, key }) => no_item(&batch, &key),
+            ApiError::Read(ReadError::Purged(gone)) => purged(&gone),
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::Upload(error) => upload(error),
             ApiError::Idle { after } => {
@@ -338,15 +348,8 @@ fn create(error: CreateError) -> Status {
         }
         CreateError::RequestIdReused(id) => request_id_reused(&id),
         CreateError::NoParent(id) => not_found(&id),
-        CreateError::ParentNotTerminal { id, state } => {
-            let message = format!("{} is {}: stop it, or wait for its end", id.name(), state.as_str());
-            let mut answer = Answer::new(Code::FailedPrecondition, "BATCH_NOT_TERMINAL", message.clone())
-                .with("name", id.name())
-                .with("state", state.as_str())
-                .with("allowed", "Stop");
-            answer.details.add_precondition_failure_violation("STATE", id.name(), message);
-            answer.status()
-        }
+        CreateError::ParentPurged(gone) => purged(&gone),
+        CreateError::ParentNotTerminal { id, state } => not_terminal(&id, state),
         CreateError::NoKeptBodies { id, origin } => {
             let message = match &origin {
                 Some(origin) => format!(
@@ -361,6 +364,14 @@ fn create(error: CreateError) -> Status {
             if let Some(origin) = origin {
                 answer = answer.with("origin", origin.name());
             }
+            answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
+            answer.status()
+        }
+        CreateError::NoFailedItems(id) => {
+            let message =
+                format!("no item of {} is to be retried: its report says what became of them", id.name());
+            let mut answer = Answer::new(Code::FailedPrecondition, "NO_FAILED_ITEMS", message.clone())
+                .with("name", id.name());
             answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
             answer.status()
         }
@@ -411,18 +422,10 @@ fn source(error: SourceError) -> Status {
 fn command(error: CommandError) -> Status {
     match error {
         CommandError::NotFound(id) => not_found(&id),
+        CommandError::Purged(gone) => purged(&gone),
         CommandError::Store(error) => store(&error),
         CommandError::RequestIdReused(id) => request_id_reused(&id),
-        CommandError::EtagMismatch { batch } => {
-            let (etag, state) = (etag::of(&batch), batch.state.as_str());
-            let message =
-                format!("{} is {state} by now: read it again, and decide with etag {etag}", batch.id.name());
-            Answer::new(Code::Aborted, "ETAG_MISMATCH", message)
-                .with("current_etag", etag)
-                .with("current_state", state)
-                .resource(&batch.id)
-                .status()
-        }
+        CommandError::EtagMismatch { batch } => etag_mismatch(&batch),
         CommandError::Refused { id, state, refusal } => {
             let (reason, allowed) = match refusal {
                 Refusal::Open => ("BATCH_OPEN", "UploadItems, Stop"),
@@ -439,6 +442,17 @@ fn command(error: CommandError) -> Status {
             answer.status()
         }
     }
+}
+
+fn etag_mismatch(batch: &Batch) -> Status {
+    let (etag, state) = (etag::of(batch), batch.state.as_str());
+    let message =
+        format!("{} is {state} by now: read it again, and decide with etag {etag}", batch.id.name());
+    Answer::new(Code::Aborted, "ETAG_MISMATCH", message)
+        .with("current_etag", etag)
+        .with("current_state", state)
+        .resource(&batch.id)
+        .status()
 }
 
 fn request_id_reused(id: &str) -> Status {
@@ -490,6 +504,34 @@ fn upload(error: UploadError) -> Status {
             invalid(&[Violation::new("header.upload_id", problem)])
         }
     }
+}
+
+fn delete(error: DeleteError) -> Status {
+    match error {
+        DeleteError::NotFound(id) => not_found(&id),
+        DeleteError::Purged(gone) => purged(&gone),
+        DeleteError::NotTerminal { id, state } => not_terminal(&id, state),
+        DeleteError::EtagMismatch { batch } => etag_mismatch(&batch),
+        DeleteError::Store(error) => store(&error),
+    }
+}
+
+fn not_terminal(id: &BatchId, state: State) -> Status {
+    let message = format!("{} is {}: stop it, or wait for its end", id.name(), state.as_str());
+    let mut answer = Answer::new(Code::FailedPrecondition, "BATCH_NOT_TERMINAL", message.clone())
+        .with("name", id.name())
+        .with("state", state.as_str())
+        .with("allowed", "Stop");
+    answer.details.add_precondition_failure_violation("STATE", id.name(), message);
+    answer.status()
+}
+
+fn purged(gone: &Purged) -> Status {
+    let at = gone.at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    Answer::new(Code::NotFound, "BATCH_PURGED", format!("{} went on {at}", gone.id.name()))
+        .with("purge_time", at)
+        .resource(&gone.id)
+        .status()
 }
 
 fn not_found(id: &BatchId) -> Status {

@@ -92,7 +92,7 @@ impl Control {
         self.plan_of(new, now).await
     }
 
-    async fn plan_of(&self, mut new: NewBatch, now: DateTime<Utc>) -> Result<Plan, PlanError> {
+    pub(super) async fn plan_of(&self, mut new: NewBatch, now: DateTime<Utc>) -> Result<Plan, PlanError> {
         // It is never closed.
         let _place = self.planning.acquire().await;
         let kind = new.kind;

@@ -178,6 +178,32 @@ impl EndReason {
     }
 }
 
+/// What becomes of attempts in flight while a batch drains, in rising rank: it only rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DrainMode {
+    /// They end.
+    Finish,
+    /// They are cut off.
+    Abort,
+}
+
+impl DrainMode {
+    const ALL: [Self; 2] = [Self::Finish, Self::Abort];
+
+    /// The word that the store and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finish => "FINISH",
+            Self::Abort => "ABORT",
+        }
+    }
+
+    /// The mode of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
 /// What may happen to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
@@ -350,6 +376,8 @@ pub enum Command {
     Pause {
         /// Shown as the pause's message.
         reason: String,
+        /// What becomes of attempts in flight.
+        drain: DrainMode,
     },
     /// Go on.
     Resume,
@@ -357,6 +385,8 @@ pub enum Command {
     Stop {
         /// Shown as the end's message.
         reason: String,
+        /// What becomes of attempts in flight.
+        drain: DrainMode,
     },
 }
 
@@ -376,6 +406,14 @@ impl Command {
             Self::Pause { .. } => Input::Pause,
             Self::Resume => Input::Resume,
             Self::Stop { .. } => Input::Stop,
+        }
+    }
+
+    /// What becomes of attempts in flight.
+    pub fn drain(&self) -> DrainMode {
+        match self {
+            Self::Pause { drain, .. } | Self::Stop { drain, .. } => *drain,
+            Self::Resume => DrainMode::Finish,
         }
     }
 }
@@ -410,6 +448,11 @@ pub enum Kind {
         /// The batch that the bodies belong to.
         parent: BatchSeq,
     },
+    /// Made from another batch, of whose items some that did not succeed are fetched.
+    Retry {
+        /// The batch that the items are of.
+        parent: BatchSeq,
+    },
 }
 
 impl Kind {
@@ -421,21 +464,28 @@ impl Kind {
         match self {
             Self::Fetch => "FETCH",
             Self::Redecode { .. } => "REDECODE",
+            Self::Retry { .. } => "RETRY",
         }
+    }
+
+    /// Its items are asked for, and not read from what is kept.
+    pub fn is_fetched(self) -> bool {
+        !matches!(self, Self::Redecode { .. })
     }
 
     /// The batch that it was made from.
     pub fn parent(self) -> Option<BatchSeq> {
         match self {
             Self::Fetch => None,
-            Self::Redecode { parent } => Some(parent),
+            Self::Redecode { parent } | Self::Retry { parent } => Some(parent),
         }
     }
 
     /// The kind of that word and parent.
     pub fn parse(word: &str, parent: Option<BatchSeq>) -> Option<Self> {
-        let redecode = parent.map(|parent| Self::Redecode { parent });
-        [Some(Self::Fetch), redecode].into_iter().flatten().find(|kind| kind.as_str() == word)
+        let children = parent.map(|parent| [Self::Redecode { parent }, Self::Retry { parent }]);
+        let known = children.into_iter().flatten().chain([Self::Fetch]);
+        known.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -454,6 +504,8 @@ pub struct Batch {
     pub pause: Option<Pause>,
     /// Set from STOPPING on.
     pub end: Option<End>,
+    /// Set in PAUSING and STOPPING.
+    pub drain: Option<DrainMode>,
     /// What was asked for, defaults filled in. Never changes, so it is shared.
     pub spec: std::sync::Arc<BatchSpec>,
     /// The list that was read, for a source that is one.
@@ -472,6 +524,8 @@ pub struct Batch {
     pub started_at: Option<DateTime<Utc>>,
     /// When it became terminal.
     pub ended_at: Option<DateTime<Utc>>,
+    /// When it goes, with its items.
+    pub purge_at: Option<DateTime<Utc>>,
     /// Since when it is in `state`.
     pub state_since: DateTime<Utc>,
     /// Time in RUNNING before `state_since`.
@@ -489,7 +543,7 @@ impl Batch {
     /// The batch that it was made from.
     pub fn parent(&self) -> Option<&BatchId> {
         match (self.kind, &self.spec.source) {
-            (Kind::Redecode { .. }, Source::BatchItems { batch, .. }) => Some(batch),
+            (Kind::Redecode { .. } | Kind::Retry { .. }, Source::BatchItems { batch, .. }) => Some(batch),
             _ => None,
         }
     }
@@ -584,6 +638,10 @@ mod tests {
         for parent in [None, Some(BatchSeq(7))] {
             assert_eq!(Kind::parse("FETCH", parent), Some(Kind::Fetch));
             assert_eq!(Kind::parse("REDECODE", parent), parent.map(|parent| Kind::Redecode { parent }));
+            assert_eq!(Kind::parse("RETRY", parent), parent.map(|parent| Kind::Retry { parent }));
+        }
+        for mode in DrainMode::ALL {
+            assert_eq!(DrainMode::parse(mode.as_str()), Some(mode));
         }
         for reason in EndReason::ALL {
             assert_eq!(EndReason::parse(reason.as_str()), Some(reason));

@@ -17,6 +17,8 @@ use std::{borrow::Cow, fmt};
 
 use chrono::{DateTime, Utc};
 
+use super::item::State;
+
 mod field;
 #[cfg(test)]
 mod fuzz;
@@ -167,6 +169,13 @@ impl<F: Field> Filter<F> {
         Ok(Self { condition: Some(condition) })
     }
 
+    /// What both take.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let both: Vec<Condition<F>> = self.condition.into_iter().chain(other.condition).collect();
+        Self { condition: (!both.is_empty()).then_some(Condition::All(both)) }
+    }
+
     /// What it asks; nothing where it takes everything.
     pub fn condition(&self) -> Option<&Condition<F>> {
         self.condition.as_ref()
@@ -175,6 +184,18 @@ impl<F: Field> Filter<F> {
     /// Whether it takes this one.
     pub fn matches(&self, subject: &impl Subject<F>) -> bool {
         self.condition.as_ref().is_none_or(|condition| condition.holds(subject))
+    }
+}
+
+/// What a retry takes that is not told.
+pub const RETRIED: &str = "state = CANCELED OR (state = FAILED AND error.failure_class != PERMANENT)";
+
+impl Filter<ItemField> {
+    /// Of the items that a filter takes those that a retry does: none that succeeded.
+    pub fn retried(text: &str) -> Result<Self, FilterError> {
+        let value = Value::Text(State::Succeeded.as_str().to_owned());
+        let succeeded = Condition::Compare { field: ItemField::State, order: Order::Equal, value };
+        Ok(Self::parse(text)?.and(Self { condition: Some(Condition::Not(Box::new(succeeded))) }))
     }
 }
 

@@ -278,6 +278,11 @@ impl Next {
     /// Open as it was.
     pub const UNTOUCHED: Self = Self::Open { charged: false, not_before: None, system: false };
 
+    /// The attempt counts against the item's limit, as the one that ends it does.
+    pub fn is_charged(self) -> bool {
+        !matches!(self, Self::Open { charged: false, .. })
+    }
+
     /// The item is done with.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)

@@ -111,6 +111,20 @@ pub struct FailurePolicy {
     pub processed_items_min: i64,
 }
 
+impl FailurePolicy {
+    /// Why a batch is given up of whose items so many are final and so many of these failed, if it is.
+    pub fn spent(&self, processed: i64, failed: i64) -> Option<String> {
+        if let Some(max) = self.failed_items_max.filter(|max| failed > *max) {
+            return Some(format!("{failed} items failed, more than max_failed_items {max}"));
+        }
+        let max = self.failed_ratio_max?;
+        // Divided, not multiplied: 29 of 100 is 0.29 and no more.
+        (processed >= self.processed_items_min && failed as f64 / processed as f64 > max).then(|| {
+            format!("{failed} of {processed} items failed, a larger share than max_failed_ratio {max}")
+        })
+    }
+}
+
 impl Default for FailurePolicy {
     fn default() -> Self {
         Self { failed_items_max: None, failed_ratio_max: None, processed_items_min: 100 }
@@ -155,6 +169,9 @@ pub enum Source {
         /// Only these of its items, as in a list of them; empty means all.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         filter: String,
+        /// They are fetched again; else their kept bodies are decoded anew.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
 }
 
@@ -382,5 +399,39 @@ mod optional_millis {
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_by_more_than_it_bears() {
+        let items = |max| FailurePolicy { failed_items_max: Some(max), ..FailurePolicy::default() };
+        let ratio = |max, min| FailurePolicy {
+            failed_ratio_max: Some(max),
+            processed_items_min: min,
+            ..FailurePolicy::default()
+        };
+        for (policy, processed, failed, spent) in [
+            (FailurePolicy::default(), 1_000, 1_000, false),
+            (items(0), 5, 0, false),
+            (items(0), 5, 1, true),
+            (items(3), 5, 3, false),
+            (items(3), 5, 4, true),
+            (ratio(0.0, 1), 1, 0, false),
+            (ratio(0.0, 1), 1, 1, true),
+            (ratio(0.29, 100), 99, 99, false),
+            (ratio(0.29, 100), 100, 29, false),
+            (ratio(0.29, 100), 100, 30, true),
+            (ratio(1.0, 1), 7, 7, false),
+        ] {
+            assert_eq!(
+                policy.spent(processed, failed).is_some(),
+                spent,
+                "{policy:?}: {failed} of {processed}"
+            );
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Expansion<'_> {
         loop {
             let page = tokio::select! {
                 page = source.page(position.as_deref()) => page,
-                () = self.engine.abort.cancelled() => {
+                () = cut_off(self.engine, self.entry) => {
                     self.store(PageRead::Release).await;
                     return;
                 }
@@ -199,6 +199,15 @@ impl Expansion<'_> {
                 }
             }
         }
+    }
+}
+
+/// Waits until what is in flight is to be cut off, for the batch or for the process.
+async fn cut_off(engine: &Engine, entry: &Entry) {
+    let in_flight = entry.cut_off();
+    tokio::select! {
+        () = in_flight.cancelled() => {}
+        () = engine.abort.cancelled() => {}
     }
 }
 

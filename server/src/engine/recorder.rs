@@ -34,7 +34,7 @@ pub(super) enum Answer {
         fenced: Vec<Lease>,
         /// Until when the others are ours now.
         until: DateTime<Utc>,
-        /// Items whose records were refused: they are final.
+        /// Items that the store failed, whatever was asked for: they are final.
         rejected: Vec<i64>,
     },
     /// Not committed, and a repeat won't help.

@@ -264,8 +264,14 @@ impl Runner {
         if let Some(probe) = &mut self.probe {
             probe.started += 1;
         }
-        let job =
-            Job { lease, item, worker, withdrawn: self.withdrawn.clone(), abort: self.engine.abort.clone() };
+        let job = Job {
+            lease,
+            item,
+            worker,
+            withdrawn: self.withdrawn.clone(),
+            cut_off: self.entry.cut_off(),
+            abort: self.engine.abort.clone(),
+        };
         self.workers.spawn(Arc::clone(&self.workshop).attempt(job));
     }
 
@@ -347,9 +353,9 @@ impl Runner {
         let error = match &attempt.outcome {
             Outcome::Succeeded { .. } => None,
             Outcome::Failed(failure) => Some(format!("{}: {}", failure.reason, failure.message)),
-            Outcome::Released { .. } => Some(
-                "RELEASED: given back after a request; the gate is held, or the process is ending".to_owned(),
-            ),
+            Outcome::Released { .. } => {
+                Some("RELEASED: given back after a request; the gate is held, or it was cut off".to_owned())
+            }
         };
         tracing::info!(
             batch_id = %self.batch,

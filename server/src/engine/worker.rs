@@ -75,7 +75,9 @@ pub(super) struct Job {
     pub(super) worker: u32,
     /// Withdraws it as long as nothing was sent.
     pub(super) withdrawn: CancellationToken,
-    /// Cuts it off.
+    /// Cuts it off, for its batch wishes it.
+    pub(super) cut_off: CancellationToken,
+    /// Cuts it off, for the process ends.
     pub(super) abort: CancellationToken,
 }
 
@@ -90,7 +92,7 @@ pub(super) struct Finished {
 impl Workshop {
     /// Makes one attempt. Whatever happens in it, it ends with an outcome.
     pub(super) async fn attempt(self: Arc<Self>, job: Job) -> Finished {
-        let Job { lease, item, worker, withdrawn, abort } = job;
+        let Job { lease, item, worker, withdrawn, cut_off, abort } = job;
         let started_at = clock::now();
         let meter = Arc::new(Meter::default());
         let work = async {
@@ -106,6 +108,7 @@ impl Workshop {
                 let message = "the connector panicked; see the server's log";
                 Failure::new(FailureClass::System, "BUG", message).into()
             }),
+            () = cut_off.cancelled() => RELEASED.into(),
             () = abort.cancelled() => RELEASED.into(),
         };
         let attempt = Attempt {

@@ -15,21 +15,27 @@ mod harness;
 mod sqlite;
 
 mod admission;
+mod budget;
 mod claim;
 mod commit;
 mod create;
+mod deadline;
+mod delete;
+mod drain;
 mod duration;
 mod guard;
 mod history;
 mod item;
 mod listing;
 mod live;
+mod lost;
 mod overlap;
 mod purge;
 mod query;
 mod recover;
 mod redecode;
 mod result;
+mod retry;
 mod row;
 mod source;
 mod transition;
@@ -56,6 +62,13 @@ macro_rules! conformance {
                 every_attempt_is_told_by_index_then_number,
                 a_running_attempt_follows_the_recorded_ones,
                 keys_have_their_index,
+            }
+            budget {
+                a_spent_budget_ends_the_batch_when_its_leases_have_drained,
+                a_budget_is_spent_however_its_items_were_grouped,
+                a_share_counts_once_enough_is_processed,
+                what_the_source_could_not_take_counts,
+                of_two_things_found_together_the_first_in_order_counts,
             }
             claim {
                 a_lease_carries_the_open_items_in_order,
@@ -103,6 +116,30 @@ macro_rules! conformance {
                 a_start_given_up_midway_leaves_nothing_behind,
                 nothing_is_known_of_another_name,
             }
+            deadline {
+                a_batch_has_its_time_from_its_first_run_on,
+                a_batch_that_never_ran_waits_as_long_as_it_takes,
+                an_open_batch_is_given_up_in_time,
+                a_deadline_that_passed_while_nobody_was_there_is_kept,
+                a_command_that_comes_too_late_finds_the_end,
+                an_item_has_its_time_in_which_the_batch_ran,
+                what_is_not_the_items_fault_does_not_end_it_late,
+            }
+            delete {
+                a_deleted_batch_is_gone_at_once_and_its_records_stay,
+                what_it_had_goes_in_bites,
+                a_batch_goes_when_its_retention_ends,
+                a_parent_outlives_its_children,
+                only_what_has_ended_and_is_as_it_was_read_is_deleted,
+                a_name_is_free_again_and_its_request_ids_too,
+                what_is_gone_is_known_for_a_month,
+            }
+            drain {
+                a_mode_is_durable_and_only_rises,
+                a_stop_keeps_the_mode_of_the_pause_that_it_meets,
+                what_is_cut_off_goes_back_uncharged,
+                what_is_cut_off_on_the_way_to_an_end_is_canceled,
+            }
             duration {
                 time_is_counted_where_it_was_spent,
                 a_clock_that_goes_back_takes_nothing_away,
@@ -148,6 +185,12 @@ macro_rules! conformance {
                 a_skipped_start_leaves_nothing_behind,
                 what_refuses_a_start_is_found_in_order,
                 a_child_has_its_parents_key,
+            }
+            lost {
+                a_slice_that_loses_its_workers_is_halved_down_to_the_item_that_does_it,
+                whoever_gets_somewhere_is_not_suspected,
+                a_slice_that_was_lost_too_often_is_not_handed_out,
+                the_budget_counts_what_was_lost,
             }
             purge {
                 bodies_go_when_their_time_is_over_and_not_before,
@@ -196,6 +239,13 @@ macro_rules! conformance {
                 results_come_in_the_order_in_which_they_became_final,
                 what_is_canceled_comes_slice_by_slice,
                 results_of_many_slices_are_read_from_anywhere,
+            }
+            retry {
+                a_retry_says_what_it_was_made_from,
+                there_must_be_something_to_fetch_again,
+                what_succeeded_is_never_taken,
+                a_retry_of_a_retry_is_one,
+                a_retry_has_bodies_of_its_own,
             }
             row {
                 a_row_is_written_once_per_key,

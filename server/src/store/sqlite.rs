@@ -19,8 +19,9 @@ use sqlx::{
 
 use super::{
     Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
-    CreateError, Created, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch, OpenedUpload, Place,
-    SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError, UploadProgress,
+    CreateError, Created, DeleteError, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch,
+    OpenedUpload, Place, Purged, SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError,
+    UploadProgress,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},
@@ -36,14 +37,17 @@ mod attempt;
 mod batch;
 mod commit;
 mod create;
+mod deadline;
 mod error;
 mod filter;
 mod inspect;
 mod item;
 mod list;
 mod live;
+mod lost;
 mod migration;
 mod overlap;
+mod purge;
 mod query;
 mod record;
 mod request;
@@ -163,7 +167,7 @@ impl SqliteStore {
         batch::from_row(row, &mut specs)
     }
 
-    /// Applies one input in a transaction of its own.
+    /// Applies one event in a transaction of its own.
     async fn change(
         &self,
         seq: BatchSeq,
@@ -172,8 +176,7 @@ impl SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
         let mut tx = self.begin().await?;
-        transition::apply(&mut tx, seq, input, why, now).await.map_err(error::store)?;
-        transition::settle(&mut tx, seq, now).await.map_err(error::store)?;
+        transition::settle(&mut tx, seq, Some((input, why)), now).await.map_err(error::store)?;
         let admitted = overlap::admit_after(&mut tx, seq, self.limits.running_batches, now)
             .await
             .map_err(error::store)?;
@@ -203,6 +206,20 @@ impl Store for SqliteStore {
         row.map(|row| self.decode(&row)).transpose()
     }
 
+    async fn delete_batch(
+        &self,
+        id: &BatchId,
+        etag: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), DeleteError> {
+        purge::delete(self, id, etag, now).await
+    }
+
+    async fn purged(&self, id: &BatchId) -> Result<Option<Purged>, StoreError> {
+        let mut conn = self.readers.acquire().await.map_err(error::store)?;
+        purge::purged(&mut conn, id).await.map_err(error::store)
+    }
+
     async fn list_batches(&self, query: &BatchQuery) -> Result<Vec<(Place, Batch)>, StoreError> {
         query::batches(self, query).await
     }
@@ -228,7 +245,7 @@ impl Store for SqliteStore {
         message: &str,
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
-        self.change(batch, Input::SystemFailure, transition::Why { reason, message }, now).await
+        self.change(batch, Input::SystemFailure, transition::Why::event(reason, message), now).await
     }
 
     async fn declare_outage(
@@ -238,7 +255,7 @@ impl Store for SqliteStore {
         message: &str,
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
-        self.change(batch, Input::OutageDeclared, transition::Why { reason, message }, now).await
+        self.change(batch, Input::OutageDeclared, transition::Why::event(reason, message), now).await
     }
 
     async fn end_outage(&self, batch: BatchSeq, now: DateTime<Utc>) -> Result<Changed, StoreError> {
@@ -424,7 +441,7 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        upkeep::purge(self, now).await
+        purge::purge(self, now).await
     }
 
     fn token_key(&self) -> [u8; 32] {

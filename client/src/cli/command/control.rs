@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use haul_proto::v1::{Batch, batch::State};
+use haul_proto::v1::{Batch, DrainMode, PauseRequest, StopRequest, batch::State};
 
 use super::{Context, failure::Failure};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     cli::{label, number, output::Format},
 };
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Wish {
     /// Id of the batch, or batches/ID.
     batch: String,
@@ -23,9 +23,22 @@ struct Wish {
     wait: bool,
 }
 
+#[derive(Args, Debug)]
+struct Drain {
+    /// Cut requests in flight off, in place of letting them end. Their items are not charged for it.
+    #[arg(long)]
+    abort: bool,
+}
+
+impl Drain {
+    fn mode(&self) -> i32 {
+        if self.abort { DrainMode::Abort } else { DrainMode::Finish }.into()
+    }
+}
+
 /// Pause a batch: no further request is sent
 ///
-/// Requests in flight end and are recorded. `haul resume` lets it go on.
+/// Requests in flight end and are recorded, unless --abort is given. `haul resume` lets it go on.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -34,6 +47,8 @@ Examples:
 pub(super) struct Pause {
     #[command(flatten)]
     wish: Wish,
+    #[command(flatten)]
+    drain: Drain,
 }
 
 /// Let a paused batch go on
@@ -51,7 +66,7 @@ pub(super) struct Resume {
 
 /// End a batch for good
 ///
-/// Requests in flight end and are recorded; items still open are canceled.
+/// Requests in flight end and are recorded, unless --abort is given; items still open are canceled.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -59,12 +74,22 @@ Examples:
 pub(super) struct Stop {
     #[command(flatten)]
     wish: Wish,
+    #[command(flatten)]
+    drain: Drain,
 }
 
 impl Pause {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let client = context.connect().await?;
-        let answer = client.pause(&self.wish.batch, &self.wish.reason).await?;
+        let Wish { batch: name, reason, .. } = self.wish.clone();
+        let answer = client
+            .pause_with(PauseRequest {
+                name,
+                reason,
+                drain_mode: self.drain.mode(),
+                ..PauseRequest::default()
+            })
+            .await?;
         let batch = answer.batch.ok_or_else(|| client.malformed("Pause", "a batch"))?;
         let wanted = Some(State::Paused);
         finish(&client, &self.wish, wanted, batch, answer.in_flight_items, context, out).await
@@ -83,7 +108,10 @@ impl Resume {
 impl Stop {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let client = context.connect().await?;
-        let answer = client.stop(&self.wish.batch, &self.wish.reason).await?;
+        let Wish { batch: name, reason, .. } = self.wish.clone();
+        let answer = client
+            .stop_with(StopRequest { name, reason, drain_mode: self.drain.mode(), ..StopRequest::default() })
+            .await?;
         let batch = answer.batch.ok_or_else(|| client.malformed("Stop", "a batch"))?;
         finish(&client, &self.wish, None, batch, answer.in_flight_items, context, out).await
     }

@@ -5,6 +5,7 @@
 mod attempts;
 mod completions;
 mod control;
+mod delete;
 mod explain;
 mod failure;
 mod help;
@@ -12,6 +13,7 @@ mod plan;
 mod read;
 mod redecode;
 mod results;
+mod retry;
 mod start;
 mod upload;
 mod watch;
@@ -43,6 +45,7 @@ Examples:
   haul list                              the newest batches
   haul pause nightly --reason lunch      send no further request
   haul report nightly -o json            what it came to, for programs
+  haul retry nightly --watch             fetch again what did not succeed
   haul redecode nightly --watch          rebuild its records, without a request
   haul upload nightly keys.txt           send an open batch its items
 
@@ -99,6 +102,8 @@ enum Command {
     Results(results::Results),
     Report(read::Report),
     Redecode(redecode::Redecode),
+    Retry(retry::Retry),
+    Delete(delete::Delete),
     Upload(upload::Upload),
     Completions(completions::Completions),
     Explain(explain::Explain),
@@ -148,6 +153,8 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Attempts(attempts) => attempts.run(&context, out).await,
         Command::Results(results) => Box::pin(results.run(&context, out)).await,
         Command::Report(report) => report.run(&context, out).await,
+        Command::Delete(delete) => delete.run(&context, out).await,
+        Command::Retry(retry) => Box::pin(retry.run(&context, out)).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
         Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),

@@ -121,6 +121,14 @@ impl Output {
         self.document(&planned, out)
     }
 
+    /// A batch that was deleted.
+    pub fn deleted(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Table {
+            return writeln!(out, "{name}  deleted");
+        }
+        self.document(&json!({ "name": name, "deleted": true }), out)
+    }
+
     fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Yaml {
             let text = serde_norway::to_string(document).map_err(io::Error::other)?;

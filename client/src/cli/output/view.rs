@@ -149,7 +149,7 @@ pub(super) fn source(spec: &v1::BatchSpec) -> String {
         Some(Source::BatchItems(items)) if items.filter.is_empty() => {
             format!("kept bodies of {}", items.name)
         }
-        Some(Source::BatchItems(items)) => format!("kept bodies of {}, {}", items.name, items.filter),
+        Some(Source::BatchItems(items)) => format!("items of {}: {}", items.name, items.filter),
         None => String::new(),
     }
 }

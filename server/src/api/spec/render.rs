@@ -62,7 +62,7 @@ fn source(spec: &BatchSpec, list: Option<&ListVersion>, full: bool) -> v1::batch
         Source::JpxListing(listing) => {
             Shown::JpxListing(if full { jpx_listing(listing, list) } else { v1::JpxListing::default() })
         }
-        Source::BatchItems { batch, filter } if full => {
+        Source::BatchItems { batch, filter, .. } if full => {
             Shown::BatchItems(v1::BatchItems { name: batch.name(), filter: filter.clone() })
         }
         Source::BatchItems { .. } => Shown::BatchItems(v1::BatchItems::default()),

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     control::Control,
-    domain::batch::{Batch, Command},
+    domain::batch::{Batch, Command, DrainMode},
     engine::Engine,
     fetch::{Fetcher, Outbound},
     progress::Hub,
@@ -95,7 +95,7 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
 #[tokio::test]
 async fn w08_news_that_comes_late_brings_no_batch_back_that_is_over() {
     let World { _folder, batch, store, hub, control } = World::new().await;
-    let stop = Command::Stop { reason: String::new() };
+    let stop = Command::Stop { reason: String::new(), drain: DrainMode::Finish };
     let over = store.command(&batch.id, &stop, &Guard::default(), clock::now()).await.unwrap().batch;
     assert!(over.state.is_terminal());
     let options = Options { heartbeat_interval: Some(Duration::from_secs(1)), ..Options::default() };

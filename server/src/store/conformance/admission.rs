@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, State},
+        batch::{Batch, DrainMode, State},
         id::BatchSeq,
         spec::OverlapPolicy::{AllowAll, BufferAll},
     },
@@ -35,7 +35,9 @@ fn nightly(name: &str) -> NewBatch {
 
 /// Stops a batch and answers with what was admitted in the same transaction.
 async fn after_stop(h: &Harness, batch: &Batch) -> Vec<BatchSeq> {
-    let changed = h.order(batch, crate::domain::batch::Command::Stop { reason: String::new() }).await;
+    let changed = h
+        .order(batch, crate::domain::batch::Command::Stop { reason: String::new(), drain: DrainMode::Finish })
+        .await;
     assert_eq!(changed.batch.state, Stopped);
     numbers(&changed.admitted)
 }

@@ -8,6 +8,12 @@ use crate::domain::{
     item::{self, Item},
 };
 
+/// Batches whose leases are not those of their state, an expired one that nobody has looked at being one.
+pub(super) const LEASES: &str = "SELECT name || ' in ' || status FROM batch_executions b
+  WHERE (source_lease_at IS NOT NULL OR EXISTS (SELECT 1 FROM batch_slices s WHERE s.batch_seq = b.seq AND s.status = 'LEASED'))
+      <> (status IN ('PAUSING', 'STOPPING')) AND status <> 'RUNNING'
+    OR status = 'STOPPING' AND EXISTS (SELECT 1 FROM batch_slices s WHERE s.batch_seq = b.seq AND s.status = 'READY')";
+
 /// A batch and its items, read at one moment.
 pub(super) fn batch(batch: &Batch, items: &[Item]) {
     let it = format!("{} in {} at revision {}", batch.id, batch.state.as_str(), batch.revision);
@@ -45,6 +51,11 @@ pub(super) fn batch(batch: &Batch, items: &[Item]) {
     }
 
     assert_eq!(batch.pause.is_some(), matches!(batch.state, State::Pausing | State::Paused), "pause of {it}");
+    assert_eq!(
+        batch.drain.is_some(),
+        matches!(batch.state, State::Pausing | State::Stopping),
+        "drain mode of {it}"
+    );
     let ends = batch.state == State::Stopping || batch.state.is_terminal();
     assert_eq!(batch.end.is_some(), ends, "end of {it}");
     assert_eq!(batch.ended_at.is_some(), batch.state.is_terminal(), "end time of {it}");
@@ -53,7 +64,10 @@ pub(super) fn batch(batch: &Batch, items: &[Item]) {
         assert_eq!(batch.end.as_ref().unwrap().reason.end(), batch.state, "end reason of {it}");
     }
     match batch.state {
-        State::Completed => assert!(batch.expanded && counts.canceled == 0, "{it}"),
+        State::Completed => {
+            assert!(batch.expanded && counts.canceled == 0, "{it}");
+            assert_eq!(batch.spec.failure.spent(counts.processed(), counts.failed), None, "{it}");
+        }
         State::Open => assert!(!batch.expanded && counts.processed() == 0 && running == 0, "{it}"),
         State::Queued | State::Paused => assert_eq!(running, 0, "running of {it}"),
         State::Running | State::Pausing => assert_eq!(counts.canceled, 0, "canceled of {it}"),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, EndReason, State},
+        batch::{Batch, Command, DrainMode, EndReason, State},
         id::BatchId,
         item::NewItem,
     },
@@ -165,7 +165,7 @@ pub(super) async fn nothing_to_do_makes_room_at_once(mut h: Harness) {
     let empty = h.start(inline("batch-b", &[])).await;
     let after = h.start(inline("batch-c", &["1"])).await;
     assert_eq!((empty.state, after.state), (State::Queued, State::Queued));
-    let stopped = h.order(&first, crate::domain::batch::Command::Stop { reason: String::new() }).await;
+    let stopped = h.order(&first, Command::Stop { reason: String::new(), drain: DrainMode::Finish }).await;
     assert_eq!(numbers(&stopped.admitted), [empty.seq, after.seq]);
     assert_eq!(h.read(&empty).await.state, State::Completed);
     assert_eq!(h.read(&after).await.state, State::Running);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, Command, State},
+        batch::{Batch, Command, DrainMode, State},
         etag,
         id::BatchId,
     },
@@ -20,11 +20,11 @@ use crate::{
 const REQUEST: &str = "0d4c3a52-9b1a-4c59-8f0e-1b9b62f6c003";
 
 fn pause(reason: &str) -> Command {
-    Command::Pause { reason: reason.to_owned() }
+    Command::Pause { reason: reason.to_owned(), drain: DrainMode::Finish }
 }
 
 fn stop() -> Command {
-    Command::Stop { reason: String::new() }
+    Command::Stop { reason: String::new(), drain: DrainMode::Finish }
 }
 
 /// With a request id; `content` stands for the whole request.

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{audit, fixture::recording::Group};
 use crate::{
     domain::{
-        batch::{Batch, Command, Refusal, State},
+        batch::{Batch, Command, DrainMode, Refusal, State},
         id::{BatchId, BatchSeq, NodeId},
         item::{self, Item},
     },
@@ -120,6 +120,7 @@ impl Harness {
         let items = self.items(batch).await;
         audit::batch(&read, &items);
         audit::results(&read, &items, &self.results(batch.seq, 0, 10_000).await.unwrap());
+        assert_eq!(self.texts(audit::LEASES).await, [] as [&str; 0], "leases");
         let groups = self.failure_groups(batch.seq).await.unwrap();
         assert_eq!(groups.iter().map(|group| group.items).sum::<i64>(), read.counts.failed, "{}", read.id);
         read
@@ -149,7 +150,8 @@ impl Harness {
     }
 
     pub(super) async fn pause(&self, batch: &Batch) -> Batch {
-        self.order(batch, Command::Pause { reason: "lunch".to_owned() }).await.batch
+        let drain = DrainMode::Finish;
+        self.order(batch, Command::Pause { reason: "lunch".to_owned(), drain }).await.batch
     }
 
     pub(super) async fn resume(&self, batch: &Batch) -> Batch {
@@ -157,7 +159,8 @@ impl Harness {
     }
 
     pub(super) async fn stop(&self, batch: &Batch) -> Batch {
-        self.order(batch, Command::Stop { reason: "enough".to_owned() }).await.batch
+        let drain = DrainMode::Finish;
+        self.order(batch, Command::Stop { reason: "enough".to_owned(), drain }).await.batch
     }
 
     /// Ends a batch, however it stands.

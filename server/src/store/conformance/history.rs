@@ -2,7 +2,7 @@
 
 mod ledger;
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -17,15 +17,26 @@ use super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, Command},
+        batch::{Batch, Command, DrainMode},
         id::NodeId,
         item::Outcome,
+        spec::FailurePolicy,
     },
-    store::{Claim, PageRead, SourceLease, SourcePage},
+    store::{Claim, NewBatch, PageRead, SourceLease, SourcePage},
 };
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 70;
+
+/// By turns without limits, and with some that such a history may well meet.
+fn limited(mut new: NewBatch, seed: u64) -> NewBatch {
+    if seed % 2 == 1 {
+        new.spec.failure = FailurePolicy { failed_items_max: Some(1), ..FailurePolicy::default() };
+        new.spec.max_duration = Some(Duration::from_secs(200 + 20 * seed));
+        new.spec.fetch.item_deadline = Duration::from_secs(60);
+    }
+    new
+}
 
 pub(super) async fn every_step_keeps_every_promise(mut h: Harness) {
     for seed in 0..SEEDS {
@@ -47,8 +58,8 @@ impl History {
     async fn new(h: &mut Harness, seed: u64) -> Self {
         let names = [format!("inline-{seed}"), format!("filed-{seed}")];
         let batches = vec![
-            h.start(inline(&names[0], &["a", "b", "a", "c", "d"])).await,
-            h.start(filed(&names[1])).await,
+            h.start(limited(inline(&names[0], &["a", "b", "a", "c", "d"]), seed)).await,
+            h.start(limited(filed(&names[1]), seed)).await,
         ];
         let mut ledger = Ledger::new(batches.len());
         for (n, batch) in batches.iter().enumerate() {
@@ -95,7 +106,8 @@ impl History {
             }
             85..97 => self.order(h, n).await,
             97 => {
-                self.tell("purge");
+                self.tell("upkeep");
+                h.settle(h.now).await.unwrap();
                 h.purge(h.now).await.unwrap();
             }
             _ => {
@@ -111,10 +123,11 @@ impl History {
     async fn order(&mut self, h: &Harness, n: usize) {
         let batch = &self.batches[n];
         let reason = String::new();
+        let drain = if self.rng.random_bool(0.3) { DrainMode::Abort } else { DrainMode::Finish };
         let command = match self.rng.random_range(0..20) {
-            0..6 => Some(Command::Pause { reason }),
+            0..6 => Some(Command::Pause { reason, drain }),
             6..16 => Some(Command::Resume),
-            16 => Some(Command::Stop { reason }),
+            16 => Some(Command::Stop { reason, drain }),
             _ => None,
         };
         let answer = match &command {

@@ -194,7 +194,8 @@ pub(super) async fn a_filter_narrows_what_is_decoded_and_what_there_must_be(h: H
 
     let narrowed = |id: &str, filter: &str| {
         let mut new = redecoding(id, &batch);
-        new.spec.source = Source::BatchItems { batch: batch.id.clone(), filter: filter.to_owned() };
+        new.spec.source =
+            Source::BatchItems { batch: batch.id.clone(), filter: filter.to_owned(), again: false };
         new
     };
     let child = h.start(narrowed("child", "key >= b")).await;

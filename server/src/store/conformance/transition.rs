@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, Command, EndReason, PauseCause, Refusal, State},
+        batch::{Batch, Command, DrainMode, EndReason, PauseCause, Refusal, State},
         id::BatchId,
     },
     store::{CommandError, LeasedSlice},
@@ -85,11 +85,11 @@ pub(super) async fn every_command_in_every_state(mut h: Harness) {
         (Stopped,   false, [terminal,    terminal,    Same,         Same]),
         (Queued,    false, [To(Paused),  Same,        To(Stopped),  Same]),
     ];
-    let reason = String::new;
+    let (reason, drain) = (String::new, DrainMode::Finish);
     let commands = [
-        Some(Command::Pause { reason: reason() }),
+        Some(Command::Pause { reason: reason(), drain }),
         Some(Command::Resume),
-        Some(Command::Stop { reason: reason() }),
+        Some(Command::Stop { reason: reason(), drain }),
         None,
     ];
     for (state, leased, row) in table {
@@ -159,8 +159,9 @@ pub(super) async fn a_repeat_changes_nothing(mut h: Harness) {
     let batch = h.start(inline("batch-a", &["a"])).await;
     h.claim(&batch).await;
     h.pass(1);
-    let pause = |reason: &str| Command::Pause { reason: reason.to_owned() };
-    let stop = |reason: &str| Command::Stop { reason: reason.to_owned() };
+    let drain = DrainMode::Finish;
+    let pause = |reason: &str| Command::Pause { reason: reason.to_owned(), drain };
+    let stop = |reason: &str| Command::Stop { reason: reason.to_owned(), drain };
     let pausing = h.order(&batch, pause("first")).await.batch;
     h.pass(1);
     assert_eq!(h.order(&batch, pause("second")).await.batch, pausing);
@@ -245,7 +246,7 @@ pub(super) async fn reason_and_message_are_shown_while_they_hold(mut h: Harness)
     let batch = h.start(inline("batch-a", &["a"])).await;
     let slice = h.claim(&batch).await;
     let long = format!("  lunch\r\n{}", "x".repeat(5_000));
-    let pausing = h.order(&batch, Command::Pause { reason: long }).await.batch;
+    let pausing = h.order(&batch, Command::Pause { reason: long, drain: DrainMode::Finish }).await.batch;
     let pause = pausing.pause.clone().unwrap();
     assert_eq!((pause.cause, pause.reason.as_str()), (PauseCause::User, "USER_PAUSE"));
     assert!(pause.message.starts_with("lunch  xxx") && pause.message.len() <= 1_024, "{}", pause.message);
@@ -296,7 +297,7 @@ pub(super) async fn a_command_settles_what_has_drained(mut h: Harness) {
     let batch = expired(&mut h, "batch-e", Stopping).await;
     assert_eq!(h.stop(&batch).await.state, Stopped);
     let batch = expired(&mut h, "batch-f", Stopping).await;
-    assert_eq!(h.refused(&batch, &Command::Resume).await, (Stopping, Refusal::Stopping));
+    assert_eq!(h.refused(&batch, &Command::Resume).await, (Stopped, Refusal::Terminal));
 }
 
 pub(super) async fn a_late_commit_cannot_wake_a_paused_batch(mut h: Harness) {
@@ -320,7 +321,7 @@ pub(super) async fn a_refusal_says_why(mut h: Harness) {
     let error = h.command(&batch.id, &Command::Resume, h.now).await.unwrap_err();
     assert_eq!(error.to_string(), "batch batch-a is STOPPING");
     let (batch, _) = reach(&mut h, "batch-b", Completed, false).await;
-    let stop = Command::Stop { reason: String::new() };
+    let stop = Command::Stop { reason: String::new(), drain: DrainMode::Finish };
     assert_eq!(h.refused(&batch, &stop).await, (Completed, Refusal::Terminal));
 }
 

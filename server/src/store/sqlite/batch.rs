@@ -7,7 +7,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{error, instant};
 use crate::{
     domain::{
-        batch::{Batch, End, EndReason, Kind, Pause, PauseCause, State},
+        batch::{Batch, DrainMode, End, EndReason, Kind, Pause, PauseCause, State},
         id::{BatchId, BatchSeq},
         listing::ListVersion,
         progress::Counts,
@@ -63,6 +63,7 @@ pub(super) fn from_row(
         state,
         pause,
         end,
+        drain: optional_word(row, "drain_mode", DrainMode::parse)?,
         spec,
         list,
         expanded: row.get("expanded"),
@@ -72,6 +73,7 @@ pub(super) fn from_row(
         created_at: instant(row.get("created_at")),
         started_at: at("started_at"),
         ended_at: at("ended_at"),
+        purge_at: at("purge_at"),
         state_since: instant(row.get("state_since_at")),
         active: span("active_ms"),
         paused: span("paused_ms"),

@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, item, ms, overlap, record, result, transition};
+use super::{SqliteStore, deadline, error, item, ms, overlap, record, result, transition};
 use crate::{
     domain::{
-        batch::{Input, State},
+        batch::{Batch, Input, State},
         failure::{Failure, FailureClass},
         id::{BatchSeq, SliceNo},
         item::{Next, Outcome},
@@ -61,10 +61,13 @@ async fn try_commit(
     isolation: Isolation,
 ) -> Result<Committed, Trouble> {
     let mut tx = store.begin().await?;
-    let (fenced, mut slices) = write_leases(&mut tx, commit).await?;
+    let before = store.load(&mut tx, commit.batch).await?;
+    let commit = &*deadline::enforced(&mut tx, &before, commit).await?;
+    let (fenced, mut slices) = write_leases(&mut tx, &before, commit).await?;
     let canceled: i64 = slices.iter().map(|(_, open)| open).sum();
     let mut tally = Tally { changed: canceled > 0, canceled, ..Tally::default() };
-    let (mut rejected, mut finals) = (Vec::new(), Vec::new());
+    let mut rejected = deadline::late(commit, &fenced);
+    let mut finals = Vec::new();
     for recording in commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)) {
         let written = match isolation {
             Isolation::Group => write_item(&mut tx, commit, recording).await?,
@@ -82,12 +85,10 @@ async fn try_commit(
     if tally.changed {
         tally.write(&mut tx, commit.batch).await?;
     }
-    if let Some(failure) = system_failure(commit, &fenced) {
-        // Its items came back, so the batch is not exhausted by this commit.
-        let why = transition::Why { reason: &failure.reason, message: &failure.message };
-        transition::apply(&mut tx, commit.batch, Input::SystemFailure, why, commit.now).await?;
-    }
-    transition::settle(&mut tx, commit.batch, commit.now).await?;
+    // Its items came back, so the batch is not exhausted by this commit.
+    let found = system_failure(commit, &fenced)
+        .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
+    transition::settle(&mut tx, commit.batch, found, commit.now).await?;
     let admitted =
         overlap::admit_after(&mut tx, commit.batch, store.limits.running_batches, commit.now).await?;
     let batch = store.load(&mut tx, commit.batch).await?;
@@ -100,17 +101,19 @@ async fn try_commit(
 /// on its way to an end, each with its open items.
 async fn write_leases(
     conn: &mut SqliteConnection,
+    batch: &Batch,
     commit: &Commit,
 ) -> Result<(HashSet<SliceNo>, Vec<(i64, i64)>), sqlx::Error> {
     let mut finals: HashMap<SliceNo, i64> = HashMap::new();
-    for recording in commit.attempts.iter().filter(|recording| recording.next.is_final()) {
-        *finals.entry(recording.slice).or_default() += 1;
+    // Slices whose worker has got somewhere.
+    let mut moved: HashSet<SliceNo> = HashSet::new();
+    for recording in &commit.attempts {
+        *finals.entry(recording.slice).or_default() += i64::from(recording.next.is_final());
+        if recording.next.is_charged() {
+            moved.insert(recording.slice);
+        }
     }
-    let status: String = sqlx::query_scalar("SELECT status FROM batch_executions WHERE seq = $1")
-        .bind(commit.batch.0)
-        .fetch_one(&mut *conn)
-        .await?;
-    let given_back = if status == State::Stopping.as_str() { "CANCELED" } else { "READY" };
+    let given_back = if batch.state == State::Stopping { "CANCELED" } else { "READY" };
 
     let mut fenced = HashSet::new();
     let mut canceled = Vec::new();
@@ -126,7 +129,8 @@ async fn write_leases(
                owner = CASE WHEN open_count > $5 AND $6 IS NOT NULL THEN owner END,
                lease_until_at = CASE WHEN open_count > $5 THEN $6 END,
                ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END,
-               canceled_at = CASE WHEN $6 IS NULL AND open_count > $5 AND $8 = 'CANCELED' THEN $9 END
+               lost_in_row = CASE WHEN $9 THEN 0 ELSE lost_in_row END,
+               canceled_at = CASE WHEN $6 IS NULL AND open_count > $5 AND $8 = 'CANCELED' THEN $10 END
              WHERE batch_seq = $1 AND slice_no = $2 AND epoch = $3 AND owner = $4 AND status = 'LEASED'
              RETURNING status, open_count",
         )
@@ -138,6 +142,7 @@ async fn write_leases(
         .bind(until)
         .bind(ready_at)
         .bind(given_back)
+        .bind(moved.contains(&lease.slice))
         .bind(ms(commit.now))
         .fetch_optional(&mut *conn)
         .await?;

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use super::{SqliteStore, error, ms, overlap, query, request, source};
 use crate::{
     domain::{
-        batch::{Kind, State},
+        batch::{Batch, Kind, State},
         filter::Filter,
         id::BatchSeq,
         overlap::Meeting,
@@ -93,8 +93,8 @@ async fn begin(
         return Ok((Begun::Other(StartOutcome::Replayed, before.batch), Vec::new()));
     }
     let seq = insert(conn, new, now).await?;
-    if let Kind::Redecode { parent } = new.kind {
-        check_parent(store, conn, parent, &new.spec.source, now).await?;
+    if let Some(parent) = new.kind.parent() {
+        check_parent(store, conn, parent, new, now).await?;
     }
     let mut anew = Anew { seq, outcome: StartOutcome::Started, changed: Vec::new() };
     let mut in_the_way = Vec::new();
@@ -171,33 +171,60 @@ async fn insert(
     }
 }
 
-/// Whether the bodies of a batch may be decoded anew.
+/// Whether a child may be made from a batch.
 async fn check_parent(
     store: &SqliteStore,
     conn: &mut SqliteConnection,
     parent: BatchSeq,
-    source: &Source,
+    new: &NewBatch,
     now: DateTime<Utc>,
 ) -> Result<(), CreateError> {
     let batch = store.load(conn, parent).await?;
     if !batch.state.is_terminal() {
         return Err(CreateError::ParentNotTerminal { id: batch.id, state: batch.state });
     }
-    let filter = match source {
-        Source::BatchItems { filter, .. } => filter.as_str(),
-        _ => "",
-    };
+    match (new.kind, &new.spec.source) {
+        (Kind::Retry { .. }, Source::BatchItems { filter, .. }) => {
+            check_items(conn, batch, filter, now).await
+        }
+        (_, Source::BatchItems { filter, .. }) => check_bodies(conn, batch, filter, now).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is something to fetch again.
+async fn check_items(
+    conn: &mut SqliteConnection,
+    parent: Batch,
+    filter: &str,
+    now: DateTime<Utc>,
+) -> Result<(), CreateError> {
+    let filter = Filter::retried(filter).map_err(|e| StoreError::Fault(format!("filter of a retry: {e}")))?;
+    if query::is_any(conn, parent.seq, &filter, now).await.map_err(error::store)? {
+        return Ok(());
+    }
+    Err(CreateError::NoFailedItems(parent.id))
+}
+
+/// Whether there is something to decode anew.
+async fn check_bodies(
+    conn: &mut SqliteConnection,
+    batch: Batch,
+    filter: &str,
+    now: DateTime<Utc>,
+) -> Result<(), CreateError> {
     let filter = Filter::parse(filter).map_err(|e| StoreError::Fault(format!("filter: {e}")))?;
     let in_time: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM batch_executions WHERE seq = $1 AND bodies_expire_at > $2)",
     )
-    .bind(parent.0)
+    .bind(batch.seq.0)
     .bind(ms(now))
     .fetch_one(&mut *conn)
     .await
     .map_err(error::store)?;
-    if in_time && query::is_any_kept(conn, parent, &filter).await.map_err(error::store)? {
+    if in_time && query::is_any_kept(conn, batch.seq, &filter).await.map_err(error::store)? {
         return Ok(());
     }
-    Err(CreateError::NoKeptBodies { origin: batch.parent().cloned(), id: batch.id })
+    let origin = if batch.kind.is_fetched() { None } else { batch.parent().cloned() };
+    Err(CreateError::NoKeptBodies { origin, id: batch.id })
 }

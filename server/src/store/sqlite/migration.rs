@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -19,6 +19,8 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "reads", include_str!("migration/0006_reads.sql")),
     (7, "overlap", include_str!("migration/0007_overlap.sql")),
     (8, "uploads", include_str!("migration/0008_uploads.sql")),
+    (9, "limits", include_str!("migration/0009_limits.sql")),
+    (10, "purged", include_str!("migration/0010_purged.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -72,12 +72,12 @@ pub(super) async fn replace(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     let message = format!("replaced by {}", newcomer.name());
-    let why = transition::Why { reason: "", message: &message };
+    let why = transition::Why::event("", &message);
     let mut waits = false;
     for other in others {
         transition::apply(conn, other.seq, Input::Replaced, why, now).await?;
         // Its last lease may have run out since the last commit, and nobody else will tell.
-        transition::settle(conn, other.seq, now).await?;
+        transition::settle(conn, other.seq, None, now).await?;
         waits |= !transition::state(conn, other.seq).await?.is_terminal();
     }
     Ok(waits)
@@ -119,7 +119,7 @@ pub(super) async fn admit(
     while let Some(seq) = next(&mut *conn, running_batches, now).await? {
         transition::apply(conn, seq, Input::Admitted, transition::Why::default(), now).await?;
         // A batch without items is over as soon as its source is read, and makes room again.
-        transition::settle(conn, seq, now).await?;
+        transition::settle(conn, seq, None, now).await?;
         admitted.push(seq);
     }
     Ok(admitted)

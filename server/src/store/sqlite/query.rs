@@ -135,6 +135,21 @@ pub(super) async fn kept(
     Ok(rows.iter().map(item).collect())
 }
 
+/// Whether a filter takes any item.
+pub(super) async fn is_any(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    filter: &Filter<ItemField>,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let mut select: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT EXISTS (SELECT 1 FROM ");
+    push_selection(&mut select, batch, now);
+    select.push(") x WHERE true");
+    filter::push_and(&mut select, filter);
+    select.push(")");
+    select.build_query_scalar().fetch_one(conn).await
+}
+
 /// Whether the body of any item is there that a filter takes.
 pub(super) async fn is_any_kept(
     conn: &mut SqliteConnection,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, instant, ms};
+use super::{SqliteStore, error, instant, lost::LOST_MAX, ms};
 use crate::{
     domain::{
         id::{BatchSeq, Epoch, NodeId, SliceNo},
@@ -30,9 +30,9 @@ const CHOICES: [&str; 3] = [
     "SELECT slice_no FROM batch_slices WHERE batch_seq = $1 AND status = 'LEASED' AND lease_until_at <= $2
      ORDER BY lease_until_at LIMIT 1",
     "SELECT slice_no FROM batch_slices WHERE batch_seq = $1 AND status = 'READY' AND ready_at > 0 AND ready_at <= $2
-     ORDER BY ready_at, slice_no LIMIT 1",
+       AND lost_in_row < 5 ORDER BY ready_at, slice_no LIMIT 1",
     "SELECT slice_no FROM batch_slices WHERE batch_seq = $1 AND status = 'READY' AND ready_at = 0 AND $2 = $2
-     ORDER BY slice_no LIMIT 1",
+       AND lost_in_row < 5 ORDER BY slice_no LIMIT 1",
 ];
 
 async fn claim_in(
@@ -51,6 +51,17 @@ async fn claim_in(
     if !running {
         return Ok(Claim::Nothing { ready_at: None });
     }
+    // One more loss is too many: it is not handed to a sixth worker as it is.
+    sqlx::query(
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1,
+           lost_in_row = lost_in_row + 1
+         WHERE batch_seq = $1 AND status = 'LEASED' AND lease_until_at <= $2 AND lost_in_row + 1 >= $3",
+    )
+    .bind(batch.0)
+    .bind(ms(now))
+    .bind(LOST_MAX)
+    .execute(&mut *conn)
+    .await?;
     for choice in CHOICES {
         let no: Option<i64> =
             sqlx::query_scalar(choice).bind(batch.0).bind(ms(now)).fetch_optional(&mut *conn).await?;
@@ -59,7 +70,7 @@ async fn claim_in(
         }
     }
     let ready_at: Option<i64> = sqlx::query_scalar(
-        "SELECT min(ready_at) FROM batch_slices WHERE batch_seq = $1 AND status = 'READY'",
+        "SELECT min(ready_at) FROM batch_slices WHERE batch_seq = $1 AND status = 'READY' AND lost_in_row < 5",
     )
     .bind(batch.0)
     .fetch_one(conn)
@@ -75,7 +86,8 @@ async fn lease(
     until: DateTime<Utc>,
 ) -> Result<LeasedSlice, sqlx::Error> {
     let slice = sqlx::query(
-        "UPDATE batch_slices SET lost_count = lost_count + (status = 'LEASED'), status = 'LEASED', owner = $3,
+        "UPDATE batch_slices SET lost_count = lost_count + (status = 'LEASED'),
+           lost_in_row = lost_in_row + (status = 'LEASED'), status = 'LEASED', owner = $3,
            epoch = epoch + 1, lease_until_at = $4
          WHERE batch_seq = $1 AND slice_no = $2
          RETURNING epoch, first_index, end_index",

@@ -89,6 +89,7 @@ async fn expand_in(
     .bind(is_visible)
     .execute(&mut *conn)
     .await?;
+    let mut found = None;
     let over = match read {
         PageRead::Items { items, next, list } => {
             append(conn, seq, items, now).await?;
@@ -110,8 +111,7 @@ async fn expand_in(
         }
         PageRead::Unreadable(message) => {
             release(conn, seq).await?;
-            let why = transition::Why { reason: "", message };
-            transition::apply(conn, seq, Input::SourceUnreadable, why, now).await?;
+            found = Some((Input::SourceUnreadable, transition::Why::event("", message)));
             true
         }
         PageRead::Release => {
@@ -119,7 +119,7 @@ async fn expand_in(
             true
         }
     };
-    transition::settle(conn, seq, now).await?;
+    transition::settle(conn, seq, found, now).await?;
     Ok(over)
 }
 

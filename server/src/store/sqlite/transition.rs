@@ -1,26 +1,42 @@
 //! Transitions: what [`decide`] says, carried out. Everything here runs inside a writing transaction.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, ms, overlap, request, result, upload};
+use super::{SqliteStore, error, ms, overlap, purge, request, result, upload};
 use crate::{
     domain::{
-        batch::{Command, Decision, EndReason, Input, Leases, PauseCause, State, decide},
+        batch::{Command, Decision, DrainMode, EndReason, Input, Leases, PauseCause, State, decide},
         etag,
         id::{BatchId, BatchSeq},
+        spec::FailurePolicy,
         text,
     },
     store::{Changed, CommandError, Guard},
 };
 
-/// What a pause or an end is shown with.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a pause or an end is shown with, and how the batch drains for it.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Why<'a> {
     /// Stable word, of pauses.
     pub(super) reason: &'a str,
     /// For people.
     pub(super) message: &'a str,
+    /// What becomes of attempts in flight.
+    pub(super) drain: DrainMode,
+}
+
+impl<'a> Why<'a> {
+    /// An event: what is in flight ends.
+    pub(super) fn event(reason: &'a str, message: &'a str) -> Self {
+        Self { reason, message, drain: DrainMode::Finish }
+    }
+}
+
+impl Default for Why<'_> {
+    fn default() -> Self {
+        Self::event("", "")
+    }
 }
 
 const USER_PAUSE: &str = "USER_PAUSE";
@@ -38,7 +54,12 @@ pub(super) async fn command(
         .fetch_optional(&mut *tx)
         .await
         .map_err(error::store)?;
-    let seq = BatchSeq(seq.ok_or_else(|| CommandError::NotFound(id.clone()))?);
+    let Some(seq) = seq.map(BatchSeq) else {
+        return Err(match purge::purged(&mut tx, id).await.map_err(error::store)? {
+            Some(purged) => CommandError::Purged(purged),
+            None => CommandError::NotFound(id.clone()),
+        });
+    };
     if let Some(key) = &guard.request
         && let Some(before) = request::before(&mut tx, key, now).await?
     {
@@ -48,22 +69,21 @@ pub(super) async fn command(
         let batch = store.load(&mut tx, seq).await?;
         return Ok(Changed { batch, admitted: Vec::new() });
     }
+    // Its last lease may have run out since the last commit, or its time: that counts first.
+    settle(&mut tx, seq, None, now).await.map_err(error::store)?;
     if let Some(known) = &guard.etag {
         let batch = store.load(&mut tx, seq).await?;
         if etag::of(&batch) != *known {
             return Err(CommandError::EtagMismatch { batch: Box::new(batch) });
         }
-    }
-    let why = match command {
-        Command::Pause { reason } => Why { reason: USER_PAUSE, message: reason },
-        Command::Resume => Why::default(),
-        Command::Stop { reason } => Why { reason: "", message: reason },
     };
+    let (reason, message) = match command {
+        Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
+        Command::Resume => ("", ""),
+        Command::Stop { reason, .. } => ("", reason.as_str()),
+    };
+    let why = Why { reason, message, drain: command.drain() };
     let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
-    if !matches!(decision, Decision::Refuse(_)) {
-        // The last lease may have run out since the last commit, and nobody else will tell.
-        settle(&mut tx, seq, now).await.map_err(error::store)?;
-    }
     let admitted =
         overlap::admit_after(&mut tx, seq, store.limits.running_batches, now).await.map_err(error::store)?;
     if let Some(key) = &guard.request {
@@ -86,12 +106,15 @@ pub(super) async fn apply(
     why: Why<'_>,
     now: DateTime<Utc>,
 ) -> Result<Decision, sqlx::Error> {
-    let row = sqlx::query("SELECT status, pause_cause, end_reason FROM batch_executions WHERE seq = $1")
-        .bind(seq.0)
-        .fetch_one(&mut *conn)
-        .await?;
-    let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
+    let row = sqlx::query(
+        "SELECT status, pause_cause, end_reason, drain_mode FROM batch_executions WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let state = state_of(&row)?;
     let cause = row.get::<Option<&str>, _>("pause_cause").and_then(PauseCause::parse);
+    let drain = row.get::<Option<&str>, _>("drain_mode").and_then(DrainMode::parse);
     let leases = leases(conn, seq, now).await?;
     let decision = match input {
         // Somebody or something else has its say by now.
@@ -106,7 +129,7 @@ pub(super) async fn apply(
         void_leases(conn, seq).await?;
     }
     let message = text::message(why.message);
-    let step = Step { seq, from: state, now };
+    let step = Step { seq, from: state, now, drain: drain.max(Some(why.drain)) };
     match decision {
         Decision::Enter(next @ (State::Pausing | State::Paused)) if state != State::Pausing => {
             let cause = match input {
@@ -135,8 +158,10 @@ pub(super) async fn apply(
             if cause < Some(higher) {
                 raise_cause(conn, seq, higher, why.reason, &message).await?;
             }
+            raise_drain(conn, seq, drain, why.drain).await?;
         }
-        Decision::Stay | Decision::Refuse(_) => {}
+        Decision::Stay => raise_drain(conn, seq, drain, why.drain).await?,
+        Decision::Refuse(_) => {}
         Decision::Illegal => {
             tracing::error!(
                 batch_seq = seq.0,
@@ -166,47 +191,63 @@ async fn leases(
     Ok(if live { Leases::Live } else { Leases::None })
 }
 
-/// What a commit may have brought about: the end of the batch, or of its draining.
+/// What a commit, a page or the time has brought about. Of what is there together the first counts, in this order: the
+/// failure budget, exhausted, the deadline, and what the caller found. Then whether the batch has drained.
 pub(super) async fn settle(
     conn: &mut SqliteConnection,
     seq: BatchSeq,
+    found: Option<(Input, Why<'_>)>,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
-        "SELECT status, expanded = 1 AND processed_count = total_count AS exhausted FROM batch_executions WHERE seq = $1",
+        "SELECT status, processed_count, failed_count, coalesce(deadline_at <= $2, 0) AS late,
+           expanded = 1 AND processed_count = total_count AS exhausted,
+           CASE WHEN failed_count > 0 THEN json_extract(spec, '$.failure') END AS failure
+         FROM batch_executions WHERE seq = $1",
     )
     .bind(seq.0)
+    .bind(ms(now))
     .fetch_one(&mut *conn)
     .await?;
-    let state = State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))?;
-    let exhausted: bool = row.get("exhausted");
-    match state {
-        State::Running | State::Pausing if exhausted => {
-            apply(conn, seq, Input::Exhausted, Why::default(), now).await?;
-        }
-        State::Pausing | State::Stopping if leases(conn, seq, now).await? == Leases::None => {
-            apply(conn, seq, Input::Drained, Why::default(), now).await?;
-        }
-        State::Open
-        | State::Queued
-        | State::Running
-        | State::Pausing
-        | State::Paused
-        | State::Stopping
-        | State::Completed
-        | State::Failed
-        | State::Stopped => {}
+    let mut state = state_of(&row)?;
+    let at_work = matches!(state, State::Running | State::Pausing);
+    let spent = match row.get::<Option<&str>, _>("failure").filter(|_| at_work) {
+        None => None,
+        Some(policy) => serde_json::from_str::<FailurePolicy>(policy)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?
+            .spent(row.get("processed_count"), row.get("failed_count")),
+    };
+    let first = if let Some(message) = &spent {
+        Some((Input::BudgetSpent, Why::event("", message)))
+    } else if at_work && row.get("exhausted") {
+        Some((Input::Exhausted, Why::default()))
+    } else if row.get("late") && !state.is_terminal() && state != State::Stopping {
+        let message = match state {
+            State::Open => "it was not sealed within its open_ttl",
+            _ => "it was not done within its max_duration",
+        };
+        Some((Input::DeadlinePassed, Why::event("", message)))
+    } else {
+        found
+    };
+    if let Some((input, why)) = first {
+        apply(conn, seq, input, why, now).await?;
+        state = self::state(conn, seq).await?;
+    }
+    if matches!(state, State::Pausing | State::Stopping) && leases(conn, seq, now).await? == Leases::None {
+        apply(conn, seq, Input::Drained, Why::default(), now).await?;
     }
     Ok(())
 }
 
 /// Where a batch stands.
 pub(super) async fn state(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<State, sqlx::Error> {
-    let status: String = sqlx::query_scalar("SELECT status FROM batch_executions WHERE seq = $1")
-        .bind(seq.0)
-        .fetch_one(conn)
-        .await?;
-    State::parse(&status).ok_or_else(|| sqlx::Error::Decode("status".into()))
+    let row = sqlx::query("SELECT status FROM batch_executions WHERE seq = $1").bind(seq.0);
+    state_of(&row.fetch_one(conn).await?)
+}
+
+fn state_of(row: &SqliteRow) -> Result<State, sqlx::Error> {
+    State::parse(row.get("status")).ok_or_else(|| sqlx::Error::Decode("status".into()))
 }
 
 /// A step of one batch out of one state.
@@ -214,6 +255,8 @@ struct Step {
     seq: BatchSeq,
     from: State,
     now: DateTime<Utc>,
+    /// How it drains, if it has to.
+    drain: Option<DrainMode>,
 }
 
 impl Step {
@@ -248,6 +291,7 @@ impl Step {
                pause_message = CASE WHEN $6 THEN coalesce($9, pause_message) END,
                end_reason = coalesce($10, end_reason),
                end_message = coalesce($11, end_message),
+               drain_mode = CASE WHEN $3 IN ('PAUSING', 'STOPPING') THEN $12 END,
                control_revision = control_revision + 1,
                revision = revision + 1
              WHERE seq = $1 AND status = $2",
@@ -263,6 +307,7 @@ impl Step {
         .bind(pause.map(|(.., message)| message))
         .bind(end.map(|(reason, _)| reason.as_str()))
         .bind(end.map(|(_, message)| message))
+        .bind(self.drain.map(DrainMode::as_str))
         .execute(&mut *conn)
         .await?;
         debug_assert_eq!(entered.rows_affected(), 1, "the state was read in this transaction");
@@ -294,10 +339,32 @@ async fn raise_cause(
     Ok(())
 }
 
+/// While a batch drains the mode only rises. Where it does not, there is none.
+async fn raise_drain(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+    present: Option<DrainMode>,
+    asked: DrainMode,
+) -> Result<(), sqlx::Error> {
+    if present.is_none_or(|present| present >= asked) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE batch_executions SET drain_mode = $2, control_revision = control_revision + 1, revision = revision + 1
+         WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .bind(asked.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes back the leases that ran out, so that a late commit cannot make one of them live again.
 async fn void_leases(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1,
+           lost_in_row = lost_in_row + 1
          WHERE batch_seq = $1 AND status = 'LEASED'",
     )
     .bind(seq.0)

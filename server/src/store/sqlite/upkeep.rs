@@ -1,9 +1,9 @@
-//! Recovery at the start of a process, and the removal of what has expired.
+//! Recovery at the start of a process, and the ends that nobody else sees to.
 
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, overlap, transition};
+use super::{SqliteStore, error, lost, ms, overlap, transition};
 use crate::{
     domain::{
         batch::{Batch, State},
@@ -27,7 +27,8 @@ async fn recover_in(
 ) -> Result<Vec<BatchSeq>, sqlx::Error> {
     // The epoch stays: the next claim raises it, and with it refuses whatever an old process may still try.
     sqlx::query(
-        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1
+        "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1,
+           lost_in_row = lost_in_row + 1
          WHERE status = 'LEASED'",
     )
     .execute(&mut *conn)
@@ -35,8 +36,8 @@ async fn recover_in(
     sqlx::query("UPDATE batch_executions SET source_lease_at = NULL WHERE source_lease_at IS NOT NULL")
         .execute(&mut *conn)
         .await?;
-    for seq in draining(&mut *conn).await? {
-        transition::settle(conn, seq, now).await?;
+    for seq in unsettled(&mut *conn, now).await? {
+        transition::settle(conn, seq, None, now).await?;
     }
     overlap::admit(conn, running_batches, now).await?;
     let working: Vec<i64> =
@@ -47,11 +48,18 @@ async fn recover_in(
     Ok(working.into_iter().map(BatchSeq).collect())
 }
 
-async fn draining(db: impl sqlx::SqliteExecutor<'_>) -> Result<Vec<BatchSeq>, sqlx::Error> {
+/// Batches that drain, or whose time is over.
+async fn unsettled(
+    db: impl sqlx::SqliteExecutor<'_>,
+    now: DateTime<Utc>,
+) -> Result<Vec<BatchSeq>, sqlx::Error> {
     // Those with a slot have an index of their own.
     let seqs: Vec<i64> = sqlx::query_scalar(
-        "SELECT seq FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING') AND status <> 'RUNNING'",
+        "SELECT seq FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING') AND status <> 'RUNNING'
+         UNION SELECT seq FROM batch_executions
+           WHERE deadline_at <= $1 AND status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
     )
+    .bind(ms(now))
     .fetch_all(db)
     .await?;
     Ok(seqs.into_iter().map(BatchSeq).collect())
@@ -59,65 +67,24 @@ async fn draining(db: impl sqlx::SqliteExecutor<'_>) -> Result<Vec<BatchSeq>, sq
 
 pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
     // Mostly there is none, and then no lock is taken.
-    let seqs = draining(&store.readers).await.map_err(error::store)?;
+    let mut seqs = unsettled(&store.readers, now).await.map_err(error::store)?;
+    let broken = lost::batches(&store.readers).await.map_err(error::store)?;
     let running_batches = store.limits.running_batches;
     let next = overlap::next(&store.readers, running_batches, now).await.map_err(error::store)?;
-    if seqs.is_empty() && next.is_none() {
+    if seqs.is_empty() && broken.is_empty() && next.is_none() {
         return Ok(Vec::new());
     }
     let mut tx = store.begin().await?;
     for seq in &seqs {
-        transition::settle(&mut tx, *seq, now).await.map_err(error::store)?;
+        transition::settle(&mut tx, *seq, None, now).await.map_err(error::store)?;
     }
+    for seq in &broken {
+        lost::break_up(&mut tx, *seq, now).await.map_err(error::store)?;
+    }
+    seqs.extend(broken);
     let mut moved = overlap::admit(&mut tx, running_batches, now).await.map_err(error::store)?;
     moved.extend(seqs);
     let batches = store.load_all(&mut tx, &moved).await?;
     tx.commit().await.map_err(error::store)?;
     Ok(batches)
-}
-
-/// Rows that one call deletes at most, so that no commit waits long behind it.
-const PURGE_ROWS: i64 = 500;
-
-pub(super) async fn purge(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    let mut tx = store.begin().await?;
-    // A live child decodes them.
-    let bodies = sqlx::query(
-        "DELETE FROM kept_bodies WHERE (batch_seq, item_index) IN (
-           SELECT k.batch_seq, k.item_index FROM kept_bodies k
-           JOIN batch_executions b ON b.seq = k.batch_seq
-           WHERE b.bodies_expire_at <= $1 AND NOT EXISTS (SELECT 1 FROM batch_executions child
-             WHERE child.parent_seq = b.seq AND child.status NOT IN ('COMPLETED', 'FAILED', 'STOPPED'))
-           LIMIT $2)",
-    )
-    .bind(ms(now))
-    .bind(PURGE_ROWS)
-    .execute(&mut *tx)
-    .await
-    .map_err(error::store)?
-    .rows_affected();
-    if bodies == 0 {
-        // Nothing of them is left: they need not be looked at again.
-        sqlx::query(
-            "UPDATE batch_executions SET bodies_expire_at = NULL WHERE bodies_expire_at <= $1
-               AND NOT EXISTS (SELECT 1 FROM kept_bodies WHERE batch_seq = seq)",
-        )
-        .bind(ms(now))
-        .execute(&mut *tx)
-        .await
-        .map_err(error::store)?;
-    }
-    let requests = sqlx::query(
-        "DELETE FROM requests WHERE (principal, rpc, request_id) IN (
-           SELECT principal, rpc, request_id FROM requests WHERE expires_at <= $1 AND batch_name NOT IN (
-             SELECT name FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')) LIMIT $2)",
-    )
-    .bind(ms(now))
-    .bind(PURGE_ROWS)
-    .execute(&mut *tx)
-    .await
-    .map_err(error::store)?
-    .rows_affected();
-    tx.commit().await.map_err(error::store)?;
-    Ok(bodies + requests)
 }

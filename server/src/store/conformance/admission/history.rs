@@ -15,7 +15,7 @@ use super::super::{
 };
 use crate::{
     domain::{
-        batch::{Batch, Command, State},
+        batch::{Batch, Command, DrainMode, State},
         spec::{Overlap, OverlapPolicy},
     },
     store::{Claim, LeasedSlice},
@@ -109,9 +109,9 @@ impl History {
             (75..98, Some(batch)) => {
                 let reason = String::new();
                 let command = match self.rng.random_range(0..10) {
-                    0..2 => Command::Pause { reason },
+                    0..2 => Command::Pause { reason, drain: DrainMode::Finish },
                     2..7 => Command::Resume,
-                    _ => Command::Stop { reason },
+                    _ => Command::Stop { reason, drain: DrainMode::Finish },
                 };
                 let answer = h.command(&batch.id, &command, h.now).await;
                 let answer = answer.map(|changed| changed.batch.state).map_err(|error| error.to_string());

@@ -92,7 +92,8 @@ impl Ledger {
         for recording in &commit.attempts {
             let index = recording.item.index;
             let place = lease.slice.items.iter().position(|item| item.index == index).unwrap();
-            match recording.next {
+            let next = recording.next;
+            match if committed.rejected.contains(&index) { item::Next::Failed } else { next } {
                 item::Next::Succeeded | item::Next::Failed => {
                     assert!(self.ended[n].insert(index), "item {index} ended twice: {told}");
                     lease.slice.items.remove(place);
@@ -172,7 +173,8 @@ fn follows(before: &Batch, after: &Batch, items_changed: bool, told: &str) {
         "a change without a revision: {told}\n{before:?}\n{after:?}"
     );
     assert!(changed || after.revision == before.revision, "a revision without a change: {told}");
-    let control = |batch: &Batch| (batch.state, batch.pause.clone(), batch.end.clone(), batch.state_since);
+    let control =
+        |batch: &Batch| (batch.state, batch.pause.clone(), batch.end.clone(), batch.drain, batch.state_since);
     let moved = after.control_revision > before.control_revision;
     assert!(moved || control(before) == control(after), "a transition without a revision: {told}");
     assert!(after.active >= before.active && after.paused >= before.paused, "time was lost: {told}");

@@ -4,7 +4,11 @@ use sqlx::AssertSqlSafe;
 
 use super::{Folder, execute, now, start};
 use crate::{
-    domain::{batch::Command, id::NodeId, item::Item},
+    domain::{
+        batch::{Command, DrainMode},
+        id::NodeId,
+        item::Item,
+    },
     store::{
         Claim, Guard, Store,
         conformance::fixture::{batch::numbered, outcome, recording::Group},
@@ -77,7 +81,7 @@ async fn what_was_final_before_there_was_an_order_has_one() {
     let group =
         Group::new().release(&slice).add(&slice, 9, outcome::success()).add(&slice, 3, outcome::success());
     store.commit(&group.into_commit(batch.seq, &node, now())).await.unwrap();
-    let stop = Command::Stop { reason: String::new() };
+    let stop = Command::Stop { reason: String::new(), drain: DrainMode::Finish };
     store.command(&batch.id, &stop, &Guard::default(), now()).await.unwrap();
     let keys = |results: Vec<(i64, Item)>| -> Vec<(i64, String)> {
         results.into_iter().map(|(no, item)| (no, item.key)).collect()

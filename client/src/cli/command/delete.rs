@@ -1,0 +1,49 @@
+//! `haul delete`
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use haul_proto::v1::DeleteBatchRequest;
+
+use super::{Context, failure::Failure};
+use crate::name::batch_name;
+
+/// Delete a batch that has ended, with its items and kept replies
+///
+/// Records in datasets stay. What is not deleted goes by itself once its retention ends.
+#[derive(Args, Debug)]
+pub(super) struct Delete {
+    /// Id of the batch, or batches/ID.
+    batch: String,
+    /// Do not ask first. Nothing is asked where there is no terminal.
+    #[arg(short, long)]
+    yes: bool,
+    /// It is no error if there is no such batch.
+    #[arg(long)]
+    allow_missing: bool,
+}
+
+impl Delete {
+    pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
+        let name = batch_name(&self.batch);
+        if !self.yes && io::stdin().is_terminal() && !agreed(&name)? {
+            return Ok(1);
+        }
+        let client = context.connect().await?;
+        let allow_missing = self.allow_missing;
+        client
+            .delete_batch(DeleteBatchRequest { name: name.clone(), allow_missing, ..Default::default() })
+            .await?;
+        context.output.deleted(&name, out)?;
+        Ok(0)
+    }
+}
+
+fn agreed(name: &str) -> io::Result<bool> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "Delete {name} with its items and kept replies? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
