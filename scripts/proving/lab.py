@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -154,6 +155,8 @@ class Server:
 
     # Another build may take its place.
     program = "hauld"
+    # Where it listens; 0: on a port of the system's choice, another one after each start.
+    port = 0
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self._lab = lab
@@ -172,7 +175,7 @@ class Server:
         """Starts a process and does not wait for it."""
         self._port_file.unlink(missing_ok=True)
         self._process = self._lab.spawn(
-            self.program, "serve", "--data-dir", self.data_dir, "--listen", "127.0.0.1:0",
+            self.program, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
             "--port-file", self._port_file, "--log-format", "json", *flags, log=self.folder / "server.jsonl",
         )
 
@@ -192,6 +195,24 @@ class Server:
         if self._process is not None:
             kill(self._process)
             self._process = None
+
+    def terminate(self, patience_s: float = PATIENCE_S) -> float:
+        """SIGTERM, and waits for its end: how many seconds that took."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            raise Trouble(f"{self.program} goes on {patience_s:.0f} s after SIGTERM") from None
+        self._process = None
+        return time.monotonic() - began
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def haul(self, command: str, *arguments: Any, timeout_s: float = 120) -> Ran:
         """Runs a command of the client against it."""
@@ -222,6 +243,13 @@ def until(what: str, probe: Callable[[], T], patience_s: float = PATIENCE_S, pau
         if time.monotonic() >= deadline:
             raise Trouble(f"{what}: not so after {patience_s:.0f} s")
         time.sleep(pause_s)
+
+
+def free_port() -> int:
+    """A port that nobody listens on, for a server that is to come back where it was."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

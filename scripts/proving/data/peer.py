@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 import urllib.parse
 from collections import Counter
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 from ..claim import Claims, sample
 from ..lab import Lab, Ran, Simulator, Trouble
+from ..python import installed
 from ..store import Store
 from .job import job, month_ends, these
 
@@ -31,7 +29,7 @@ Events = dict[tuple[str, str, str], float]
 def peer(lab: Lab, claims: Claims, listed: list[str], count: int, seed: int) -> None:
     """Row by row, to the last digit."""
     claims.part(f"A peer's parser: {PINNED[0]} reads {count} codes, {SPAN} of days, seed {seed}")
-    python = _installed(lab)
+    python = installed(lab, PINNED)
     pool = random.Random(seed).sample(listed, POOL)
     sim = lab.simulator("peer", "--seed", seed)
     server = lab.server("peer").start()
@@ -52,32 +50,6 @@ def peer(lab: Lab, claims: Claims, listed: list[str], count: int, seed: int) -> 
     own_bars, own_events = _stored(server.store, codes)
     _bars(claims, own_bars, peer_bars, peer_events)
     _events(claims, own_events, peer_events)
-
-
-def _installed(lab: Lab) -> Path:
-    """A Python with the peer, installed once below the target folder."""
-    folder = lab.binaries.parent / "prove" / PINNED[0].replace("==", "-")
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists() or done.read_text() != " ".join(PINNED):
-        probe = [sys.executable, "-c", "import ensurepip, venv"]
-        if subprocess.run(probe, check=False, capture_output=True).returncode:
-            _venv_package()
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED]
-        for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
-            ran = subprocess.run(command, check=False, capture_output=True, text=True)
-            if ran.returncode != 0:
-                raise Trouble(f"{PINNED[0]} could not be installed from PyPI, so nothing is proven of it: "
-                              f"{' '.join(ran.stderr.split())[-300:]}")
-        done.write_text(" ".join(PINNED))
-    return python
-
-
-def _venv_package() -> None:
-    install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "python3-venv"]
-    commands = [["apt-get", "update", "-qq"], install]
-    if os.geteuid() != 0 or any(subprocess.run(command, check=False, capture_output=True).returncode
-                                for command in commands):
-        raise Trouble("install first: python3-venv")
 
 
 def _chosen(store: Store, count: int) -> list[str]:
