@@ -252,12 +252,17 @@ fn only_one_file_of_the_fetch_stack_picks_a_failure_class() {
 }
 
 /// Words that look like reasons and are none, and places that have no reasons.
-const NOT_REASONS: [&str; 8] = [
+const NOT_REASONS: [&str; 13] = [
     "STATE",
     "SOURCE",
     "ITEMS",
     "UPSTREAM_OUTAGE",
     "SYSTEM_FAILURE",
+    "ALLOW_ALL",
+    "BUFFER_ALL",
+    "BUFFER_ONE",
+    "CANCEL_OTHER",
+    "CONTENT",
     "FILE_IO",
     "SEGMENT_",
     "SCREAMING_SNAKE_CASE",

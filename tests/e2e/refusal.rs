@@ -6,12 +6,15 @@
 use std::time::{Duration, Instant};
 
 use haul_proto::v1::{
-    AsOf, BatchSpec, GetBatchRequest, JpxListing, ListBatchesRequest, ListItemsRequest, PauseRequest,
-    RedecodeRequest, StartBatchRequest, StopRequest, WatchProgressRequest,
+    AsOf, BatchSpec, GetBatchRequest, GetUploadStatusRequest, ItemSpec, JpxListing, ListAttemptsRequest,
+    ListBatchesRequest, ListItemsRequest, PauseRequest, RedecodeRequest, RetryFailedRequest,
+    StartBatchRequest, StopRequest, StreamResultsRequest, UploadChunk, UploadHeader, UploadItemsRequest,
+    UploadedItems, WatchProgressRequest,
     as_of::Moment,
     batch::State,
     batch_spec::{Connector, Source},
     haul_service_client::HaulServiceClient,
+    upload_items_request::Part,
     watch_progress_request::Target,
 };
 use tonic::{Code, Status, transport::Channel};
@@ -30,8 +33,11 @@ use crate::world::{
 const REQUEST_ID: &str = "0190b6f0-7c1e-7d3a-9d2f-2f6f0b3c9a11";
 const LIVE: &str = "batches/nightly";
 const OVER: &str = "batches/finished";
+const OPEN: &str = "batches/arriving";
+const UPLOAD_ID: &str = "0190b6f0-7c1e-7d3a-9d2f-2f6f0b3c9a12";
 
-/// A server with one batch that has ended and one that waits for its upstream, which is as many as it takes.
+/// A server with one batch that has ended, one that waits for its upstream and one that is open, which is as many as it
+/// takes.
 struct World {
     server: Server,
     /// Answers 404.
@@ -41,7 +47,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let server = configured("live_batches = 1\n").await;
+        let server = configured("live_batches = 2\n").await;
         let lost = Canned::saying("404 Not Found").await;
         let silent = Canned::silent().await;
         let nightly = StartBatchRequest {
@@ -50,9 +56,13 @@ impl World {
             ..starting(batch(inline(["1301".to_owned()]), &silent.url(), at_once()))
         };
         let world = Self { server, lost, _silent: silent };
+        let mut open = world.one("arriving");
+        open.spec.as_mut().unwrap().source = Some(Source::UploadedItems(UploadedItems::default()));
         world.stub().start_batch(world.one("finished")).await.unwrap();
         world.server.batch_ended(OVER).await;
         world.stub().start_batch(nightly).await.unwrap();
+        world.stub().start_batch(open).await.unwrap();
+        world.upload(OPEN, [(0, "1301")]).await.unwrap();
         let in_flight = |batch: &haul_proto::v1::Batch| batch.progress.as_ref().unwrap().in_flight_items == 1;
         world.server.batch_when(LIVE, "has its item in flight", in_flight).await;
         world
@@ -72,6 +82,23 @@ impl World {
         let mut request = self.one("tonight");
         change(request.spec.as_mut().unwrap());
         request
+    }
+
+    /// Uploads chunks of one item each: where it begins, and its key.
+    async fn upload(
+        &self,
+        name: &str,
+        chunks: impl IntoIterator<Item = (i64, &'static str)>,
+    ) -> Result<(), Status> {
+        let header = UploadHeader { name: name.to_owned(), upload_id: UPLOAD_ID.to_owned() };
+        let mut parts = vec![Part::Header(header)];
+        parts.extend(chunks.into_iter().map(|(first_offset, key)| {
+            let items = vec![ItemSpec { key: key.to_owned(), columns: None }];
+            Part::Chunk(UploadChunk { first_offset, items, seal: false })
+        }));
+        let messages = parts.into_iter().map(|part| UploadItemsRequest { part: Some(part) });
+        let messages: Vec<_> = messages.collect();
+        self.stub().upload_items(tokio_stream::iter(messages)).await.map(drop)
     }
 
     /// A plan over a list that there is not.
@@ -116,17 +143,41 @@ async fn rows(world: &World) -> Vec<(&'static str, Result<(), Status>)> {
     let token = ListBatchesRequest { page_token: "x".to_owned(), ..ListBatchesRequest::default() };
     let tonight = GetBatchRequest { name: "batches/tonight".to_owned(), ..GetBatchRequest::default() };
     let reused = StartBatchRequest { request_id: REQUEST_ID.to_owned(), ..world.one("tonight") };
+    let filtered = ListBatchesRequest { filter: "state = ".to_owned(), ..ListBatchesRequest::default() };
+    let results = StreamResultsRequest {
+        name: OVER.to_owned(),
+        after_cursor: "x".to_owned(),
+        ..StreamResultsRequest::default()
+    };
+    let attempts = ListAttemptsRequest {
+        parent: OVER.to_owned(),
+        item_key: "1302".to_owned(),
+        ..ListAttemptsRequest::default()
+    };
+    let strange = GetUploadStatusRequest { name: OPEN.to_owned(), upload_id: REQUEST_ID.to_owned() };
+    let stale = PauseRequest { etag: "\"1-0\"".to_owned(), ..pause(LIVE) };
+    let retry = RetryFailedRequest { name: OVER.to_owned(), ..RetryFailedRequest::default() };
     let stop = StopRequest { name: LIVE.to_owned(), ..StopRequest::default() };
     vec![
         ("INVALID_FIELD", stub.start_batch(no_workers).await.map(drop)),
         ("TOO_MANY_INLINE_ITEMS", stub.start_batch(many).await.map(drop)),
         ("TARGET_FORBIDDEN", stub.start_batch(inward).await.map(drop)),
         ("INVALID_PAGE_TOKEN", stub.list_batches(token).await.map(drop)),
+        ("INVALID_FILTER", stub.list_batches(filtered).await.map(drop)),
+        ("INVALID_CURSOR", stub.stream_results(results).await.map(drop)),
         ("BATCH_NOT_FOUND", stub.get_batch(tonight).await.map(drop)),
+        ("ITEM_NOT_FOUND", stub.list_attempts(attempts).await.map(drop)),
+        ("UPLOAD_NOT_FOUND", stub.get_upload_status(strange).await.map(drop)),
         ("BATCH_EXISTS", stub.start_batch(world.one("nightly")).await.map(drop)),
         ("REQUEST_ID_REUSED", stub.start_batch(reused).await.map(drop)),
+        ("ETAG_MISMATCH", stub.pause(stale).await.map(drop)),
+        ("BATCH_OPEN", stub.pause(pause(OPEN)).await.map(drop)),
+        ("BATCH_SEALED", world.upload(LIVE, [(0, "1302")]).await),
+        ("UPLOAD_CONTENT_MISMATCH", world.upload(OPEN, [(0, "1302")]).await),
+        ("UPLOAD_OFFSET_GAP", world.upload(OPEN, [(7, "1302")]).await),
         ("BATCH_TERMINAL", stub.pause(pause(OVER)).await.map(drop)),
         ("BATCH_NOT_TERMINAL", stub.redecode(redecode(LIVE)).await.map(drop)),
+        ("NO_FAILED_ITEMS", stub.retry_failed(retry).await.map(drop)),
         ("NO_KEPT_BODIES", stub.redecode(redecode(OVER)).await.map(drop)),
         ("SOURCE_UNREADABLE", stub.start_batch(world.listless()).await.map(drop)),
         ("BATCH_QUOTA", stub.start_batch(world.one("tonight")).await.map(drop)),

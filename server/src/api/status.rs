@@ -1,6 +1,9 @@
 //! The one place that builds a [`Status`]. Code, reason and details are the contract's (docs/contract.md, section 11);
 //! the text is for people and may change.
 
+mod create;
+mod upload;
+
 use std::{collections::HashMap, time::Duration};
 
 use chrono::SecondsFormat;
@@ -16,7 +19,7 @@ use crate::{
         batch::{Batch, Refusal, State},
         etag,
         filter::FilterError,
-        id::{BatchId, UploadId},
+        id::BatchId,
         text,
     },
     source::SourceError,
@@ -247,15 +250,15 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Invalid(violations) => invalid(&violations),
-            ApiError::Create(error) => create(error),
-            ApiError::Source(error) => source(error),
+            ApiError::Create(error) => create::create(error),
+            ApiError::Source(error) => create::source(error),
             ApiError::Command(error) => command(error),
             ApiError::Delete(error) => delete(error),
             ApiError::Read(ReadError::NotFound(id)) => not_found(&id),
             ApiError::Read(ReadError::NoItem { batch, key }) => no_item(&batch, &key),
             ApiError::Read(ReadError::Purged(gone)) => purged(&gone),
             ApiError::Read(ReadError::Store(error)) => store(&error),
-            ApiError::Upload(error) => upload(error),
+            ApiError::Upload(error) => upload::upload(error),
             ApiError::Idle { after } => {
                 let after_ms = after.as_millis();
                 let message = format!(
@@ -340,85 +343,6 @@ fn invalid(violations: &[Violation]) -> Status {
     answer.violations(violations).status()
 }
 
-fn create(error: CreateError) -> Status {
-    match error {
-        CreateError::BatchExists(id) => {
-            let message = format!("{} exists: choose another batch_id", id.name());
-            Answer::new(Code::AlreadyExists, "BATCH_EXISTS", message).resource(&id).status()
-        }
-        CreateError::RequestIdReused(id) => request_id_reused(&id),
-        CreateError::NoParent(id) => not_found(&id),
-        CreateError::ParentPurged(gone) => purged(&gone),
-        CreateError::ParentNotTerminal { id, state } => not_terminal(&id, state),
-        CreateError::NoKeptBodies { id, origin } => {
-            let message = match &origin {
-                Some(origin) => format!(
-                    "{} keeps no bodies of its own: redecode {}, whose bodies it decoded",
-                    id.name(),
-                    origin.name()
-                ),
-                None => format!("{} has no kept bodies: there were none, or they have expired", id.name()),
-            };
-            let mut answer = Answer::new(Code::FailedPrecondition, "NO_KEPT_BODIES", message.clone())
-                .with("name", id.name());
-            if let Some(origin) = origin {
-                answer = answer.with("origin", origin.name());
-            }
-            answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
-            answer.status()
-        }
-        CreateError::NoFailedItems(id) => {
-            let message =
-                format!("no item of {} is to be retried: its report says what became of them", id.name());
-            let mut answer = Answer::new(Code::FailedPrecondition, "NO_FAILED_ITEMS", message.clone())
-                .with("name", id.name());
-            answer.details.add_precondition_failure_violation("ITEMS", id.name(), message);
-            answer.status()
-        }
-        CreateError::OverlapBufferFull { key, limit } => {
-            let message = format!(
-                "{limit} batches wait for overlap key {}, which is the limit: stop some, or wait for their end",
-                text::cut(&key, 64)
-            );
-            let mut answer = Answer::new(Code::ResourceExhausted, "OVERLAP_BUFFER_FULL", message.clone())
-                .with("limit", limit.to_string());
-            answer.details.add_quota_failure_violation("overlap_key", message);
-            answer.status()
-        }
-        CreateError::Quota { limit } => {
-            let message =
-                format!("as many batches are live as may be ({limit}): stop some, or wait for their end");
-            let mut answer = Answer::new(Code::ResourceExhausted, "BATCH_QUOTA", message.clone())
-                .with("limit", limit.to_string());
-            answer.details.add_quota_failure_violation("batches", message);
-            answer.status()
-        }
-        CreateError::Store(error) => store(&error),
-    }
-}
-
-fn source(error: SourceError) -> Status {
-    let mut message = format!("the source cannot be read: {error}");
-    let list_date = match &error {
-        SourceError::Store(error) => return store(error),
-        // A batch would try again by itself.
-        SourceError::Temporary(_) => {
-            message.push_str(" (this may pass: try again)");
-            None
-        }
-        SourceError::Unreadable(_) => None,
-        SourceError::NoList { earliest, .. } => *earliest,
-    };
-    let mut answer = Answer::new(Code::FailedPrecondition, "SOURCE_UNREADABLE", message.clone())
-        .with("problem", text::cut(&error.to_string(), METADATA_BYTES_MAX));
-    if let Some(date) = list_date {
-        answer = answer.with("list_date", date.to_string());
-    }
-    let described = text::cut(&message, text::MESSAGE_BYTES_MAX);
-    answer.details.add_precondition_failure_violation("SOURCE", "spec.source", described);
-    answer.status()
-}
-
 fn command(error: CommandError) -> Status {
     match error {
         CommandError::NotFound(id) => not_found(&id),
@@ -460,50 +384,6 @@ fn request_id_reused(id: &str) -> Status {
     let mut answer = Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).with("request_id", id);
     answer.details.set_resource_info("request", id, "", "");
     answer.status()
-}
-
-fn upload(error: UploadError) -> Status {
-    let message = error.to_string();
-    let of_upload = |code, reason, way_out: &str, batch: BatchId, upload: UploadId| {
-        let mut answer = Answer::new(code, reason, format!("{message}{way_out}"))
-            .with("name", batch.name())
-            .with("upload_id", upload.as_str());
-        answer.details.set_resource_info("haul.v1.Upload", upload.as_str(), "", "");
-        answer.status()
-    };
-    match error {
-        UploadError::Batch(error) => command(error),
-        UploadError::NotFound { batch, upload } => {
-            of_upload(Code::NotFound, "UPLOAD_NOT_FOUND", "", batch, upload)
-        }
-        UploadError::Superseded { batch, upload } => {
-            of_upload(Code::Aborted, "UPLOAD_SUPERSEDED", ": this one is over", batch, upload)
-        }
-        UploadError::Gap { first_offset, committed } => {
-            Answer::new(Code::OutOfRange, "UPLOAD_OFFSET_GAP", format!("{message}: go on from there"))
-                .with("first_offset", first_offset.to_string())
-                .with("committed_items", committed.to_string())
-                .status()
-        }
-        UploadError::Mismatch { batch, upload, first_offset } => {
-            let message = format!("{message}: begin a new upload_id for other items");
-            let mut answer =
-                Answer::new(Code::FailedPrecondition, "UPLOAD_CONTENT_MISMATCH", message.clone())
-                    .with("name", batch.name())
-                    .with("upload_id", upload.as_str())
-                    .with("first_offset", first_offset.to_string());
-            answer.details.add_precondition_failure_violation("CONTENT", batch.name(), message);
-            answer.status()
-        }
-        UploadError::TooManyItems => {
-            let problem = format!("{message}: start another batch for the rest");
-            invalid(&[Violation::new("chunk.items", problem)])
-        }
-        UploadError::TooManyUploads => {
-            let problem = format!("{message}: go on with one of them");
-            invalid(&[Violation::new("header.upload_id", problem)])
-        }
-    }
 }
 
 fn delete(error: DeleteError) -> Status {

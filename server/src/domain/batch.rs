@@ -17,7 +17,13 @@
 //! PAUSING and STOPPING are passed over where no lease is live. [`decide`] has no wildcard arm: a new state or input
 //! does not compile until each of its cells is written.
 
+mod decide;
+#[cfg(test)]
+mod tests;
+
 use chrono::{DateTime, Utc};
+
+pub use decide::{Decision, Input, Leases, Refusal, decide};
 
 use super::{
     id::{BatchId, BatchSeq},
@@ -201,171 +207,6 @@ impl DrainMode {
     /// The mode of that word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.as_str() == word)
-    }
-}
-
-/// What may happen to a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Input {
-    /// A caller has sent the last of its items. A command.
-    Seal,
-    /// A running slot is free. An event.
-    Admitted,
-    /// A caller wishes it paused. A command.
-    Pause,
-    /// A caller wishes it to go on. A command.
-    Resume,
-    /// A caller wishes it ended. A command.
-    Stop,
-    /// The last lease is gone. An event.
-    Drained,
-    /// The source is read and every item is final. An event.
-    Exhausted,
-    /// A failure of class SYSTEM. An event.
-    SystemFailure,
-    /// The source cannot be read, for good. An event.
-    SourceUnreadable,
-    /// The upstream that its open items need is down. An event.
-    OutageDeclared,
-    /// It answers again. An event, for a batch that an outage paused.
-    OutageOver,
-    /// More items failed than its failure policy bears. An event.
-    BudgetSpent,
-    /// It was not sealed in time, or ran for longer than it was given. An event.
-    DeadlinePassed,
-    /// A newer batch of its overlap key takes its place. An event.
-    Replaced,
-}
-
-impl Input {
-    /// All of them, for tests.
-    #[cfg(test)]
-    pub const ALL: [Self; 14] = [
-        Self::Seal,
-        Self::Admitted,
-        Self::Pause,
-        Self::Resume,
-        Self::Stop,
-        Self::Drained,
-        Self::Exhausted,
-        Self::SystemFailure,
-        Self::SourceUnreadable,
-        Self::OutageDeclared,
-        Self::OutageOver,
-        Self::BudgetSpent,
-        Self::DeadlinePassed,
-        Self::Replaced,
-    ];
-}
-
-/// Whether some lease on the batch is live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leases {
-    /// At least one, on a slice or on the source.
-    Live,
-    /// None.
-    None,
-}
-
-/// Why a command is refused: a normal answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// The batch still takes items.
-    Open,
-    /// The batch takes no items any more.
-    Sealed,
-    /// The batch is on its way to an end.
-    Stopping,
-    /// The batch has ended.
-    Terminal,
-}
-
-/// What an input means in a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Go there. Leaving a pause clears its cause, entering one sets it.
-    Enter(State),
-    /// End that way: cancel what is open, then STOPPING, or the end itself where no lease is live.
-    End(EndReason),
-    /// Enter the end that was fixed on the way into STOPPING.
-    Finish,
-    /// Stay; the cause rises if the new one ranks higher.
-    RaiseCause(PauseCause),
-    /// Already there or on the way: nothing changes.
-    Stay,
-    /// Refused.
-    Refuse(Refusal),
-    /// Cannot happen in this state: a bug to be logged, nothing changes.
-    Illegal,
-}
-
-/// What `input` means to a batch in `state`.
-// Arms are grouped by what they mean, not by what they answer.
-#[allow(clippy::match_same_arms, clippy::unnested_or_patterns)]
-pub fn decide(state: State, input: Input, leases: Leases) -> Decision {
-    use Decision::{End, Enter, Finish, Illegal, RaiseCause, Refuse, Stay};
-    use State::{Completed, Failed, Open, Paused, Pausing, Queued, Running, Stopped, Stopping};
-    let pausing = match leases {
-        Leases::Live => Pausing,
-        Leases::None => Paused,
-    };
-    match (state, input) {
-        (Open, Input::Seal) | (Paused, Input::Resume | Input::OutageOver) => Enter(Queued),
-        (Queued, Input::Admitted) | (Pausing, Input::Resume | Input::OutageOver) => Enter(Running),
-        (Queued, Input::Pause) | (Pausing, Input::Drained) => Enter(Paused),
-        (Running, Input::Pause | Input::SystemFailure | Input::OutageDeclared) => Enter(pausing),
-
-        (Running | Pausing, Input::Exhausted) => End(EndReason::AllItemsFinal),
-        (Running | Pausing, Input::BudgetSpent) => End(EndReason::FailureThreshold),
-        (Open | Queued | Running | Pausing | Paused, Input::Stop) => End(EndReason::UserStop),
-        (Open | Queued | Running | Pausing | Paused, Input::Replaced) => End(EndReason::OverlapCancel),
-        (Queued | Running | Pausing | Paused, Input::SourceUnreadable) => End(EndReason::SourceUnreadable),
-        (Queued | Running | Pausing | Paused, Input::DeadlinePassed) => End(EndReason::MaxDuration),
-        (Open, Input::DeadlinePassed) => End(EndReason::OpenTtl),
-
-        (Pausing | Paused, Input::Pause) => RaiseCause(PauseCause::User),
-        (Pausing | Paused, Input::SystemFailure) => RaiseCause(PauseCause::SystemFailure),
-
-        (Stopping, Input::Drained) => Finish,
-        (
-            Stopping,
-            Input::Stop
-            | Input::SystemFailure
-            | Input::SourceUnreadable
-            | Input::OutageDeclared
-            | Input::OutageOver
-            | Input::BudgetSpent
-            | Input::DeadlinePassed
-            | Input::Replaced,
-        ) => Stay,
-        (Pausing, Input::OutageDeclared) | (Open | Queued | Running, Input::OutageOver) => Stay,
-        (Running, Input::Drained) | (Queued | Running, Input::Resume) | (Stopped, Input::Stop) => Stay,
-
-        (Open, Input::Pause | Input::Resume) => Refuse(Refusal::Open),
-        (Queued | Running | Pausing | Paused, Input::Seal) => Refuse(Refusal::Sealed),
-        (Stopping, Input::Seal | Input::Pause | Input::Resume) => Refuse(Refusal::Stopping),
-        (Completed | Failed | Stopped, Input::Seal | Input::Pause | Input::Resume)
-        | (Completed | Failed, Input::Stop) => Refuse(Refusal::Terminal),
-
-        (Open | Running | Pausing | Paused | Stopping, Input::Admitted)
-        | (Open | Queued | Paused, Input::Drained | Input::Exhausted | Input::BudgetSpent)
-        | (Open | Queued, Input::SystemFailure)
-        | (Open | Queued | Paused, Input::OutageDeclared)
-        | (Open, Input::SourceUnreadable)
-        | (Stopping, Input::Exhausted)
-        | (
-            Completed | Failed | Stopped,
-            Input::Admitted
-            | Input::Drained
-            | Input::Exhausted
-            | Input::SystemFailure
-            | Input::SourceUnreadable
-            | Input::OutageDeclared
-            | Input::OutageOver
-            | Input::BudgetSpent
-            | Input::DeadlinePassed
-            | Input::Replaced,
-        ) => Illegal,
     }
 }
 
@@ -563,89 +404,6 @@ impl Batch {
             (now - self.state_since).to_std().unwrap_or_default()
         } else {
             std::time::Duration::ZERO
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The table of docs/contract.md, section 2.2; a lease is live. A row's words: `-` illegal, `=` stay, `x` refused,
-    /// `^` the cause rises, `>` an end, anything else the state that is entered.
-    #[test]
-    fn every_cell_is_the_contracts() {
-        // seal, admitted, pause, resume, stop, drained, exhausted, system, unreadable, outage, outage over, budget,
-        // deadline, replaced
-        #[rustfmt::skip]
-        let table = [
-            (State::Open,      "QUEUED     -       xBATCH_OPEN     xBATCH_OPEN     >USER_STOP      -      -                -       -                  -       =       -                  >OPEN_TTL     >OVERLAP_CANCEL"),
-            (State::Queued,    "xSEALED    RUNNING PAUSED          =               >USER_STOP      -      -                -       >SOURCE_UNREADABLE -       =       -                  >MAX_DURATION >OVERLAP_CANCEL"),
-            (State::Running,   "xSEALED    -       PAUSING         =               >USER_STOP      =      >ALL_ITEMS_FINAL PAUSING >SOURCE_UNREADABLE PAUSING =       >FAILURE_THRESHOLD >MAX_DURATION >OVERLAP_CANCEL"),
-            (State::Pausing,   "xSEALED    -       ^USER           RUNNING         >USER_STOP      PAUSED >ALL_ITEMS_FINAL ^SYSTEM >SOURCE_UNREADABLE =       RUNNING >FAILURE_THRESHOLD >MAX_DURATION >OVERLAP_CANCEL"),
-            (State::Paused,    "xSEALED    -       ^USER           QUEUED          >USER_STOP      -      -                ^SYSTEM >SOURCE_UNREADABLE -       QUEUED  -                  >MAX_DURATION >OVERLAP_CANCEL"),
-            (State::Stopping,  "xSTOPPING  -       xSTOPPING       xSTOPPING       =               finish -                =       =                  =       =       =                  =             ="),
-            (State::Completed, "xTERMINAL  -       xTERMINAL       xTERMINAL       xTERMINAL       -      -                -       -                  -       -       -                  -             -"),
-            (State::Failed,    "xTERMINAL  -       xTERMINAL       xTERMINAL       xTERMINAL       -      -                -       -                  -       -       -                  -             -"),
-            (State::Stopped,   "xTERMINAL  -       xTERMINAL       xTERMINAL       =               -      -                -       -                  -       -       -                  -             -"),
-        ];
-        assert_eq!(table.len(), State::ALL.len());
-        for (state, row) in table {
-            let cells: Vec<&str> = row.split_whitespace().collect();
-            assert_eq!(cells.len(), Input::ALL.len(), "{state:?}");
-            for (input, cell) in Input::ALL.into_iter().zip(cells) {
-                assert_eq!(shown(decide(state, input, Leases::Live)), cell, "{state:?} {input:?}");
-            }
-        }
-    }
-
-    fn shown(decision: Decision) -> String {
-        match decision {
-            Decision::Enter(state) => state.as_str().to_owned(),
-            Decision::End(reason) => format!(">{}", reason.as_str()),
-            Decision::Finish => "finish".to_owned(),
-            Decision::RaiseCause(PauseCause::SystemFailure) => "^SYSTEM".to_owned(),
-            Decision::RaiseCause(cause) => format!("^{}", cause.as_str()),
-            Decision::Stay => "=".to_owned(),
-            Decision::Refuse(Refusal::Open) => "xBATCH_OPEN".to_owned(),
-            Decision::Refuse(refusal) => format!("x{}", format!("{refusal:?}").to_uppercase()),
-            Decision::Illegal => "-".to_owned(),
-        }
-    }
-
-    #[test]
-    fn without_a_lease_pausing_is_passed_over() {
-        for input in [Input::Pause, Input::SystemFailure, Input::OutageDeclared] {
-            assert_eq!(decide(State::Running, input, Leases::None), Decision::Enter(State::Paused));
-        }
-    }
-
-    #[test]
-    fn a_system_failure_outranks_a_user_and_a_user_an_outage() {
-        assert!(
-            PauseCause::SystemFailure > PauseCause::User && PauseCause::User > PauseCause::UpstreamOutage
-        );
-    }
-
-    #[test]
-    fn words_read_back() {
-        for state in State::ALL {
-            assert_eq!(State::parse(state.as_str()), Some(state));
-        }
-        for cause in PauseCause::ALL {
-            assert_eq!(PauseCause::parse(cause.as_str()), Some(cause));
-        }
-        for parent in [None, Some(BatchSeq(7))] {
-            assert_eq!(Kind::parse("FETCH", parent), Some(Kind::Fetch));
-            assert_eq!(Kind::parse("REDECODE", parent), parent.map(|parent| Kind::Redecode { parent }));
-            assert_eq!(Kind::parse("RETRY", parent), parent.map(|parent| Kind::Retry { parent }));
-        }
-        for mode in DrainMode::ALL {
-            assert_eq!(DrainMode::parse(mode.as_str()), Some(mode));
-        }
-        for reason in EndReason::ALL {
-            assert_eq!(EndReason::parse(reason.as_str()), Some(reason));
-            assert!(reason.end().is_terminal());
         }
     }
 }

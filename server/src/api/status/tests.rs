@@ -1,11 +1,20 @@
+use chrono::DateTime;
+
 use super::*;
 use crate::{
-    domain::{batch::State, id::BatchId},
+    domain::{
+        batch::State,
+        id::{BatchId, UploadId},
+    },
     example::documented_status,
 };
 
 fn nightly() -> BatchId {
     BatchId::chosen("nightly").unwrap()
+}
+
+fn upload() -> UploadId {
+    UploadId::parse("0190b6f0-7c1e-7d3a-9d2f-2f6f0b3c9a12").unwrap()
 }
 
 /// Errors that nobody can bring about from outside, or only with much ado. The others are in `tests/e2e/refusal.rs`,
@@ -14,6 +23,13 @@ fn rows() -> Vec<(&'static str, ApiError)> {
     vec![
         ("WATCH_LIMIT", ApiError::WatchLimit { limit: 10_000 }),
         ("STORE_FULL", StoreError::Full("database or disk is full".to_owned()).into()),
+        ("BATCH_PURGED", DeleteError::Purged(Purged { id: nightly(), at: DateTime::UNIX_EPOCH }).into()),
+        (
+            "OVERLAP_BUFFER_FULL",
+            CreateError::OverlapBufferFull { key: "prices".to_owned(), limit: 100 }.into(),
+        ),
+        ("UPLOAD_SUPERSEDED", UploadError::Superseded { batch: nightly(), upload: upload() }.into()),
+        ("SLOW_CONSUMER", ApiError::SlowConsumer),
         ("INTERNAL", ApiError::Panicked("index out of bounds".to_owned())),
         ("SERVER_DRAINING", ApiError::Draining),
         (
@@ -63,6 +79,8 @@ fn no_error_has_more_than_four_kib_of_details() {
         CreateError::RequestIdReused("0".repeat(36)).into(),
         CreateError::NoKeptBodies { id: nightly(), origin: Some(nightly()) }.into(),
         CreateError::ParentNotTerminal { id: nightly(), state: State::Running }.into(),
+        CreateError::OverlapBufferFull { key: long.clone(), limit: 100 }.into(),
+        ReadError::NoItem { batch: nightly(), key: long.clone() }.into(),
     ] {
         let text = format!("{error:?}").chars().take(60).collect::<String>();
         let status = Status::from(error);

@@ -11,6 +11,8 @@ use crate::domain::id::{BatchSeq, SliceNo};
 /// over such slices names the figure too.
 pub(super) const LOST_MAX: i64 = 5;
 
+/// The reason of an item that nobody survives.
+const WORKER_CRASH: &str = "WORKER_CRASH";
 const FAIL: &str = "its worker was lost five times in a row while it had nothing else to do";
 
 /// Batches at work that have such a slice.
@@ -113,7 +115,7 @@ async fn fail(
     .fetch_one(&mut *conn)
     .await?;
     sqlx::query(
-        "UPDATE batch_execution_details SET status = 'FAILED', error_class = 'TEMPORARY', error_reason = 'WORKER_CRASH',
+        "UPDATE batch_execution_details SET status = 'FAILED', error_class = 'TEMPORARY', error_reason = $5,
            error_message = $3, http_status = NULL, retry_after_ms = NULL, not_before_at = NULL, updated_at = $4
          WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
     )
@@ -121,6 +123,7 @@ async fn fail(
     .bind(item.get::<i64, _>("item_index"))
     .bind(FAIL)
     .bind(ms(now))
+    .bind(WORKER_CRASH)
     .execute(&mut *conn)
     .await?;
     sqlx::query(
