@@ -234,6 +234,7 @@ async fn everything_that_is_wrong_with_a_request_is_said_at_once_whichever_it_is
     let list = ListBatchesRequest {
         page_size: -1,
         page_token: "x".to_owned(),
+        filter: "state = ".to_owned(),
         view: 9,
         ..ListBatchesRequest::default()
     };
@@ -248,9 +249,9 @@ async fn everything_that_is_wrong_with_a_request_is_said_at_once_whichever_it_is
     spec.fetch.as_mut().unwrap().workers = Some(0);
     let start = StartBatchRequest { batch_id: "x".to_owned(), ..starting(spec) };
     for (answer, expected) in [
-        (stub.watch_progress(watch).await.map(drop), &["name", "known_revisions", "view"][..]),
+        (stub.watch_progress(watch).await.map(drop), &["name", "view", "known_revisions"][..]),
         (stub.get_batch(get).await.map(drop), &["name", "view"]),
-        (stub.list_batches(list).await.map(drop), &["page_size", "view", "page_token"]),
+        (stub.list_batches(list).await.map(drop), &["view", "filter", "page_size", "page_token"]),
         (stub.list_items(items).await.map(drop), &["parent", "page_size", "page_token"]),
         (stub.pause(pause).await.map(drop), &["name", "reason"]),
         (

@@ -351,13 +351,15 @@ fn command(error: CommandError) -> Status {
         CommandError::RequestIdReused(id) => request_id_reused(&id),
         CommandError::EtagMismatch { batch } => etag_mismatch(&batch),
         CommandError::Refused { id, state, refusal } => {
-            let (reason, allowed) = match refusal {
-                Refusal::Open => ("BATCH_OPEN", "UploadItems, Stop"),
-                Refusal::Sealed => ("BATCH_SEALED", "Pause, Resume, Stop"),
-                Refusal::Stopping => ("BATCH_STOPPING", "Stop"),
-                Refusal::Terminal => ("BATCH_TERMINAL", ""),
+            let (reason, allowed, more) = match refusal {
+                Refusal::Open => {
+                    ("BATCH_OPEN", "UploadItems, Stop", ": nothing of it runs before it is sealed")
+                }
+                Refusal::Sealed => ("BATCH_SEALED", "Pause, Resume, Stop", " and takes no items any more"),
+                Refusal::Stopping => ("BATCH_STOPPING", "Stop", ""),
+                Refusal::Terminal => ("BATCH_TERMINAL", "", ""),
             };
-            let message = format!("{} is {}", id.name(), state.as_str());
+            let message = format!("{} is {}{more}", id.name(), state.as_str());
             let mut answer = Answer::new(Code::FailedPrecondition, reason, message.clone())
                 .with("name", id.name())
                 .with("state", state.as_str())
