@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
-use super::{ms, transition};
+use super::{ms, result, transition};
 use crate::domain::id::{BatchSeq, SliceNo};
 
 /// Leases lost in a row, nothing being recorded between, after which a slice is not claimed any more as it is. The index
@@ -114,13 +114,14 @@ async fn fail(
     .bind(slice.0)
     .fetch_one(&mut *conn)
     .await?;
+    let index: i64 = item.get("item_index");
     sqlx::query(
         "UPDATE batch_execution_details SET status = 'FAILED', error_class = 'TEMPORARY', error_reason = $5,
            error_message = $3, http_status = NULL, retry_after_ms = NULL, not_before_at = NULL, updated_at = $4
          WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
     )
     .bind(batch.0)
-    .bind(item.get::<i64, _>("item_index"))
+    .bind(index)
     .bind(FAIL)
     .bind(ms(now))
     .bind(WORKER_CRASH)
@@ -133,6 +134,7 @@ async fn fail(
     .bind(slice.0)
     .execute(&mut *conn)
     .await?;
+    result::append(conn, batch, &[index]).await?;
     sqlx::query(
         "UPDATE batch_executions SET failed_count = failed_count + 1, temporary_items = temporary_items + 1,
            returned_count = returned_count - $2, revision = revision + 1 WHERE seq = $1",
