@@ -22,9 +22,9 @@ def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) ->
     """What is proven, by name, in the order in which it is."""
     wire = cache(lambda: Wire(lab, repository))
     return {
-        "conformance": lambda: conformance(claims, repository),
+        "conformance": lambda: conformance(claims, repository, quick),
         "python": lambda: python_steps(lab, claims, wire()),
-        "clients": lambda: check_clients(claims, repository),
+        "clients": lambda: check_clients(claims, repository, lab.binaries.parent / "ci"),
         "races": lambda: races(lab, claims, wire(), 100),
         "slow-reader": lambda: slow_reader(lab, claims, wire(), 10 if quick else 60, 200 if quick else 1_000),
         "reconnecting": lambda: reconnecting(lab, claims, wire(), 100 if quick else 1_000, 4 if quick else 20, seed),
