@@ -14,11 +14,13 @@ from .conformance_list import CONFORMANCE, Pending
 PASSED = re.compile(r"^\s*PASS \[\s*[\d.]+s\] (?:\([^)]*\) )?(\S+) (\S+)")
 
 
-def conformance(claims: Claims, repository: Path) -> None:
-    """Runs the tests that the list names, once, and judges each name by its own."""
-    claims.part("Conformance tests of the contract, by name (docs/contract.md, section 17)")
+def conformance(claims: Claims, repository: Path, quick: bool) -> None:
+    """Runs the tests that the list names, once, and judges each name by its own. `quick`: they have run, and all of them
+    passed; it is only seen that each name has its tests."""
+    claims.part("Conformance tests of the contract, by name (docs/contract.md, section 17)"
+                + (": that there are tests for each" if quick else ""))
     patterns = sorted({pattern for _, held in CONFORMANCE if not isinstance(held, Pending) for pattern in held})
-    passed = _run(repository, patterns)
+    passed = _listed(repository) if quick else _run(repository, patterns)
     pending = 0
     for name, held in CONFORMANCE:
         if isinstance(held, Pending):
@@ -28,8 +30,17 @@ def conformance(claims: Claims, repository: Path) -> None:
         by = {pattern: [test for test in passed if pattern in test] for pattern in held}
         missing = [pattern for pattern, tests in by.items() if not tests]
         count = len({test for tests in by.values() for test in tests})
-        claims.check(name, not missing, f"{count} tests" + (f", none passed of {sample(missing)}" if missing else ""))
+        claims.check(name, not missing, f"{count} tests" + (f", none of {sample(missing)}" if missing else ""))
     print(f"{pending} pending", flush=True)
+
+
+def _listed(repository: Path) -> list[str]:
+    """Names of all tests."""
+    command = ["cargo", "nextest", "list", "--workspace", "--locked", "--message-format", "oneline", "--color", "never"]
+    ran = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True)
+    if ran.returncode != 0:
+        raise Trouble(f"no list of tests: {ran.stderr[-500:]}")
+    return ran.stdout.splitlines()
 
 
 def _run(repository: Path, patterns: list[str]) -> list[str]:

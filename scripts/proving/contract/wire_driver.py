@@ -158,6 +158,19 @@ def inline_spec(url: str, keys: list[str], overlap_key: str = "") -> spec_pb2.Ba
     return spec
 
 
+async def arrivals(asked: argparse.Namespace) -> Any:
+    """Watches one batch to its end, and notes when each revision came."""
+    request = watch_pb2.WatchProgressRequest(name=f"batches/{asked.batch}")
+    request.min_interval.FromMilliseconds(100)
+    came: list[list[Any]] = []
+    async for message in stub(asked.address).WatchProgress(request):
+        kind = message.WhichOneof("event")
+        if kind in ("update", "terminal"):
+            batch = getattr(message, kind)
+            came.append([batch.revision, batch_pb2.Batch.State.Name(batch.state), message.conflated_count, time.time()])
+    return came
+
+
 async def race(asked: argparse.Namespace) -> Any:
     """Many StartBatch at once: with one request id, or with one overlap key."""
     request_id = str(uuid.uuid4())
@@ -223,7 +236,7 @@ async def steps(asked: argparse.Namespace) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("slow", "watchers", "race", "steps"))
+    parser.add_argument("what", choices=("arrivals", "slow", "watchers", "race", "steps"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--address", required=True)
     parser.add_argument("--upstream", default="")
@@ -234,7 +247,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    drivers = {"slow": slow, "watchers": watchers, "race": race, "steps": steps}
+    drivers = {"arrivals": arrivals, "slow": slow, "watchers": watchers, "race": race, "steps": steps}
 
     async def run() -> Any:
         return await asyncio.wait_for(drivers[asked.what](asked), asked.patience + 60)
