@@ -21,7 +21,8 @@ use crate::{
 
 const PARTS: &str = "SELECT 'item' FROM batch_execution_details UNION ALL SELECT 'slice' FROM batch_slices
   UNION ALL SELECT 'attempt' FROM item_attempts UNION ALL SELECT 'body' FROM kept_bodies
-  UNION ALL SELECT 'request' FROM requests";
+  UNION ALL SELECT 'request' FROM requests UNION ALL SELECT 'result' FROM item_results
+  UNION ALL SELECT 'upload' FROM uploads UNION ALL SELECT 'chunk' FROM upload_chunks";
 
 async fn parts(h: &Harness) -> usize {
     h.texts(PARTS).await.len()
