@@ -117,8 +117,9 @@ mod tests {
                    ('child', '', '', 'REDECODE', 1, 'QUEUED', '{}', 0, 'UTC', 0, 0)";
         let requests = "INSERT INTO requests (request_id, request_sha256, batch_name, expires_at)
             VALUES ('a', x'01', 'night', 7), ('b', x'02', 'child', 8)";
-        let before = MIGRATIONS.iter().take_while(|(_, name, _)| *name != "overlap").map(|(.., sql)| *sql);
-        for sql in before.chain([batch, requests, MIGRATIONS[6].2]) {
+        let at = MIGRATIONS.iter().position(|(_, what, _)| *what == "overlap").unwrap();
+        let before = MIGRATIONS[..at].iter().map(|(.., sql)| *sql);
+        for sql in before.chain([batch, requests, MIGRATIONS[at].2]) {
             sqlx::raw_sql(sql.into_sql_str()).execute(&mut conn).await.unwrap();
         }
         let rows = sqlx::query(
