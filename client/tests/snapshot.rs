@@ -78,6 +78,9 @@ async fn output() {
         ("start", "start -f - --id nightly"),
         ("start-and-watch", "start -f - --id nightly --watch"),
         ("redecode", "redecode weekly --id nightly"),
+        ("retry", "retry weekly --id nightly"),
+        ("retry-plan", "retry weekly --plan"),
+        ("delete", "delete nightly"),
         ("pause", "pause nightly --reason lunch"),
         ("resume", "resume nightly"),
         ("stop", "stop nightly --wait"),
@@ -89,7 +92,7 @@ async fn output() {
     ] {
         for format in ["table", "json", "yaml"] {
             let state = match name {
-                "plan" | "start" | "redecode" | "resume" => State::Running,
+                "plan" | "start" | "redecode" | "retry" | "retry-plan" | "resume" => State::Running,
                 "pause" => State::Pausing,
                 "list" | "get" => State::Paused,
                 _ => State::Completed,

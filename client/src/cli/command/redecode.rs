@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use haul_proto::v1::RedecodeRequest;
 
-use super::{Context, failure::Failure, start};
+use super::{Context, failure::Failure, plan, start};
 
 /// Decode the kept bodies of a batch anew, without a request
 ///
@@ -49,10 +49,7 @@ impl Redecode {
         };
         if self.plan {
             let planned = client.plan_redecode(request).await?;
-            let batch = planned.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
-            let plan = planned.plan.ok_or_else(|| client.malformed("Redecode", "a plan"))?;
-            context.output.plan(&batch, &plan, out)?;
-            return Ok(0);
+            return plan::said(&client, "Redecode", planned.batch, planned.plan, context, out);
         }
         let made = client.redecode(request).await?;
         let outcome = made.outcome();

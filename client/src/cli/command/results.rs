@@ -17,10 +17,10 @@ use crate::{
     cli::{json, output::Format},
 };
 
-/// Print final items in the order in which they became final, a line of JSON each
+/// Print final items as they became final, a line of JSON each
 ///
-/// Each line is an item. With -o json each line is a chunk: items, and the cursor behind them. What was cut off goes on
-/// by itself behind the last line; a later run goes on with --cursor or --cursor-file.
+/// Each line is an item. With -o json or yaml each line is a chunk in JSON: items, and the cursor behind them. What was
+/// cut off goes on by itself behind the last line; a later run goes on with --cursor or --cursor-file.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
