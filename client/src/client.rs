@@ -194,8 +194,12 @@ impl Client {
     ) -> Result<v1::RetryFailedResponse, Error> {
         let name = batch_name(&request.name);
         let request = v1::RetryFailedRequest { name, validate_only: true, ..request };
-        self.call(PLAN_DEADLINE, request, |mut stub, request| async move { stub.retry_failed(request).await })
-            .await
+        self.call(
+            RETRY_DEADLINE,
+            request,
+            |mut stub, request| async move { stub.retry_failed(request).await },
+        )
+        .await
     }
 
     /// Pauses a batch. `reason` is for people, and may be empty.

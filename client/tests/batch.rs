@@ -6,7 +6,7 @@ mod scripted;
 use futures::TryStreamExt;
 use haul_client::{Error, ResultsEvent, ResultsOptions, StartBatch, YahooChart};
 use haul_proto::v1::{
-    Batch, Item, Report, StartBatchRequest, StreamResultsResponse, batch::State,
+    Attempt, Batch, Item, Report, StartBatchRequest, StreamResultsResponse, batch::State,
     start_batch_response::Outcome, watch_progress_response::Event,
 };
 use scripted::{Scripted, Step};
@@ -91,6 +91,7 @@ async fn what_is_asked_of_a_batch_goes_to_its_rpc() {
     let items: Vec<Item> = held.items().try_collect().await.unwrap();
     assert_eq!(items[0].index, 7);
     assert_eq!(held.report().await.unwrap().requests_sent, 60);
+    server.attempts(vec![Attempt { number: 1, ..Attempt::default() }]);
     assert_eq!(held.attempts("7203").try_next().await.unwrap().unwrap().number, 1);
     server.results([Ok(StreamResultsResponse { cursor: "far".to_owned(), ..Default::default() })]);
     let chunk = held.results(ResultsOptions::default()).try_next().await.unwrap();

@@ -121,7 +121,7 @@ const CALLS: [(&str, &str, u64); 17] = [
     ("redecode", "Redecode", 30),
     ("plan a redecode", "Redecode", 180),
     ("retry", "RetryFailed", 60),
-    ("plan a retry", "RetryFailed", 180),
+    ("plan a retry", "RetryFailed", 60),
     ("delete", "DeleteBatch", 10),
     ("pause", "Pause", 10),
     ("resume", "Resume", 10),

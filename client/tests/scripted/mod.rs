@@ -58,6 +58,7 @@ struct Script {
     plan: v1::Plan,
     item_pages: VecDeque<Vec<v1::Item>>,
     list_pages: VecDeque<Vec<v1::Batch>>,
+    attempts: Vec<v1::Attempt>,
     streams: VecDeque<Result<Vec<Step>, Status>>,
     started: Vec<v1::StartBatchRequest>,
     redecoded: Vec<v1::RedecodeRequest>,
@@ -165,6 +166,10 @@ impl Scripted {
 
     pub(crate) fn list_pages(&self, pages: impl IntoIterator<Item = Vec<v1::Batch>>) {
         self.script.lock().unwrap().list_pages.extend(pages);
+    }
+
+    pub(crate) fn attempts(&self, attempts: Vec<v1::Attempt>) {
+        self.script.lock().unwrap().attempts = attempts;
     }
 
     pub(crate) fn stream(&self, steps: impl IntoIterator<Item = Step>) {
@@ -456,11 +461,8 @@ impl HaulService for Service {
         &self,
         _: Request<v1::ListAttemptsRequest>,
     ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
-        drop(self.script()?);
-        Ok(Response::new(v1::ListAttemptsResponse {
-            attempts: vec![v1::Attempt { number: 1, ..v1::Attempt::default() }],
-            ..v1::ListAttemptsResponse::default()
-        }))
+        let attempts = self.script()?.attempts.clone();
+        Ok(Response::new(v1::ListAttemptsResponse { attempts, ..Default::default() }))
     }
 
     type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;

@@ -21,7 +21,7 @@ pub(super) struct Redecode {
     /// Id of the batch that was fetched, or batches/ID.
     batch: String,
     /// Only these of its items, such as 'error.reason = UNDECODABLE'. Default: all.
-    #[arg(long, default_value_t, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Say what it would do, and make nothing.
     #[arg(long, conflicts_with = "watch")]

@@ -34,16 +34,16 @@ pub(super) struct Results {
     #[arg(long)]
     follow: bool,
     /// Only these items, such as 'state = FAILED AND key > 7000'.
-    #[arg(long, default_value_t, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Go on behind this cursor.
-    #[arg(long, default_value_t, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
     cursor: String,
     /// Go on behind the cursor in this file, if there is one, and write the newest into it behind each chunk.
     #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
     cursor_file: Option<PathBuf>,
-    /// Have kept bodies of up to so many bytes in the items, base64; at most 1048576.
-    #[arg(long, default_value_t, value_name = "BYTES")]
+    /// Put kept bodies of up to so many bytes into their items, as base64; at most 1048576. Default: none.
+    #[arg(long, value_name = "BYTES", default_value_t, hide_default_value = true)]
     bodies: i64,
 }
 

@@ -7,7 +7,7 @@ use haul_proto::v1::RetryFailedRequest;
 
 use super::{Context, failure::Failure, plan, start};
 
-/// Fetch the items of a batch again that did not succeed
+/// Fetch again the items of a batch that did not succeed
 ///
 /// Makes a new batch, with the spec and the date of one that has ended: the same requests for those of its items that
 /// were canceled, or failed in a way that may pass. Prints the new batch's name.
@@ -21,8 +21,9 @@ Examples:
 pub(super) struct Retry {
     /// Id of the batch that has ended, or batches/ID.
     batch: String,
-    /// Which items, as in `haul items`; those that succeeded are never taken.
-    #[arg(long, value_name = "FILTER", default_value = "")]
+    /// Which items, such as 'error.reason = HTTP_STATUS'; those that succeeded are never taken. Default: what was
+    /// canceled or may work now.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Say what it would do, and make nothing.
     #[arg(long, conflicts_with = "watch")]

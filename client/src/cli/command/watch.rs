@@ -27,14 +27,17 @@ use crate::{
 /// With --filter: all live batches that match, a line on standard output for each change, until Ctrl-C; with -o json or
 /// yaml each line is an event in JSON.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    override_usage = "haul watch [OPTIONS] <BATCH>\n       haul watch [OPTIONS] --filter <FILTER>",
+    after_long_help = "\
 Examples:
   haul watch nightly
   haul watch nightly -o json 2>/dev/null | jq .report.failures
   haul watch --filter 'state = RUNNING'
 
 Exit status: 0 all items succeeded or were skipped, 3 some failed, 4 the batch
-failed or was stopped.")]
+failed or was stopped."
+)]
 pub(super) struct Watch {
     /// Id of the batch, or batches/ID.
     #[arg(required_unless_present = "filter")]
