@@ -1,9 +1,12 @@
 //! One batch, as something to hold on to.
 
-use futures::{StreamExt, stream::BoxStream};
+use futures::{Stream, StreamExt, stream::BoxStream};
 use haul_proto::v1;
 
-use crate::{Client, Error, WatchEvent, WatchOptions, batch_name};
+use crate::{
+    BoxError, Client, Error, ResultsEvent, ResultsOptions, UploadOptions, WatchEvent, WatchOptions,
+    batch_name,
+};
 
 /// A batch on a server. It costs nothing to make and nothing to drop: the batch goes on without it.
 ///
@@ -56,6 +59,45 @@ impl BatchHandle {
     /// Ends it for good; what is open is canceled. `reason` is for people, and may be empty.
     pub async fn stop(&self, reason: &str) -> Result<v1::StopResponse, Error> {
         self.client.stop(&self.name, reason).await
+    }
+
+    /// Makes a batch that fetches again what did not succeed, once this one has ended: the items that the filter says or,
+    /// if it is empty, those that were canceled or failed in a way that may pass. [`Error::Skipped`] as of a start.
+    pub async fn retry(&self, filter: &str) -> Result<Self, Error> {
+        let (name, filter) = (self.name.clone(), filter.to_owned());
+        let request = v1::RetryFailedRequest { name, filter, ..v1::RetryFailedRequest::default() };
+        let made = self.client.retry_failed(request).await?;
+        self.client.made("RetryFailed", made.outcome(), made.batch)
+    }
+
+    /// Makes a batch that decodes the kept bodies of this one anew, once it has ended: those of the items that the filter
+    /// says or, if it is empty, of all. [`Error::Skipped`] as of a start.
+    pub async fn redecode(&self, filter: &str) -> Result<Self, Error> {
+        let (name, filter) = (self.name.clone(), filter.to_owned());
+        let request = v1::RedecodeRequest { name, filter, ..v1::RedecodeRequest::default() };
+        let made = self.client.redecode(request).await?;
+        self.client.made("Redecode", made.outcome(), made.batch)
+    }
+
+    /// Deletes it with its items and kept bodies, once it has ended. Records in datasets stay. It is no error if it is gone
+    /// already.
+    pub async fn delete(&self) -> Result<(), Error> {
+        let request = v1::DeleteBatchRequest {
+            name: self.name.clone(),
+            allow_missing: true,
+            ..v1::DeleteBatchRequest::default()
+        };
+        self.client.delete_batch(request).await
+    }
+
+    /// Uploads items into it while it is open: [`Client::upload`].
+    pub async fn upload(
+        &self,
+        options: UploadOptions,
+        items: impl Stream<Item = Result<v1::ItemSpec, BoxError>> + Unpin,
+        observe: impl FnMut(i64),
+    ) -> Result<v1::UploadItemsResponse, Error> {
+        self.client.upload(&self.name, options, items, observe).await
     }
 
     /// Watches it to its end, through restarts of the server: [`Client::watch`].
@@ -111,6 +153,16 @@ impl BatchHandle {
     /// ```
     pub fn items(&self) -> BoxStream<'static, Result<v1::Item, Error>> {
         self.client.items(&self.name)
+    }
+
+    /// Reads the attempts at one item, or at all of them if `key` is empty.
+    pub fn attempts(&self, key: &str) -> BoxStream<'static, Result<v1::Attempt, Error>> {
+        self.client.attempts(&self.name, key)
+    }
+
+    /// Reads its final items in the order in which they became final: [`Client::results`].
+    pub fn results(&self, options: ResultsOptions) -> BoxStream<'static, Result<ResultsEvent, Error>> {
+        self.client.results(&self.name, options)
     }
 
     /// Sums it up; while it is live, as it stands.

@@ -3,15 +3,15 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{Stream, stream::BoxStream};
-use haul_proto::v1::{self, haul_service_client::HaulServiceClient};
+use haul_proto::v1::{self, haul_service_client::HaulServiceClient, start_batch_response::Outcome};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, transport::Channel};
 use tower::{ServiceBuilder, ServiceExt};
 use uuid::Uuid;
 
 use crate::{
-    BatchHandle, BoxError, ClientOptions, Error, ResultsEvent, ResultsOptions, StartBatch, UploadOptions,
-    WatchEvent, WatchOptions, batch_name, channel, page, results,
+    BatchHandle, BoxError, ClientOptions, Error, MatchEvent, ResultsEvent, ResultsOptions, StartBatch,
+    UploadOptions, WatchEvent, WatchOptions, batch_name, channel, page, results,
     retry::{Repeats, Throttle},
     upload, watch,
 };
@@ -83,6 +83,7 @@ impl Client {
     }
 
     /// Starts a batch, and answers once it is durable. However often the call has to be repeated, it makes one batch.
+    /// Where it makes none because another batch of its overlap key is live, it answers [`Error::Skipped`].
     ///
     /// ```no_run
     /// use haul_client::{StartBatch, YahooChart};
@@ -96,8 +97,21 @@ impl Client {
     /// ```
     pub async fn start(&self, start: impl Into<StartBatch>) -> Result<BatchHandle, Error> {
         let started = self.start_batch(start.into().into()).await?;
-        let batch = started.batch.ok_or_else(|| self.malformed("StartBatch", "a batch"))?;
-        Ok(self.batch(&batch.name))
+        self.made("StartBatch", started.outcome(), started.batch)
+    }
+
+    /// The batch that a call has made, which one that was skipped has not.
+    pub(crate) fn made(
+        &self,
+        rpc: &'static str,
+        outcome: Outcome,
+        batch: Option<v1::Batch>,
+    ) -> Result<BatchHandle, Error> {
+        let batch = batch.ok_or_else(|| self.malformed(rpc, "a batch"))?;
+        match outcome {
+            Outcome::Skipped => Err(Error::Skipped { live: Box::new(batch) }),
+            _ => Ok(self.batch(&batch.name)),
+        }
     }
 
     /// What a batch would do, without starting it: the same checks as for a start, the source read, and nothing made.
@@ -173,6 +187,21 @@ impl Client {
         .await
     }
 
+    /// Plans a retry: the same checks, the items counted, and nothing made.
+    pub async fn plan_retry(
+        &self,
+        request: v1::RetryFailedRequest,
+    ) -> Result<v1::RetryFailedResponse, Error> {
+        let name = batch_name(&request.name);
+        let request = v1::RetryFailedRequest { name, validate_only: true, ..request };
+        self.call(
+            RETRY_DEADLINE,
+            request,
+            |mut stub, request| async move { stub.retry_failed(request).await },
+        )
+        .await
+    }
+
     /// Pauses a batch. `reason` is for people, and may be empty.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<v1::PauseResponse, Error> {
         let (name, reason) = (name.to_owned(), reason.to_owned());
@@ -187,11 +216,13 @@ impl Client {
 
     /// Lets a paused batch go on. `reason` is for the server's log, and may be empty.
     pub async fn resume(&self, name: &str, reason: &str) -> Result<v1::ResumeResponse, Error> {
-        let request = v1::ResumeRequest {
-            name: batch_name(name),
-            reason: reason.to_owned(),
-            ..v1::ResumeRequest::default()
-        };
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.resume_with(v1::ResumeRequest { name, reason, ..v1::ResumeRequest::default() }).await
+    }
+
+    /// [`resume`](Self::resume) in whatever way the request says, such as only in the state of an etag. `name` may be an id.
+    pub async fn resume_with(&self, mut request: v1::ResumeRequest) -> Result<v1::ResumeResponse, Error> {
+        request.name = batch_name(&request.name);
         self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.resume(request).await })
             .await
     }
@@ -348,6 +379,34 @@ impl Client {
     /// Revisions only grow; after [`WatchEvent::Terminal`] the stream ends. An error is final: the server refused.
     pub fn watch(&self, name: &str, options: WatchOptions) -> BoxStream<'static, Result<WatchEvent, Error>> {
         watch::watch(self.clone(), batch_name(name), options)
+    }
+
+    /// Watches all live batches that match a filter, through restarts of the server; at most 1,000 at a time, or the server
+    /// refuses with `WATCH_LIMIT`. It has no end of its own. An error is final: the server refused.
+    ///
+    /// ```no_run
+    /// use futures::TryStreamExt;
+    /// use haul_client::{MatchEvent, WatchOptions};
+    ///
+    /// # async fn demo(client: haul_client::Client) -> Result<(), haul_client::Error> {
+    /// let mut events = client.watch_matching("labels.team:research", WatchOptions::default());
+    /// while let Some(event) = events.try_next().await? {
+    ///     match event {
+    ///         MatchEvent::Snapshot(batch) | MatchEvent::Update(batch) => println!("{} goes on", batch.name),
+    ///         MatchEvent::Terminal(batch) => println!("{}: {}", batch.name, batch.end_reason),
+    ///         MatchEvent::Removed(name) => println!("{name} matches no more"),
+    ///         MatchEvent::Reconnecting { error, .. } => eprintln!("{error}; the batches go on"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch_matching(
+        &self,
+        filter: &str,
+        options: WatchOptions,
+    ) -> BoxStream<'static, Result<MatchEvent, Error>> {
+        watch::watch_matching(self.clone(), filter.to_owned(), options)
     }
 
     pub(crate) async fn list_page(

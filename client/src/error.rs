@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, error::Error as StdError, fmt, time::Duration};
 
+use haul_proto::v1;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{FieldViolation, StatusExt};
 
@@ -60,6 +61,12 @@ pub enum Error {
         server: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// Nothing was made: another batch of the same overlap key is live, and the overlap policy is to skip.
+    #[error("nothing was made: {} of the same overlap key is live", .live.name)]
+    Skipped {
+        /// The one that is live.
+        live: Box<v1::Batch>,
     },
     /// What was to be uploaded could not be had.
     #[error("{0}")]
@@ -185,9 +192,11 @@ impl Error {
                 Code::ResourceExhausted => refusal.retry_after.is_some(),
                 _ => false,
             },
-            Self::NoAnswer { .. } | Self::Malformed { .. } | Self::InvalidServer { .. } | Self::Items(_) => {
-                false
-            }
+            Self::NoAnswer { .. }
+            | Self::Malformed { .. }
+            | Self::InvalidServer { .. }
+            | Self::Skipped { .. }
+            | Self::Items(_) => false,
         }
     }
 

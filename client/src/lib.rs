@@ -38,6 +38,8 @@
 //! * **Watching** through restarts of the server and broken connections. A watch ends with the batch's end, or with an
 //!   error that another connection would not mend.
 //! * **Pages.** Lists come as streams.
+//! * **Starts that make nothing.** Where another batch of the same overlap key is live and the policy is to skip, a start
+//!   is [`Error::Skipped`], with that batch: what comes back as a [`BatchHandle`] was made.
 //! * **Errors.** What a server refuses comes as [`Error::Refused`] with a stable [`reason`](Error::reason), the fields at
 //!   fault, and the message's variables. What becomes of an *item* is data, and never an error.
 //!
@@ -72,4 +74,4 @@ pub use option::ClientOptions;
 pub use results::{ResultsEvent, ResultsOptions};
 pub use start::{StartBatch, YahooChart};
 pub use upload::UploadOptions;
-pub use watch::{WatchEvent, WatchOptions};
+pub use watch::{MatchEvent, WatchEvent, WatchOptions};

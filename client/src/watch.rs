@@ -1,4 +1,4 @@
-//! Watching a batch to its end.
+//! Watching a batch to its end, or all that match a filter without an end.
 //!
 //! ```text
 //!   open ──▶ snapshot, updates ──▶ terminal ──▶ end
@@ -6,18 +6,21 @@
 //!    └── wait ◀───┴─ broken, unavailable, silent, draining
 //! ```
 //!
-//! A new stream is told the revision that the caller has, so nothing is said twice and nothing goes back. Silence of
+//! A new stream is told the revisions that the caller has, so nothing is said twice and nothing goes back. Silence of
 //! three heartbeat intervals is a broken stream: a ping may prove that a proxy lives, but not the watch. What a new stream
 //! cannot mend ends the watch, decided by code and reason; and the end of the batch is the terminal event, never a state:
 //! there may be states that this client does not know.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use haul_proto::v1::{self, watch_progress_response::Event};
+use haul_proto::v1::{self, watch_progress_request::Target, watch_progress_response::Event};
 use tokio::time::Instant;
 use tonic::{Code, Streaming};
 
@@ -27,6 +30,8 @@ use crate::{Client, Error, Refusal, backoff};
 const HEARTBEATS_MISSED_MAX: u32 = 3;
 /// No server asks for more (5 s); one that does is not obeyed for ever.
 const DRAIN_WAIT_MAX: Duration = Duration::from_mins(1);
+/// What a server takes; it sends no more batches than that at a time either.
+const KNOWN_REVISIONS_MAX: usize = 1000;
 
 /// How to watch.
 #[derive(Clone, Debug)]
@@ -67,12 +72,32 @@ pub enum WatchEvent {
     },
 }
 
+/// What a watch by filter tells: each batch's events as of a watch of that batch alone.
+#[derive(Debug)]
+pub enum MatchEvent {
+    /// Where a batch stands that the caller has not: it matches as the watch begins, or has come to.
+    Snapshot(v1::Batch),
+    /// Where it stands after a change.
+    Update(v1::Batch),
+    /// Its end. Nothing follows for this batch.
+    Terminal(v1::Batch),
+    /// `batches/{id}`, which no longer matches, or is gone. It may come to match again.
+    Removed(String),
+    /// The stream was cut; the next one is on its way.
+    Reconnecting {
+        /// Reconnects in a row, from 1.
+        attempt: u32,
+        /// What cut it. A server that announced its leaving: reason `SERVER_DRAINING`.
+        error: Error,
+    },
+}
+
 struct Watch {
     client: Client,
-    name: String,
+    target: Target,
     options: WatchOptions,
-    /// The newest revision that the caller has.
-    seen: Option<i64>,
+    /// The newest revisions that the caller has, by the batch's name.
+    known: BTreeMap<String, i64>,
     stream: Option<Streaming<v1::WatchProgressResponse>>,
     opened: Option<Instant>,
     attempt: u32,
@@ -80,31 +105,63 @@ struct Watch {
     ended: bool,
 }
 
+/// One batch.
 pub(crate) fn watch(
     client: Client,
     name: String,
     options: WatchOptions,
 ) -> BoxStream<'static, Result<WatchEvent, Error>> {
-    let watch = Watch {
-        client,
-        name,
-        options,
-        seen: None,
-        stream: None,
-        opened: None,
-        attempt: 0,
-        wait: Duration::ZERO,
-        ended: false,
+    let events = Watch::stream(client, Target::Name(name), options);
+    let of_one = |event| async move {
+        match event {
+            Ok(MatchEvent::Snapshot(batch)) => Some(Ok(WatchEvent::Snapshot(batch))),
+            Ok(MatchEvent::Update(batch)) => Some(Ok(WatchEvent::Update(batch))),
+            Ok(MatchEvent::Terminal(batch)) => Some(Ok(WatchEvent::Terminal(batch))),
+            Ok(MatchEvent::Reconnecting { attempt, error }) => {
+                Some(Ok(WatchEvent::Reconnecting { attempt, error }))
+            }
+            // Only of watches by filter.
+            Ok(MatchEvent::Removed(_)) => None,
+            Err(error) => Some(Err(error)),
+        }
     };
-    stream::unfold(watch, |mut watch| async move {
-        let event = watch.next().await?;
-        Some((event, watch))
-    })
-    .boxed()
+    events.filter_map(of_one).boxed()
+}
+
+/// All that match a filter.
+pub(crate) fn watch_matching(
+    client: Client,
+    filter: String,
+    options: WatchOptions,
+) -> BoxStream<'static, Result<MatchEvent, Error>> {
+    Watch::stream(client, Target::Filter(filter), options)
 }
 
 impl Watch {
-    async fn next(&mut self) -> Option<Result<WatchEvent, Error>> {
+    fn stream(
+        client: Client,
+        target: Target,
+        options: WatchOptions,
+    ) -> BoxStream<'static, Result<MatchEvent, Error>> {
+        let watch = Self {
+            client,
+            target,
+            options,
+            known: BTreeMap::new(),
+            stream: None,
+            opened: None,
+            attempt: 0,
+            wait: Duration::ZERO,
+            ended: false,
+        };
+        stream::unfold(watch, |mut watch| async move {
+            let event = watch.next().await?;
+            Some((event, watch))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<MatchEvent, Error>> {
         if self.ended {
             return None;
         }
@@ -140,11 +197,11 @@ impl Watch {
 
     async fn open(&self) -> Result<Streaming<v1::WatchProgressResponse>, Error> {
         let request = v1::WatchProgressRequest {
-            target: Some(v1::watch_progress_request::Target::Name(self.name.clone())),
+            target: Some(self.target.clone()),
             known_revisions: self
-                .seen
-                .map(|revision| v1::KnownRevision { name: self.name.clone(), revision })
-                .into_iter()
+                .known
+                .iter()
+                .map(|(name, revision)| v1::KnownRevision { name: name.clone(), revision: *revision })
                 .collect(),
             min_interval: wire(self.options.min_interval),
             heartbeat_interval: wire(self.options.heartbeat_interval),
@@ -160,30 +217,38 @@ impl Watch {
     }
 
     /// What the caller is to see of an event.
-    fn receive(&mut self, event: Event) -> Option<WatchEvent> {
+    fn receive(&mut self, event: Event) -> Option<MatchEvent> {
         match event {
-            Event::Snapshot(batch) => self.newer(&batch).then_some(WatchEvent::Snapshot(batch)),
-            Event::Update(batch) => self.newer(&batch).then_some(WatchEvent::Update(batch)),
+            Event::Snapshot(batch) => self.newer(&batch).then_some(MatchEvent::Snapshot(batch)),
+            Event::Update(batch) => self.newer(&batch).then_some(MatchEvent::Update(batch)),
             Event::Terminal(batch) => {
-                self.ended = true;
-                self.stream = None;
-                Some(WatchEvent::Terminal(batch))
+                self.known.remove(&batch.name);
+                if matches!(self.target, Target::Name(_)) {
+                    self.ended = true;
+                    self.stream = None;
+                }
+                Some(MatchEvent::Terminal(batch))
+            }
+            Event::Removed(name) => {
+                self.known.remove(&name);
+                Some(MatchEvent::Removed(name))
             }
             Event::Draining(draining) => Some(self.draining(draining)),
-            // The last one is of watches by filter.
-            Event::InitialSyncDone(_) | Event::Heartbeat(_) | Event::Removed(_) => None,
+            Event::InitialSyncDone(_) | Event::Heartbeat(_) => None,
         }
     }
 
     fn newer(&mut self, batch: &v1::Batch) -> bool {
-        let newer = self.seen.is_none_or(|seen| batch.revision > seen);
-        if newer {
-            self.seen = Some(batch.revision);
+        let known = self.known.get(&batch.name);
+        let newer = known.is_none_or(|known| batch.revision > *known);
+        // Of more than a server may send, one may be told again.
+        if newer && (known.is_some() || self.known.len() < KNOWN_REVISIONS_MAX) {
+            self.known.insert(batch.name.clone(), batch.revision);
         }
         newer
     }
 
-    fn draining(&mut self, draining: v1::Draining) -> WatchEvent {
+    fn draining(&mut self, draining: v1::Draining) -> MatchEvent {
         let asked =
             draining.reconnect_after.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
         self.reconnect(Error::Refused(Box::new(Refusal {
@@ -196,7 +261,7 @@ impl Watch {
         })))
     }
 
-    fn interrupted(&mut self, error: Error) -> Result<WatchEvent, Error> {
+    fn interrupted(&mut self, error: Error) -> Result<MatchEvent, Error> {
         if error.is_broken_stream() {
             Ok(self.reconnect(error))
         } else {
@@ -206,7 +271,7 @@ impl Watch {
         }
     }
 
-    fn reconnect(&mut self, error: Error) -> WatchEvent {
+    fn reconnect(&mut self, error: Error) -> MatchEvent {
         let options = self.client.options();
         self.stream = None;
         let opened = self.opened.take();
@@ -217,7 +282,7 @@ impl Watch {
         self.wait = error
             .retry_after()
             .unwrap_or_else(|| backoff::stream(options.backoff_min, options.backoff_max, self.attempt));
-        WatchEvent::Reconnecting { attempt: self.attempt, error }
+        MatchEvent::Reconnecting { attempt: self.attempt, error }
     }
 
     fn silence(&self) -> Duration {

@@ -5,9 +5,11 @@ mod scripted;
 
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
-use haul_client::{Client, Error, Violation};
-use haul_proto::v1::{Batch, Item, RedecodeRequest, StartBatchRequest};
+use futures::{TryStreamExt, stream};
+use haul_client::{Client, Error, UploadOptions, Violation};
+use haul_proto::v1::{
+    Batch, DeleteBatchRequest, Item, ItemSpec, RedecodeRequest, RetryFailedRequest, StartBatchRequest,
+};
 use prost::Message;
 use scripted::Scripted;
 use tonic::{Code, Status};
@@ -113,16 +115,22 @@ async fn nothing_is_repeated_while_most_calls_fail() {
 }
 
 /// Calls of one answer: a name, the RPC, and the deadline that the contract gives it.
-const CALLS: [(&str, &str, u64); 11] = [
+const CALLS: [(&str, &str, u64); 17] = [
     ("start", "StartBatch", 30),
     ("plan", "StartBatch", 180),
     ("redecode", "Redecode", 30),
+    ("plan a redecode", "Redecode", 180),
+    ("retry", "RetryFailed", 60),
+    ("plan a retry", "RetryFailed", 60),
+    ("delete", "DeleteBatch", 10),
     ("pause", "Pause", 10),
     ("resume", "Resume", 10),
     ("stop", "Stop", 10),
     ("get", "GetBatch", 10),
     ("list", "ListBatches", 10),
     ("items", "ListItems", 10),
+    ("attempts", "ListAttempts", 10),
+    ("upload status", "GetUploadStatus", 10),
     ("report", "GetReport", 60),
     ("handle", "GetBatch", 10),
 ];
@@ -132,12 +140,21 @@ async fn call(client: &Client, name: &str) -> Result<(), Error> {
         "start" => client.start_batch(StartBatchRequest::default()).await.map(drop),
         "plan" => client.plan_batch(StartBatchRequest::default()).await.map(drop),
         "redecode" => client.redecode(RedecodeRequest::default()).await.map(drop),
+        "plan a redecode" => client.plan_redecode(RedecodeRequest::default()).await.map(drop),
+        "retry" => client.retry_failed(RetryFailedRequest::default()).await.map(drop),
+        "plan a retry" => client.plan_retry(RetryFailedRequest::default()).await.map(drop),
+        "delete" => client.batch("nightly").delete().await,
         "pause" => client.pause("nightly", "").await.map(drop),
         "resume" => client.resume("nightly", "").await.map(drop),
         "stop" => client.stop("nightly", "").await.map(drop),
         "get" => client.get_batch("nightly").await.map(drop),
         "list" => client.list_batches(1).await.map(drop),
         "items" => client.items("nightly").try_collect::<Vec<_>>().await.map(drop),
+        "attempts" => client.attempts("nightly", "").try_collect::<Vec<_>>().await.map(drop),
+        "upload status" => match client.upload_status("nightly", "").await {
+            Err(error) if error.reason() == Some("UPLOAD_NOT_FOUND") => Ok(()),
+            answer => answer.map(drop),
+        },
         "report" => client.get_report("nightly").await.map(drop),
         "handle" => client.batch("nightly").get().await.map(drop),
         name => panic!("{name}"),
@@ -167,12 +184,42 @@ async fn each_rpc_has_its_deadline_and_is_repeated_while_the_server_is_unavailab
 fn no_rpc_of_the_contract_is_left_out_here() {
     let files = prost_types::FileDescriptorSet::decode(haul_proto::FILE_DESCRIPTOR_SET).unwrap();
     let services = files.file.iter().flat_map(|file| &file.service);
-    let single = services.flat_map(|service| &service.method).filter(|method| !method.server_streaming());
+    let streams =
+        |method: &prost_types::MethodDescriptorProto| method.server_streaming() || method.client_streaming();
+    let single = services.flat_map(|service| &service.method).filter(|method| !streams(method));
     let left_out: Vec<&str> = single
         .map(prost_types::MethodDescriptorProto::name)
         .filter(|name| !CALLS.iter().any(|(_, rpc, _)| rpc == name))
         .collect();
     assert!(left_out.is_empty(), "{left_out:?}");
+}
+
+#[tokio::test]
+async fn a_delete_is_not_repeated_where_a_repeat_could_find_nothing() {
+    let server = Scripted::start().await;
+    server.refuse([unavailable()]);
+    let request = DeleteBatchRequest { name: "nightly".to_owned(), ..DeleteBatchRequest::default() };
+    server.client().await.delete_batch(request).await.unwrap_err();
+    assert_eq!(server.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_goes_on_where_the_server_says() {
+    let server = Scripted::start().await;
+    server.upload_breaks_at(10_000);
+    let items = (0..25_000).map(|n| Ok(ItemSpec { key: n.to_string(), columns: None }));
+    let mut durable = Vec::new();
+    let client = server.client().await;
+    let observe = |items| durable.push(items);
+    let options = UploadOptions::default();
+    client.batch("nightly").upload(options, stream::iter(items), observe).await.unwrap();
+    assert_eq!(server.chunks(), [(10_000, 10_000, false), (20_000, 5_000, false), (25_000, 0, true)]);
+    assert_eq!(durable, [0, 25_000]);
+    let calls = server.calls();
+    let rpcs: Vec<&str> = calls.iter().map(|call| call.rpc.as_str()).collect();
+    assert_eq!(rpcs, ["GetUploadStatus", "UploadItems", "GetUploadStatus", "UploadItems"]);
+    let left = calls[3].deadline.unwrap();
+    assert!(left > Duration::from_secs(119) && left <= Duration::from_mins(2), "{left:?}");
 }
 
 #[tokio::test]

@@ -60,6 +60,54 @@ async fn redecode_names_the_parent_and_prints_the_child() {
 }
 
 #[tokio::test]
+async fn a_retry_is_planned_or_made() {
+    let server = Scripted::start().await;
+    server.batches([Ok(batch(State::Running, 0))]);
+    server.plan(Plan { total_items: 3, ..Plan::default() });
+    let (status, out, err) = haul(&server.url(), &["retry", "weekly", "--plan"], "").await;
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(out.contains("Items     3\n"), "{out}");
+    let (status, out, err) = haul(&server.url(), &["retry", "weekly"], "").await;
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "batches/nightly\n", ""));
+    let planned: Vec<bool> = server.retried().into_iter().map(|request| request.validate_only).collect();
+    assert_eq!(planned, [true, false]);
+}
+
+#[tokio::test]
+async fn batches_that_match_a_filter_are_watched_in_lines() {
+    let steps = || {
+        [
+            Step::Send(Event::Snapshot(Batch { revision: 1, ..batch(State::Running, 0) })),
+            Step::Send(Event::Terminal(Batch { revision: 2, ..batch(State::Completed, 2) })),
+            Step::Send(Event::Removed("batches/weekly".to_owned())),
+            Step::Fail(Status::invalid_argument("it has an end for this test")),
+        ]
+    };
+    let server = Scripted::start().await;
+    server.stream(steps());
+    let line = ["watch", "--filter", "labels.team:research"];
+    let (status, out, err) = haul(&server.url(), &line, "").await;
+    assert_eq!((status, err.as_str()), (2, "haul: it has an end for this test\n"));
+    let without_time: Vec<&str> = out.lines().map(|line| &line["HH:MM:SS ".len()..]).collect();
+    assert_eq!(
+        without_time,
+        [
+            "nightly RUNNING 0/0 0.00% 0 items/min",
+            "nightly COMPLETED 0/0 0.00%, 2 failed",
+            "weekly matches no more",
+        ]
+    );
+    server.stream(steps());
+    let (_, out, _) = haul(&server.url(), &[&line[..], &["-o", "json"]].concat(), "").await;
+    let events: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events[1]["terminal"]["state"], "STATE_COMPLETED");
+    assert_eq!(events[2], serde_json::json!({"removed": "batches/weekly"}));
+    let (status, ..) = haul(&server.url(), &["watch"], "").await;
+    assert_eq!(status, 2, "a batch or a filter is needed");
+}
+
+#[tokio::test]
 async fn a_watched_batch_gives_its_exit_status() {
     for (state, failed_items, expected) in
         [(State::Completed, 0, 0), (State::Completed, 2, 3), (State::Stopped, 0, 4)]

@@ -9,9 +9,10 @@ mod scripted;
 use std::fmt::Write;
 
 use haul_proto::v1::{
-    AsOf, Batch, BatchSpec, Conflict, FailureClass, FailureGroup, FetchPolicy, Item, ItemError, ItemResult,
-    ItemSpec, JpxListing, Plan, PlannedRequest, Progress, Report, UpstreamPlan, YahooChart, as_of::Moment,
-    batch::State, batch_spec, item, watch_progress_response::Event,
+    AsOf, Attempt, Batch, BatchSpec, Conflict, FailureClass, FailureGroup, FetchPolicy, Item, ItemError,
+    ItemResult, ItemSpec, JpxListing, Plan, PlannedRequest, Progress, Report, StreamResultsResponse,
+    UpstreamPlan, YahooChart, as_of::Moment, attempt, batch::State, batch_spec, conflict::Kind, item,
+    watch_progress_response::Event,
 };
 use program::haul;
 use prost_types::{Duration, Timestamp};
@@ -78,6 +79,9 @@ async fn output() {
         ("start", "start -f - --id nightly"),
         ("start-and-watch", "start -f - --id nightly --watch"),
         ("redecode", "redecode weekly --id nightly"),
+        ("retry", "retry weekly --id nightly"),
+        ("retry-plan", "retry weekly --plan"),
+        ("delete", "delete nightly"),
         ("pause", "pause nightly --reason lunch"),
         ("resume", "resume nightly"),
         ("stop", "stop nightly --wait"),
@@ -86,10 +90,12 @@ async fn output() {
         ("watch", "watch nightly"),
         ("report", "report nightly"),
         ("items", "items nightly"),
+        ("attempts", "attempts nightly"),
+        ("results", "results nightly"),
     ] {
         for format in ["table", "json", "yaml"] {
             let state = match name {
-                "plan" | "start" | "redecode" | "resume" => State::Running,
+                "plan" | "start" | "redecode" | "retry" | "retry-plan" | "resume" => State::Running,
                 "pause" => State::Pausing,
                 "list" | "get" => State::Paused,
                 _ => State::Completed,
@@ -98,6 +104,11 @@ async fn output() {
             server.plan(plan());
             server.report(report());
             server.item_pages([items()]);
+            server.attempts(attempts());
+            let mut items = items();
+            items.retain(|item| item.state() != item::State::Pending);
+            let chunk = StreamResultsResponse { items, cursor: "far".to_owned(), complete: true };
+            server.results([Ok(chunk)]);
             server.list_pages([vec![batch(state), batch(state)]]);
             let end = if name == "stop" { State::Stopped } else { State::Completed };
             server.stream([Step::Send(Event::Terminal(batch(end)))]);
@@ -283,7 +294,11 @@ fn plan() -> Plan {
             url: "https://query1.finance.yahoo.com/v8/finance/chart/1301.T?interval=1d".to_owned(),
             headers: [("User-Agent".to_owned(), "haul/0.1.0".to_owned())].into(),
         }],
-        conflicts: vec![Conflict { batch: "batches/other".to_owned(), ..Conflict::default() }],
+        conflicts: vec![Conflict {
+            batch: "batches/other".to_owned(),
+            kind: Kind::SharedUpstream.into(),
+            ..Conflict::default()
+        }],
         warnings: vec!["5 requests/s are more than this upstream is reported to bear".to_owned()],
         ..Plan::default()
     }
@@ -313,6 +328,35 @@ fn report() -> Report {
         child_batches: vec!["batches/nightly-again".to_owned()],
         ..Report::default()
     }
+}
+
+fn attempts() -> Vec<Attempt> {
+    let attempt = |number, outcome: attempt::Outcome| Attempt {
+        item_index: 1,
+        item_key: "1332".to_owned(),
+        number,
+        outcome: outcome.into(),
+        request_count: 1,
+        start_time: Some(at(8)),
+        end_time: Some(at(9)),
+        ..Attempt::default()
+    };
+    let error = ItemError {
+        failure_class: FailureClass::Temporary.into(),
+        reason: "HTTP_STATUS".to_owned(),
+        http_status: 500,
+        message: "the upstream says: come back later, please, when there is less to do".to_owned(),
+        ..ItemError::default()
+    };
+    vec![
+        Attempt {
+            charged: true,
+            http_status: 500,
+            error: Some(error),
+            ..attempt(1, attempt::Outcome::Failed)
+        },
+        Attempt { charged: true, http_status: 200, ..attempt(2, attempt::Outcome::Succeeded) },
+    ]
 }
 
 fn items() -> Vec<Item> {

@@ -6,9 +6,10 @@ mod scripted;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use haul_client::{Client, ClientOptions, Error, WatchEvent, WatchOptions};
+use haul_client::{Client, ClientOptions, Error, MatchEvent, WatchEvent, WatchOptions};
 use haul_proto::v1::{
-    Batch, Draining, Heartbeat, InitialSyncDone, batch::State, watch_progress_response::Event,
+    Batch, Draining, Heartbeat, InitialSyncDone, batch::State, watch_progress_request::Target,
+    watch_progress_response::Event,
 };
 use scripted::{
     Scripted,
@@ -78,6 +79,67 @@ async fn each_revision_is_seen_once_over_all_streams() {
         ]
     );
     assert_eq!(server.known_revisions(), [None, Some(3), Some(4), Some(4)]);
+}
+
+#[tokio::test]
+async fn a_watch_by_filter_goes_on_from_all_that_it_knows() {
+    let server = Scripted::start().await;
+    let of = |id: &str, revision| Batch { name: format!("batches/{id}"), revision, ..Batch::default() };
+    server.stream([
+        Send(Event::Snapshot(of("a", 1))),
+        Send(Event::Snapshot(of("b", 4))),
+        Send(Event::InitialSyncDone(InitialSyncDone {})),
+        Send(Event::Snapshot(of("c", 1))),
+        Send(Event::Update(of("a", 2))),
+        Send(Event::Snapshot(of("d", 1))),
+        Send(Event::Terminal(of("c", 2))),
+        Send(Event::Removed("batches/d".to_owned())),
+        Fail(refusal(Code::Unavailable, "SERVER_DRAINING")),
+    ]);
+    server.stream([
+        // A node that is behind repeats what the client has.
+        Send(Event::Snapshot(of("a", 2))),
+        Send(Event::Terminal(of("b", 5))),
+        // It matches again.
+        Send(Event::Snapshot(of("d", 1))),
+        Fail(refusal(Code::InvalidArgument, "INVALID_FILTER")),
+    ]);
+    let told = server.client().await.watch_matching("labels.team:research", WatchOptions::default());
+    let id = |name: &str| name.trim_start_matches("batches/").to_owned();
+    let told: Vec<String> = told
+        .map(|event| match event {
+            Ok(MatchEvent::Snapshot(batch)) => format!("snapshot {} {}", id(&batch.name), batch.revision),
+            Ok(MatchEvent::Update(batch)) => format!("update {} {}", id(&batch.name), batch.revision),
+            Ok(MatchEvent::Terminal(batch)) => format!("terminal {} {}", id(&batch.name), batch.revision),
+            Ok(MatchEvent::Removed(name)) => format!("removed {}", id(&name)),
+            Ok(MatchEvent::Reconnecting { attempt, .. }) => format!("reconnecting {attempt}"),
+            Err(error) => format!("error {}", error.reason().unwrap_or("?")),
+        })
+        .collect()
+        .await;
+    assert_eq!(
+        told,
+        [
+            "snapshot a 1",
+            "snapshot b 4",
+            "snapshot c 1",
+            "update a 2",
+            "snapshot d 1",
+            "terminal c 2",
+            "removed d",
+            "reconnecting 1",
+            "terminal b 5",
+            "snapshot d 1",
+            "error INVALID_FILTER",
+        ]
+    );
+    let asked = server.watched();
+    let filter = Some(Target::Filter("labels.team:research".to_owned()));
+    assert!(asked.iter().all(|request| request.target == filter), "{asked:?}");
+    let known = |request: &haul_proto::v1::WatchProgressRequest| {
+        request.known_revisions.iter().map(|known| (id(&known.name), known.revision)).collect::<Vec<_>>()
+    };
+    assert_eq!(asked.iter().map(known).collect::<Vec<_>>(), [vec![], vec![(id("a"), 2), (id("b"), 4)]]);
 }
 
 #[tokio::test]

@@ -22,9 +22,11 @@ pub fn of_error(error: &Error) -> u8 {
     match error {
         Error::InvalidServer { .. } | Error::Items(_) => USAGE,
         Error::Refused(refusal) if refusal.code == Code::InvalidArgument => USAGE,
-        Error::Refused(_) | Error::Unreachable { .. } | Error::NoAnswer { .. } | Error::Malformed { .. } => {
-            CALL
-        }
+        Error::Refused(_)
+        | Error::Unreachable { .. }
+        | Error::NoAnswer { .. }
+        | Error::Malformed { .. }
+        | Error::Skipped { .. } => CALL,
     }
 }
 

@@ -23,7 +23,8 @@ use haul_proto::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, Streaming, body::Body, transport::Server};
+use tonic::{Code, Request, Response, Status, Streaming, body::Body, transport::Server};
+use tonic_types::StatusExt;
 use tower::util::MapRequestLayer;
 
 use self::relay::Relay;
@@ -57,6 +58,7 @@ struct Script {
     plan: v1::Plan,
     item_pages: VecDeque<Vec<v1::Item>>,
     list_pages: VecDeque<Vec<v1::Batch>>,
+    attempts: Vec<v1::Attempt>,
     streams: VecDeque<Result<Vec<Step>, Status>>,
     started: Vec<v1::StartBatchRequest>,
     redecoded: Vec<v1::RedecodeRequest>,
@@ -67,6 +69,14 @@ struct Script {
     refusals: VecDeque<Status>,
     calls: Vec<Call>,
     page_sizes: Vec<i32>,
+    /// What a call that makes a batch comes to, unless it only plans. Default: it is started.
+    outcome: Option<v1::start_batch_response::Outcome>,
+    retried: Vec<v1::RetryFailedRequest>,
+    /// The next upload breaks off with so many items durable.
+    upload_breaks_at: Option<i64>,
+    /// What uploads have brought; none: there was no upload.
+    durable: Option<i64>,
+    chunks: Vec<v1::UploadChunk>,
 }
 
 /// The server, until it is dropped. Cut connections go through a relay, so that they break as a network breaks them.
@@ -158,6 +168,10 @@ impl Scripted {
         self.script.lock().unwrap().list_pages.extend(pages);
     }
 
+    pub(crate) fn attempts(&self, attempts: Vec<v1::Attempt>) {
+        self.script.lock().unwrap().attempts = attempts;
+    }
+
     pub(crate) fn stream(&self, steps: impl IntoIterator<Item = Step>) {
         let steps = steps.into_iter().collect();
         self.script.lock().unwrap().streams.push_back(Ok(steps));
@@ -185,16 +199,38 @@ impl Scripted {
         self.script.lock().unwrap().started.clone()
     }
 
+    pub(crate) fn outcome(&self, outcome: v1::start_batch_response::Outcome) {
+        self.script.lock().unwrap().outcome = Some(outcome);
+    }
+
+    pub(crate) fn upload_breaks_at(&self, durable: i64) {
+        self.script.lock().unwrap().upload_breaks_at = Some(durable);
+    }
+
+    /// Where each chunk began that was taken, how many items it had, and whether it sealed the batch.
+    pub(crate) fn chunks(&self) -> Vec<(i64, usize, bool)> {
+        let script = self.script.lock().unwrap();
+        script.chunks.iter().map(|chunk| (chunk.first_offset, chunk.items.len(), chunk.seal)).collect()
+    }
+
+    pub(crate) fn retried(&self) -> Vec<v1::RetryFailedRequest> {
+        self.script.lock().unwrap().retried.clone()
+    }
+
     pub(crate) fn redecoded(&self) -> Vec<v1::RedecodeRequest> {
         self.script.lock().unwrap().redecoded.clone()
     }
 
-    /// The revisions that each watch said it knows.
+    /// What each watch was asked for.
+    pub(crate) fn watched(&self) -> Vec<v1::WatchProgressRequest> {
+        self.script.lock().unwrap().watched.clone()
+    }
+
+    /// The revisions that each watch of one batch said it knows.
     pub(crate) fn known_revisions(&self) -> Vec<Option<i64>> {
-        let script = self.script.lock().unwrap();
         let known =
-            |request: &v1::WatchProgressRequest| request.known_revisions.first().map(|known| known.revision);
-        script.watched.iter().map(known).collect()
+            |request: v1::WatchProgressRequest| request.known_revisions.first().map(|known| known.revision);
+        self.watched().into_iter().map(known).collect()
     }
 
     /// Every call that came, repeats included.
@@ -241,6 +277,16 @@ impl Service {
         script.refusals.pop_front().map_or(Ok(script), Err)
     }
 
+    /// The plan, if one was asked for, and the outcome of a call that makes a batch.
+    fn come_to(&self, validate_only: bool) -> (Option<v1::Plan>, i32) {
+        use v1::start_batch_response::Outcome;
+        let script = self.0.lock().unwrap();
+        let plan = validate_only.then(|| script.plan.clone());
+        let made = script.outcome.unwrap_or(Outcome::Started);
+        let outcome = if plan.is_some() { Outcome::Validated } else { made };
+        (plan, outcome.into())
+    }
+
     fn batch(&self) -> Result<Option<v1::Batch>, Status> {
         let mut script = self.script()?;
         match script.batches.pop_front() {
@@ -268,37 +314,33 @@ impl HaulService for Service {
         &self,
         request: Request<v1::StartBatchRequest>,
     ) -> Result<Response<v1::StartBatchResponse>, Status> {
-        use v1::start_batch_response::Outcome;
-        let plan = {
-            let mut script = self.0.lock().unwrap();
-            script.started.push(request.get_ref().clone());
-            request.get_ref().validate_only.then(|| script.plan.clone())
-        };
-        let outcome = if plan.is_some() { Outcome::Validated } else { Outcome::Started };
+        let request = request.into_inner();
+        let (plan, outcome) = self.come_to(request.validate_only);
+        self.0.lock().unwrap().started.push(request);
         let batch = self.batch()?;
-        Ok(Response::new(v1::StartBatchResponse { batch, outcome: outcome.into(), plan }))
+        Ok(Response::new(v1::StartBatchResponse { batch, outcome, plan }))
     }
 
     async fn redecode(
         &self,
         request: Request<v1::RedecodeRequest>,
     ) -> Result<Response<v1::RedecodeResponse>, Status> {
-        self.0.lock().unwrap().redecoded.push(request.get_ref().clone());
+        let request = request.into_inner();
+        let (plan, outcome) = self.come_to(request.validate_only);
+        self.0.lock().unwrap().redecoded.push(request);
         let batch = self.batch()?;
-        Ok(Response::new(v1::RedecodeResponse {
-            batch,
-            outcome: v1::start_batch_response::Outcome::Started.into(),
-            plan: None,
-        }))
+        Ok(Response::new(v1::RedecodeResponse { batch, outcome, plan }))
     }
 
     async fn retry_failed(
         &self,
-        _: Request<v1::RetryFailedRequest>,
+        request: Request<v1::RetryFailedRequest>,
     ) -> Result<Response<v1::RetryFailedResponse>, Status> {
+        let request = request.into_inner();
+        let (plan, outcome) = self.come_to(request.validate_only);
+        self.0.lock().unwrap().retried.push(request);
         let batch = self.batch()?;
-        let outcome = v1::start_batch_response::Outcome::Started.into();
-        Ok(Response::new(v1::RetryFailedResponse { batch, outcome, plan: None }))
+        Ok(Response::new(v1::RetryFailedResponse { batch, outcome, plan }))
     }
 
     async fn delete_batch(
@@ -374,16 +416,37 @@ impl HaulService for Service {
 
     async fn upload_items(
         &self,
-        _: Request<Streaming<v1::UploadItemsRequest>>,
+        request: Request<Streaming<v1::UploadItemsRequest>>,
     ) -> Result<Response<v1::UploadItemsResponse>, Status> {
-        Err(Status::failed_precondition("no upload was scripted"))
+        {
+            let mut script = self.0.lock().unwrap();
+            if let Some(durable) = script.upload_breaks_at.take() {
+                script.durable = Some(durable);
+                return Err(Status::unavailable("the connection broke"));
+            }
+        }
+        let mut messages = request.into_inner();
+        while let Some(message) = messages.message().await? {
+            if let Some(v1::upload_items_request::Part::Chunk(chunk)) = message.part {
+                let mut script = self.0.lock().unwrap();
+                script.durable = Some(chunk.first_offset + chunk.items.len() as i64);
+                script.chunks.push(chunk);
+            }
+        }
+        let batch = self.batch()?;
+        let committed_items = self.0.lock().unwrap().durable.unwrap_or_default();
+        Ok(Response::new(v1::UploadItemsResponse { batch, committed_items, ..Default::default() }))
     }
 
     async fn get_upload_status(
         &self,
         _: Request<v1::GetUploadStatusRequest>,
     ) -> Result<Response<v1::GetUploadStatusResponse>, Status> {
-        Err(Status::failed_precondition("no upload was scripted"))
+        let Some(committed_items) = self.script()?.durable else {
+            let details = tonic_types::ErrorDetails::with_error_info("UPLOAD_NOT_FOUND", "haul.v1", []);
+            return Err(Status::with_error_details(Code::NotFound, "there was no upload", details));
+        };
+        Ok(Response::new(v1::GetUploadStatusResponse { committed_items, ..Default::default() }))
     }
 
     async fn list_items(
@@ -398,7 +461,8 @@ impl HaulService for Service {
         &self,
         _: Request<v1::ListAttemptsRequest>,
     ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
-        Ok(Response::new(v1::ListAttemptsResponse::default()))
+        let attempts = self.script()?.attempts.clone();
+        Ok(Response::new(v1::ListAttemptsResponse { attempts, ..Default::default() }))
     }
 
     type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<v1::StreamResultsResponse, Status>> + Send>>;

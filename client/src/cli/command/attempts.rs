@@ -7,15 +7,20 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::{Context, failure::Failure, read::cut};
 
-/// List the attempts at the items of a batch, by item
+/// List the attempts at the items of a batch
 ///
-/// With -o json or yaml it is one document, `attempts`, with the URL of each attempt's last request.
+/// In the order of the items. With -o json or yaml it is one document, `attempts`, with the URL of each attempt's last
+/// request.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul attempts nightly --item 7203
+  haul attempts nightly -o json | jq '.attempts[] | select(.error)'")]
 pub(super) struct Attempts {
     /// Id of the batch, or batches/ID.
     batch: String,
-    /// Only those at the item with this key.
-    #[arg(long, default_value_t, value_name = "KEY")]
+    /// Only those at the item of this key.
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     item: String,
     /// Most attempts to list.
     #[arg(long, value_name = "N", default_value_t = 100)]

@@ -25,7 +25,7 @@ struct Wish {
 
 #[derive(Args, Debug)]
 struct Drain {
-    /// Cut requests in flight off, in place of letting them end. Their items are not charged for it.
+    /// Cut off requests in flight instead of letting them end. Their items are not charged for it.
     #[arg(long)]
     abort: bool,
 }

@@ -8,10 +8,14 @@ use haul_proto::v1::DeleteBatchRequest;
 use super::{Context, failure::Failure};
 use crate::name::batch_name;
 
-/// Delete a batch that has ended, with its items and kept replies
+/// Delete a batch that has ended, with its items and kept bodies
 ///
 /// Records in datasets stay. What is not deleted goes by itself once its retention ends.
 #[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul delete nightly
+  haul delete nightly --yes --allow-missing     for scripts")]
 pub(super) struct Delete {
     /// Id of the batch, or batches/ID.
     batch: String,
@@ -41,7 +45,7 @@ impl Delete {
 
 fn agreed(name: &str) -> io::Result<bool> {
     let mut stderr = io::stderr().lock();
-    write!(stderr, "Delete {name} with its items and kept replies? [y/N] ")?;
+    write!(stderr, "Delete {name} with its items and kept bodies? [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -8,12 +8,17 @@ use super::Failure;
 
 include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
 
-/// Say what a reason means and what to do: of a refused call, a failed item, a pause or an end
+/// Say what a reason means and what to do about it
 ///
-/// Without a reason: those there are.
-#[derive(Debug, Args)]
+/// Reasons come with refused calls, failed items, pauses and ends. It asks no server. Without a reason it lists those
+/// there are.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  haul explain BATCH_QUOTA
+  haul explain rate_limited")]
 pub(super) struct Explain {
-    /// The reason, in capitals or not
+    /// The reason, in capitals or not.
     reason: Option<String>,
 }
 

@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Make batches", &["plan", "start", "upload", "retry", "redecode"]),
     ("Steer them", &["pause", "resume", "stop", "delete"]),
     ("Look at them", &["list", "get", "watch", "report", "items", "attempts", "results"]),
-    ("Other", &["completions"]),
+    ("Other", &["explain", "completions"]),
 ];
 
 /// The command line with its commands in groups: clap puts arguments below headings, and commands in one list.

@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
+use haul_proto::v1;
 
 use super::{Context, failure::Failure, start::What};
+use crate::Client;
 
 /// Show what a batch would do, without starting it
 ///
@@ -25,9 +27,21 @@ impl Plan {
         let (request, file) = self.what.request()?;
         let client = context.connect().await?;
         let answer = client.plan_batch(request).await.map_err(|error| file.in_its_words(error))?;
-        let batch = answer.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
-        let plan = answer.plan.ok_or_else(|| client.malformed("StartBatch", "a plan"))?;
-        context.output.plan(&batch, &plan, out)?;
-        Ok(0)
+        said(&client, "StartBatch", answer.batch, answer.plan, context, out)
     }
+}
+
+/// Prints what the server planned.
+pub(super) fn said(
+    client: &Client,
+    rpc: &'static str,
+    batch: Option<v1::Batch>,
+    plan: Option<v1::Plan>,
+    context: &Context,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
+    let batch = batch.ok_or_else(|| client.malformed(rpc, "a batch"))?;
+    let plan = plan.ok_or_else(|| client.malformed(rpc, "a plan"))?;
+    context.output.plan(&batch, &plan, out)?;
+    Ok(0)
 }

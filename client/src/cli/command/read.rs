@@ -28,15 +28,17 @@ pub(super) struct Get {
 #[command(after_long_help = "\
 Examples:
   haul list --limit 5
+  haul list --filter 'state = RUNNING'
   haul list -o json | jq -r '.batches[].name'")]
 pub(super) struct List {
-    /// Only these, such as 'state = RUNNING AND labels.team:infra'.
-    #[arg(long, default_value_t, value_name = "FILTER")]
+    /// Only these, such as 'state = RUNNING AND labels.team:research'.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     #[arg(
         long,
-        default_value_t,
         value_name = "ORDER",
+        default_value = "",
+        hide_default_value = true,
         help = "Another order: create_time, 'end_time desc', 'as_of desc' or 'priority desc'"
     )]
     order_by: String,
@@ -51,14 +53,13 @@ pub(super) struct List {
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
-  haul items nightly --limit 20
-  haul items nightly --limit 100000 -o json \\
-    | jq -r '.items[] | select(.state == \"STATE_FAILED\") | .spec.key'")]
+  haul items nightly --filter 'state = FAILED'
+  haul items nightly --limit 100000 -o json | jq -r '.items[].spec.key'")]
 pub(super) struct Items {
     /// Id of the batch, or batches/ID.
     batch: String,
     /// Only these, such as 'state = FAILED AND key > 7000'.
-    #[arg(long, default_value_t, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Most items to list.
     #[arg(long, value_name = "N", default_value_t = 100)]

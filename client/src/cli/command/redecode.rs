@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use haul_proto::v1::RedecodeRequest;
 
-use super::{Context, failure::Failure, start};
+use super::{Context, failure::Failure, plan, start};
 
 /// Decode the kept bodies of a batch anew, without a request
 ///
@@ -21,7 +21,7 @@ pub(super) struct Redecode {
     /// Id of the batch that was fetched, or batches/ID.
     batch: String,
     /// Only these of its items, such as 'error.reason = UNDECODABLE'. Default: all.
-    #[arg(long, default_value_t, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Say what it would do, and make nothing.
     #[arg(long, conflicts_with = "watch")]
@@ -49,10 +49,7 @@ impl Redecode {
         };
         if self.plan {
             let planned = client.plan_redecode(request).await?;
-            let batch = planned.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
-            let plan = planned.plan.ok_or_else(|| client.malformed("Redecode", "a plan"))?;
-            context.output.plan(&batch, &plan, out)?;
-            return Ok(0);
+            return plan::said(&client, "Redecode", planned.batch, planned.plan, context, out);
         }
         let made = client.redecode(request).await?;
         let outcome = made.outcome();

@@ -17,10 +17,10 @@ use crate::{
     cli::{json, output::Format},
 };
 
-/// Print final items in the order in which they became final, a line of JSON each
+/// Print final items as they became final, a line of JSON each
 ///
-/// Each line is an item. With -o json each line is a chunk: items, and the cursor behind them. What was cut off goes on
-/// by itself behind the last line; a later run goes on with --cursor or --cursor-file.
+/// Each line is an item. With -o json or yaml each line is a chunk in JSON: items, and the cursor behind them. What was
+/// cut off goes on by itself behind the last line; a later run goes on with --cursor or --cursor-file.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -34,16 +34,16 @@ pub(super) struct Results {
     #[arg(long)]
     follow: bool,
     /// Only these items, such as 'state = FAILED AND key > 7000'.
-    #[arg(long, default_value_t, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Go on behind this cursor.
-    #[arg(long, default_value_t, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
     cursor: String,
     /// Go on behind the cursor in this file, if there is one, and write the newest into it behind each chunk.
     #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
     cursor_file: Option<PathBuf>,
-    /// Have kept bodies of up to so many bytes in the items, base64; at most 1048576.
-    #[arg(long, default_value_t, value_name = "BYTES")]
+    /// Put kept bodies of up to so many bytes into their items, as base64; at most 1048576. Default: none.
+    #[arg(long, value_name = "BYTES", default_value_t, hide_default_value = true)]
     bodies: i64,
 }
 

@@ -19,8 +19,8 @@ use crate::{
 /// Start a batch from a spec file
 ///
 /// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
-/// takes the server's defaults. Prints the batch's name; where nothing was made because another batch of its overlap key
-/// is live, that one's, says so, and exits with 0.
+/// takes the server's defaults. Prints the batch's name. Where another batch of its overlap key is live and nothing is
+/// made, it prints that one's, says so, and exits with 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:

@@ -11,10 +11,14 @@ use crate::{
 
 /// A batch in one line: `12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, ETA 12:05:10`.
 pub(super) fn plain(batch: &Batch, now: DateTime<FixedOffset>) -> String {
+    format!("{} {}", now.format("%H:%M:%S"), standing(batch, now))
+}
+
+/// The same without the time of day.
+pub(crate) fn standing(batch: &Batch, now: DateTime<FixedOffset>) -> String {
     let progress = progress(batch);
     let mut parts = vec![format!(
-        "{} {} {} {}",
-        now.format("%H:%M:%S"),
+        "{} {} {}",
         label::batch_state_with_cause(batch),
         counts(&progress),
         number::percentage(progress.percentage)
