@@ -4,8 +4,9 @@
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};
 use haul_proto::v1::{
-    Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing, OverlapPolicy,
-    Plan, PlannedRequest, Progress, UpstreamPlan, batch, batch_spec::Source, conflict, item,
+    Attempt, Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing,
+    OverlapPolicy, Plan, PlannedRequest, Progress, UpstreamPlan, attempt, batch, batch_spec::Source,
+    conflict, item,
 };
 use prost_types::Timestamp;
 
@@ -164,6 +165,42 @@ INDEX  KEY   STATE      ATTEMPTS  RECORDS  OUTCOME          MESSAGE
     1  1332  FAILED            4        0  HTTP_STATUS 500  the upstream says...
     2  1333  PENDING           0        0
     3  1334  SKIPPED           0        0  NO_KEPT_BODY
+"
+    );
+}
+
+#[test]
+fn attempts() {
+    let attempt = |number, outcome: attempt::Outcome| Attempt {
+        item_index: 1,
+        item_key: "1332".to_owned(),
+        number,
+        outcome: outcome.into(),
+        ..Attempt::default()
+    };
+    let second = |seconds, nanos| Some(Timestamp { seconds, nanos });
+    let failed = Attempt {
+        charged: true,
+        http_status: 500,
+        start_time: second(7, 900_000_000),
+        end_time: second(9, 150_000_000),
+        error: Some(ItemError {
+            reason: "HTTP_STATUS".to_owned(),
+            http_status: 500,
+            message: "the upstream says: come back later, please".to_owned(),
+            ..ItemError::default()
+        }),
+        ..attempt(1, attempt::Outcome::Failed)
+    };
+    let worked = Attempt { charged: true, http_status: 200, ..attempt(3, attempt::Outcome::Succeeded) };
+    let attempts = [failed, attempt(2, attempt::Outcome::Released), worked];
+    assert_eq!(
+        printed(Format::Table, |output, out| output.attempts(&attempts, out).unwrap()),
+        "\
+INDEX  KEY   NO  OUTCOME    CHARGED      TOOK  RESULT           MESSAGE
+    1  1332   1  FAILED     yes      1,250 ms  HTTP_STATUS 500  the upstream...
+    1  1332   2  RELEASED   no
+    1  1332   3  SUCCEEDED  yes                200
 "
     );
 }

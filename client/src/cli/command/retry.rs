@@ -21,7 +21,7 @@ Examples:
 pub(super) struct Retry {
     /// Id of the batch that has ended, or batches/ID.
     batch: String,
-    /// Which items, such as 'error.reason = HTTP_STATUS'; those that succeeded are never taken. Default: what was
+    /// Which items, such as 'error.reason = REFUSED'; those that succeeded are never taken. Default: what was
     /// canceled or may work now.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,

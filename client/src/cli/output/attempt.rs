@@ -7,7 +7,7 @@ use haul_proto::v1::Attempt;
 use super::{Align, Table};
 use crate::cli::{label, number};
 
-/// Attempts, a line each.
+/// Attempts, a line each: what fits a narrow terminal with some of the message.
 pub(super) fn table(attempts: &[Attempt], width: Option<u16>, out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new(&[
         ("INDEX", Align::Right),
@@ -15,14 +15,13 @@ pub(super) fn table(attempts: &[Attempt], width: Option<u16>, out: &mut impl Wri
         ("NO", Align::Right),
         ("OUTCOME", Align::Left),
         ("CHARGED", Align::Left),
-        ("REQUESTS", Align::Right),
         ("TOOK", Align::Right),
-        ("REASON", Align::Left),
+        ("RESULT", Align::Left),
         ("MESSAGE", Align::Left),
     ]);
     for attempt in attempts {
         let error = attempt.error.as_ref();
-        let reason = match (error, attempt.http_status) {
+        let result = match (error, attempt.http_status) {
             (None, 0) => String::new(),
             (None, status) => status.to_string(),
             (Some(error), 0) => error.reason.clone(),
@@ -34,9 +33,8 @@ pub(super) fn table(attempts: &[Attempt], width: Option<u16>, out: &mut impl Wri
             attempt.number.to_string(),
             label::attempt_outcome(attempt.outcome),
             if attempt.charged { "yes" } else { "no" }.to_owned(),
-            attempt.request_count.to_string(),
             took(attempt),
-            reason,
+            result,
             error.map(|error| error.message.clone()).unwrap_or_default(),
         ]);
     }
