@@ -81,7 +81,7 @@ pub(super) async fn a_deleted_batch_is_gone_at_once_and_its_records_stay(h: Harn
     assert_eq!(h.texts("SELECT name FROM batch_progress").await, ["batch-b"]);
     assert_eq!(h.texts("SELECT DISTINCT batch_name FROM batch_items").await, ["batch-b"]);
     purge(&h).await;
-    assert_eq!(parts(&h).await, 5, "item, slice, two attempts and body of the other one");
+    assert_eq!(parts(&h).await, 6, "item, slice, two attempts, body and result of the other one");
     assert_eq!(h.read(&other).await, other);
     assert_eq!(h.texts("SELECT code FROM stock_prices ORDER BY 1").await, ["a", "b", "c"]);
 }
