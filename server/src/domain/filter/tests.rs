@@ -90,7 +90,7 @@ fn what_is_wrong_is_told_with_its_column() {
     let deep = |levels: usize| format!("{}state = PAUSED{}", "(".repeat(levels), ")".repeat(levels));
     let table = [
         ("stat = RUNNING", 1, "no field \"stat\""),
-        ("state = running", 9, "\"running\" is no value of state; there are QUEUED"),
+        ("state = running", 9, "\"running\" is no value of state; there are OPEN, QUEUED"),
         ("state < RUNNING", 7, "no order"),
         ("state:RUNNING", 6, "labels only"),
         ("state", 6, "should follow the field"),
