@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
-use super::{ms, transition};
+use super::{ms, result, transition};
 use crate::domain::id::{BatchSeq, SliceNo};
 
 /// Leases lost in a row, nothing being recorded between, after which a slice is not claimed any more as it is. The index
@@ -136,8 +136,9 @@ async fn fail(
     )
     .bind(batch.0)
     .bind(item.get::<i64, _>("returned"))
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    result::append(conn, batch, &[item.get("item_index")]).await?;
     let item_key: &str = item.get("item_key");
     tracing::error!(batch_seq = batch.0, item_key, action = "data_fetch", status = "failed", error = FAIL);
     Ok(())
