@@ -76,7 +76,7 @@ pub(super) async fn command(
         if etag::of(&batch) != *known {
             return Err(CommandError::EtagMismatch { batch: Box::new(batch) });
         }
-    };
+    }
     let (reason, message) = match command {
         Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
         Command::Resume => ("", ""),
