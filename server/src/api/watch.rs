@@ -49,7 +49,8 @@ pub(super) fn target(request: &v1::WatchProgressRequest) -> Result<Target, ApiEr
 
 const KNOWN_REVISIONS_MAX: usize = 1_000;
 /// What a watch may be filtered by: fields that change with a batch's revision, or never.
-const WATCHABLE: [BatchField; 3] = [BatchField::State, BatchField::Labels, BatchField::ParentBatch];
+const WATCHABLE: [BatchField; 4] =
+    [BatchField::State, BatchField::Labels, BatchField::OverlapKey, BatchField::ParentBatch];
 
 pub(super) fn options(request: &v1::WatchProgressRequest) -> Result<Options, ApiError> {
     let known = &request.known_revisions;

@@ -134,6 +134,8 @@ pub enum Signal {
         /// When it is given up.
         until: Duration,
     },
+    /// The probe was given up before anything was heard of it.
+    Abandoned,
 }
 
 impl Breaker {
@@ -163,9 +165,16 @@ impl Breaker {
             (Self::Probing { since, wait, .. }, Signal::Failure | Signal::PushBack { .. }) => {
                 tripped(since, wait * 2)
             }
+            // It was due, and still is.
+            (Self::Probing { since, wait, .. }, Signal::Abandoned) => {
+                Self::Tripped { since, probe_at: now, wait }
+            }
             // What was on its way when it tripped says nothing new.
-            (Self::Closed { .. }, Signal::Probe { .. })
-            | (Self::Tripped { .. }, Signal::Failure | Signal::PushBack { .. } | Signal::Refused)
+            (Self::Closed { .. }, Signal::Probe { .. } | Signal::Abandoned)
+            | (
+                Self::Tripped { .. },
+                Signal::Failure | Signal::PushBack { .. } | Signal::Refused | Signal::Abandoned,
+            )
             | (Self::Probing { .. }, Signal::Refused) => self,
         }
     }
@@ -284,6 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn an_abandoned_probe_is_due_again_at_once_and_makes_the_wait_no_longer() {
+        let tripped = Breaker::CLOSED.next(Signal::Refused, Duration::ZERO, MINUTE);
+        let probing = tripped.next(Signal::Probe { until: MINUTE }, 6 * SECOND, MINUTE);
+        let again = probing.next(Signal::Abandoned, 7 * SECOND, MINUTE);
+        let due = Breaker::Tripped { since: Duration::ZERO, probe_at: 7 * SECOND, wait: FIRST_PROBE };
+        assert_eq!(again, due);
+        for other in [Breaker::CLOSED, tripped] {
+            assert_eq!(other.next(Signal::Abandoned, SECOND, MINUTE), other);
+        }
+    }
+
+    #[test]
     fn a_short_probe_interval_holds_from_the_first_probe_on() {
         let breaker = Breaker::CLOSED.next(Signal::Refused, Duration::ZERO, SECOND);
         assert_eq!(breaker.shut_until(), Some(SECOND));
@@ -292,7 +313,7 @@ mod tests {
     proptest! {
         /// Whatever comes in whatever order: it is closed only by an answer, and never shut longer than the interval.
         #[test]
-        fn only_an_answer_closes_it(signals in prop::collection::vec(0u8..5, 0..60)) {
+        fn only_an_answer_closes_it(signals in prop::collection::vec(0u8..6, 0..60)) {
             let (mut breaker, mut now) = (Breaker::CLOSED, Duration::ZERO);
             for signal in signals {
                 now += SECOND;
@@ -301,6 +322,7 @@ mod tests {
                     1 => Signal::Failure,
                     2 => Signal::PushBack { in_a_row: 5 },
                     3 => Signal::Refused,
+                    4 => Signal::Abandoned,
                     _ => Signal::Probe { until: now + MINUTE },
                 };
                 let was_open = breaker.tripped_since().is_some();

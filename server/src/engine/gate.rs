@@ -220,6 +220,7 @@ impl Gate {
                 held,
                 push_backs: known.map_or(0, |record| record.push_backs),
                 breaker,
+                prober: None,
                 failed_probes: 0,
                 turn_is_passed: false,
                 answered: HashMap::new(),
@@ -260,10 +261,16 @@ impl Gate {
         Arc::clone(bucket)
     }
 
+    /// Whoever leaves while his probe is on its way hears no more of it: the turn is the others' at once.
     fn leave(&self, ticket: usize) {
         let mut state = self.state();
         state.lanes.remove(&ticket);
         state.refit();
+        let was_prober = state.prober.take_if(|prober| *prober == ticket).is_some();
+        drop(state);
+        if was_prober {
+            self.signal(Signal::Abandoned);
+        }
     }
 
     fn record(&self) -> UpstreamRecord {
@@ -330,7 +337,7 @@ impl Gate {
         let before = state.breaker;
         state.breaker = before.next(signal, now, interval);
         match (before, state.breaker) {
-            (Breaker::Probing { .. }, Breaker::Tripped { .. }) => {
+            (Breaker::Probing { .. }, Breaker::Tripped { .. }) if signal != Signal::Abandoned => {
                 state.failed_probes += 1;
                 state.turn_is_passed = false;
             }

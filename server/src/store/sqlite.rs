@@ -84,8 +84,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// Prepared statements that a connection keeps: one for each number of rows that a bulk insert may have, and the others.
 const STATEMENTS_CACHED: usize = 256;
-/// Page cache of each connection, in KiB; negative is SQLite's way to say KiB.
+/// Page cache of each reader, in KiB; negative is SQLite's way to say KiB.
 const CACHE_KIB: &str = "-16384";
+/// The writer's. A chunk of keys in no order writes to as many pages of the index of keys as it has keys, 40 MiB: they
+/// must stay until the commit, or each is written many times.
+const WRITER_CACHE_KIB: &str = "-65536";
+/// Pages in the log that make a commit copy them to the file: a page that several commits wrote is copied once.
+const CHECKPOINT_PAGES: &str = "16384";
 
 /// A store in one SQLite file.
 #[derive(Debug, Clone)]
@@ -115,7 +120,11 @@ impl SqliteStore {
         // SQLite rolls back by itself when a commit finds no room; sqlx then counts a transaction that is not there, and
         // would never begin another one on this connection.
         let writer = pool(1).before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
-        let writer = writer.connect_with(options.clone()).await.map_err(error::store)?;
+        let writing = options
+            .clone()
+            .pragma("cache_size", WRITER_CACHE_KIB)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let writer = writer.connect_with(writing).await.map_err(error::store)?;
         migration::run(&writer).await?;
         let readers = pool(READERS)
             .connect_with(options.create_if_missing(false).read_only(true))

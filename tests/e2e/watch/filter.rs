@@ -6,8 +6,8 @@ use std::{
 };
 
 use haul_proto::v1::{
-    Batch, BatchSpec, KnownRevision, PauseRequest, RedecodeRequest, ResumeRequest, StopRequest,
-    WatchProgressRequest, batch::State, watch_progress_response::Event,
+    Batch, BatchSpec, KnownRevision, ListBatchesRequest, PauseRequest, RedecodeRequest, ResumeRequest,
+    StopRequest, WatchProgressRequest, batch::State, watch_progress_response::Event,
 };
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -189,6 +189,28 @@ async fn w08_children_are_found_by_their_parent() {
     stop(&server, &running).await;
     let Event::Terminal(end) = turn(&mut watching, &child.name).await else { panic!("it was let in") };
     assert_eq!(end.state(), State::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w08_batches_are_found_by_their_overlap_key() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let spec = |key: &str, priority| BatchSpec {
+        overlap_key: key.to_owned(),
+        priority,
+        ..prices(500, &upstream, paced(5.0, 1))
+    };
+    for other in ["hourly", ""] {
+        server.start_batch(spec(other, 3)).await;
+    }
+    let nightly = server.start_batch(spec("nightly", 3)).await;
+    let mut watching = Watching::open(&server, watch_matching("overlap_key = nightly")).await.unwrap();
+    assert!(matches!(watching.news().await, Event::Snapshot(batch) if batch.name == nightly));
+    assert!(matches!(watching.news().await, Event::InitialSyncDone(_)));
+
+    let filter = "overlap_key != hourly AND overlap_key != \"\" AND priority > 2".to_owned();
+    let request = ListBatchesRequest { filter, ..ListBatchesRequest::default() };
+    let listed = server.stub().list_batches(request).await.unwrap().into_inner().batches;
+    assert_eq!(listed.iter().map(|batch| &batch.name).collect::<Vec<_>>(), [&nightly]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

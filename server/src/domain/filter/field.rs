@@ -22,6 +22,8 @@ pub enum BatchField {
     Labels,
     AsOf,
     ParentBatch,
+    OverlapKey,
+    Priority,
     CreateTime,
     StartTime,
     EndTime,
@@ -39,6 +41,8 @@ impl Field for BatchField {
         ("labels", Self::Labels, Type::Labels),
         ("as_of", Self::AsOf, Type::Instant),
         ("parent_batch", Self::ParentBatch, Type::Text),
+        ("overlap_key", Self::OverlapKey, Type::Text),
+        ("priority", Self::Priority, Type::Whole),
         ("create_time", Self::CreateTime, Type::Instant),
         ("start_time", Self::StartTime, Type::Instant),
         ("end_time", Self::EndTime, Type::Instant),
@@ -61,6 +65,11 @@ impl Subject<BatchField> for Batch {
             BatchField::ParentBatch => {
                 Datum::Text(self.parent().map(BatchId::name).unwrap_or_default().into())
             }
+            BatchField::OverlapKey => {
+                let overlap = self.spec.overlap.as_ref();
+                Datum::Text(overlap.map(|overlap| overlap.key.as_str()).unwrap_or_default().into())
+            }
+            BatchField::Priority => Datum::Whole(self.spec.priority.into()),
             BatchField::CreateTime => Datum::Instant(Some(self.created_at)),
             BatchField::StartTime => Datum::Instant(self.started_at),
             BatchField::EndTime => Datum::Instant(self.ended_at),

@@ -130,6 +130,7 @@ impl Lane {
             // With the breaker not closed this is the probe. Its quick try and its way through the server take time too.
             let until = now + 2 * self.terms.attempt_timeout + PROBE_POLL;
             state.breaker = state.breaker.next(Signal::Probe { until }, now, self.terms.probe_interval);
+            state.prober = state.breaker.tripped_since().map(|_| self.ticket);
             if state.waiting == 1 {
                 state.limited_since = None;
             }

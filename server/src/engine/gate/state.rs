@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) held: Option<Held>,
     pub(super) push_backs: u32,
     pub(super) breaker: Breaker,
+    /// The lane that sent the last probe.
+    pub(super) prober: Option<usize>,
     /// Probes that failed since it tripped.
     pub(super) failed_probes: u32,
     /// See [`super::Gate::pass_turn`]: since the last of them.

@@ -245,6 +245,34 @@ async fn a_probe_that_nobody_hears_of_again_is_given_up() {
 }
 
 #[tokio::test]
+async fn the_turn_of_a_probe_that_is_cut_off_is_the_others_at_once() {
+    let world = World::new().await;
+    let upstream = UpstreamId::of("https", "api.example", 443);
+    let canary = || world.gates.canary(&upstream, "api.example", BatchSeq(2), terms(1_000.0, 100));
+    let lane = world.lane(1, 1_000.0, 100).await;
+    lane.refused().await;
+    let wait = |lane: &Lane| match lane.gate.state().breaker {
+        Breaker::Tripped { wait, .. } => wait,
+        other => panic!("{other:?}"),
+    };
+    let before = wait(&lane);
+    opened(&lane).await;
+    let other = canary().await.unwrap();
+    other.acquire().await.expect("the probe");
+    assert!(lane.acquire().await.is_err(), "one at a time");
+    drop(other);
+    assert_eq!((wait(&lane), lane.gate.failed_probes()), (before, 0), "it has not failed");
+    lane.acquire().await.expect("another probe");
+
+    // One that was heard of, and one that is not the last, leave nothing behind.
+    lane.observe(Verdict::Failing).await;
+    let due = held(&lane).unwrap().1;
+    drop(lane);
+    let lane = world.lane(1, 1_000.0, 100).await;
+    assert_eq!(held(&lane).unwrap().1, due);
+}
+
+#[tokio::test]
 async fn a_tripped_breaker_outlives_the_process() {
     let world = World::new().await;
     let lane = world.lane(1, 1_000.0, 100).await;

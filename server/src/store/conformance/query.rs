@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
     fixture::{
-        batch::{filed, inline, redecoding},
+        batch::{filed, inline, keyed, ranked, redecoding},
         outcome, page, price,
         recording::Group,
     },
@@ -20,6 +20,7 @@ use crate::{
             BatchField, Datum, FILTER_BYTES_MAX, FILTER_DEPTH_MAX, Field, Filter, ItemField, Subject, Type,
         },
         item::{Item, NewItem, State},
+        spec::OverlapPolicy,
     },
     store::{BatchOrder, BatchQuery, ItemQuery, NewBatch},
 };
@@ -34,7 +35,8 @@ fn labeled(mut new: NewBatch, labels: &[(&str, &str)], as_of: &str) -> NewBatch 
 async fn world(h: &mut Harness) -> Vec<Batch> {
     let running =
         labeled(inline("running", &["a", "b", "c", "d"]), &[("team", "infra")], "2026-02-27T15:00:00Z");
-    let running = h.start(running).await;
+    let running = keyed(running, "日本 \"x\"", OverlapPolicy::Skip);
+    let running = h.start(ranked(running, 5)).await;
     let slice = h.claim(&running).await;
     let group = Group::new()
         .keep(&slice)
@@ -59,7 +61,8 @@ async fn world(h: &mut Harness) -> Vec<Batch> {
     ];
     h.page(&reading, &lease, page::items(items, Some("4"))).await;
 
-    let paused = h.start(labeled(inline("paused", &["a", "b"]), &[], "2026-02-27T15:00:00Z")).await;
+    let paused = labeled(inline("paused", &["a", "b"]), &[], "2026-02-27T15:00:00Z");
+    let paused = h.start(keyed(ranked(paused, -3), "nightly", OverlapPolicy::Skip)).await;
     let slice = h.claim(&paused).await;
     h.record(&paused, Group::new().release(&slice).add(&slice, 0, outcome::push_back(5))).await;
     h.pause(&paused).await;
@@ -78,7 +81,7 @@ async fn world(h: &mut Harness) -> Vec<Batch> {
     let child = h.start(redecoding("child", &stopped)).await;
     h.break_down(&child).await;
 
-    let completed = h.start(inline("completed", &["a"])).await;
+    let completed = h.start(ranked(inline("completed", &["a"]), 5)).await;
     let slice = h.claim(&completed).await;
     h.record(&completed, Group::new().keep(&slice).add(&slice, 0, outcome::permanent("GONE", 410))).await;
     let mut batches = Vec::new();
@@ -96,7 +99,7 @@ pub(super) async fn batches_are_listed_in_each_order_page_by_page(mut h: Harness
         BatchOrder::Oldest => ms(batch.created_at),
         BatchOrder::EndTime => -batch.ended_at.map_or(0, ms),
         BatchOrder::AsOf => -ms(batch.spec.as_of.time),
-        BatchOrder::Priority => 0,
+        BatchOrder::Priority => -i64::from(batch.spec.priority),
     };
     for order in
         [BatchOrder::Newest, BatchOrder::Oldest, BatchOrder::EndTime, BatchOrder::AsOf, BatchOrder::Priority]

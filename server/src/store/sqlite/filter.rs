@@ -25,6 +25,8 @@ impl Column for BatchField {
             Self::ParentBatch => {
                 "CASE WHEN parent_seq IS NULL THEN '' ELSE 'batches/' || json_extract(spec, '$.source.batch_items.batch') END"
             }
+            Self::OverlapKey => "coalesce(overlap_key, '')",
+            Self::Priority => "priority",
             Self::CreateTime => "created_at",
             Self::StartTime => "started_at",
             Self::EndTime => "ended_at",

@@ -66,8 +66,7 @@ pub(super) async fn record(
            latency_ms = $17, rows_left_out = $22, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
            updated_at = $20, last_attempt_end_at = $23, bytes_received = $24,
            first_active_ms = CASE WHEN $3 = 'PENDING' THEN coalesce(first_active_ms, (
-             SELECT max(active_ms + CASE WHEN status = 'RUNNING' THEN $20 - state_since_at ELSE 0 END - ($20 - $19), 0)
-             FROM batch_executions WHERE seq = $1)) END
+             SELECT max(active_ms + $19 - state_since_at, 0) FROM batch_executions WHERE seq = $1)) END
          WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
     )
     .bind(commit.batch.0)

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -21,6 +21,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "uploads", include_str!("migration/0008_uploads.sql")),
     (9, "limits", include_str!("migration/0009_limits.sql")),
     (10, "purged", include_str!("migration/0010_purged.sql")),
+    (11, "priority", include_str!("migration/0011_priority.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -35,7 +35,7 @@ fn push_batches(select: &mut QueryBuilder<Sqlite>, query: &BatchQuery) {
         BatchOrder::Oldest => ("created_at", ">", "ASC"),
         BatchOrder::EndTime => ("coalesce(ended_at, 0)", "<", "DESC"),
         BatchOrder::AsOf => ("as_of_at", "<", "DESC"),
-        BatchOrder::Priority => ("coalesce(json_extract(spec, '$.priority'), 0)", "<", "DESC"),
+        BatchOrder::Priority => ("priority", "<", "DESC"),
     };
     select.push(format!(", {key} AS place FROM batch_executions WHERE true"));
     if let Some(after) = query.after {
@@ -180,7 +180,13 @@ mod tests {
     async fn a_page_is_found_by_keys_alone_wherever_it_begins() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("haul.db"), Limits::default()).await.unwrap();
-        for order in [BatchOrder::Newest, BatchOrder::Oldest, BatchOrder::EndTime, BatchOrder::AsOf] {
+        for order in [
+            BatchOrder::Newest,
+            BatchOrder::Oldest,
+            BatchOrder::EndTime,
+            BatchOrder::AsOf,
+            BatchOrder::Priority,
+        ] {
             let filter = Filter::parse("state = RUNNING AND labels.team:infra").unwrap();
             let after = Some(Place { key: 7, seq: BatchSeq(8) });
             let mut select = QueryBuilder::new("EXPLAIN QUERY PLAN SELECT *");

@@ -235,13 +235,16 @@ async fn without_known<'a>(
     items: &'a [NewItem],
 ) -> Result<Vec<&'a NewItem>, sqlx::Error> {
     let mut seen: HashSet<String> = HashSet::new();
-    for some in items.chunks(500) {
+    // In the order of the index, so that each page of it is read once.
+    let mut keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    keys.sort_unstable();
+    for some in keys.chunks(500) {
         let mut known: QueryBuilder<Sqlite> =
             QueryBuilder::new("SELECT item_key FROM batch_execution_details WHERE batch_seq = ");
         known.push_bind(seq.0).push(" AND item_key IN (");
-        let mut keys = known.separated(", ");
-        for item in some {
-            keys.push_bind(item.key.as_str());
+        let mut list = known.separated(", ");
+        for key in some {
+            list.push_bind(*key);
         }
         known.push(")");
         seen.extend(known.build_query_scalar::<String>().fetch_all(&mut *conn).await?);

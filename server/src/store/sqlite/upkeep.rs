@@ -78,10 +78,11 @@ pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Ve
     for seq in &seqs {
         transition::settle(&mut tx, *seq, None, now).await.map_err(error::store)?;
     }
-    for seq in &broken {
-        lost::break_up(&mut tx, *seq, now).await.map_err(error::store)?;
+    // Looked for again: one that was paused meanwhile rests.
+    for seq in lost::batches(&mut *tx).await.map_err(error::store)? {
+        lost::break_up(&mut tx, seq, now).await.map_err(error::store)?;
+        seqs.push(seq);
     }
-    seqs.extend(broken);
     let mut moved = overlap::admit(&mut tx, running_batches, now).await.map_err(error::store)?;
     moved.extend(seqs);
     let batches = store.load_all(&mut tx, &moved).await?;
