@@ -141,9 +141,8 @@ async fn fail(
     )
     .bind(batch.0)
     .bind(item.get::<i64, _>("returned"))
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    result::append(conn, batch, &[item.get("item_index")]).await?;
     let item_key: &str = item.get("item_key");
     tracing::error!(batch_seq = batch.0, item_key, action = "data_fetch", status = "failed", error = FAIL);
     Ok(())
