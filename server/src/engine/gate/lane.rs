@@ -79,7 +79,9 @@ impl Lane {
 
     /// Requests permitted per second while the gate is open.
     pub fn permitted_per_s(&self) -> f64 {
-        locked(&self.own).rate_per_s().min(self.gate.state().bucket.rate_per_s())
+        // One lock after the other: `try_take` holds the gate's while it takes this one.
+        let own = locked(&self.own).rate_per_s();
+        own.min(self.gate.state().bucket.rate_per_s())
     }
 
     /// How the upstream holds the batch back now, if it does.
