@@ -151,8 +151,11 @@ impl Results {
 
     async fn read(&mut self) -> Result<Vec<(i64, Item)>, ReadError> {
         let mut items = self.control.store.results(self.batch, self.position, PAGE_ITEMS).await?;
-        // What is counted is there, unless the batch is not any more.
-        let Some((last, _)) = items.last() else { return Err(ReadError::NotFound(self.id.clone())) };
+        // What is counted is there, unless the batch is not any more: it is deleted from its beginning on.
+        let next = self.position + 1;
+        let Some((last, _)) = items.last().filter(|_| items[0].0 == next) else {
+            return Err(self.control.missing(&self.id).await);
+        };
         self.position = *last;
         self.looked = Some(Instant::now());
         items.retain(|(_, item)| self.options.filter.matches(item));

@@ -303,6 +303,7 @@ macro_rules! conformance {
                 the_repeat_of_a_seal_is_answered_in_every_later_state,
                 a_sealed_batch_waits_for_its_turn,
                 a_batch_that_is_stopped_takes_nothing,
+                a_batch_that_is_gone_says_so,
                 an_upload_goes_on_after_a_restart,
                 chunks_are_kept_as_long_as_they_can_come_again,
                 a_large_chunk_is_cut_into_slices,

@@ -155,10 +155,12 @@ pub(super) async fn only_what_has_ended_and_is_as_it_was_read_is_deleted(h: Harn
 pub(super) async fn a_name_is_free_again_and_its_request_ids_too(mut h: Harness) {
     let new = |h: &Harness| requested(inline("batch-a", &["a"]), "request", 1, h.after(1_000));
     let first = done(&h, new(&h)).await;
+    let last = h.read(&first).await.revision;
     delete(&h, &first).await;
     h.pass(1);
     let second = h.start(new(&h)).await;
     assert!(second.seq > first.seq, "a number is used once");
+    assert!(second.revision > last, "whoever knew the first one is told of the second");
     assert_eq!(h.read(&second).await.counts.open(), 1);
     purge(&h).await;
     assert_eq!(h.read(&second).await, second);

@@ -287,6 +287,18 @@ pub(super) async fn a_batch_that_is_stopped_takes_nothing(h: Harness) {
     assert_eq!(h.read(&batch).await, stopped);
 }
 
+pub(super) async fn a_batch_that_is_gone_says_so(h: Harness) {
+    let batch = h.start(opened("uploaded")).await;
+    let upload = open(&h, &batch, 1).await;
+    upload.send(&h, 0, &["a"]).await;
+    h.stop(&batch).await;
+    h.delete_batch(&batch.id, None, h.now).await.unwrap();
+    let gone = |error| matches!(error, UploadError::Batch(CommandError::Purged(gone)) if gone.id == batch.id);
+    assert!(gone(upload.try_send(&h, 1, &["b"], false).await.unwrap_err()));
+    assert!(gone(h.open_upload(&batch.id, &id(1)).await.unwrap_err()));
+    assert!(gone(h.upload_status(&batch.id, &id(1)).await.unwrap_err()));
+}
+
 pub(super) async fn an_upload_goes_on_after_a_restart(mut h: Harness) {
     let batch = h.start(opened("uploaded")).await;
     let upload = open(&h, &batch, 1).await;

@@ -144,8 +144,9 @@ async fn insert(
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions
            (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq,
-            overlap_key, overlap_policy, priority, not_before_at, deadline_at)
-         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14, $15) RETURNING seq",
+            overlap_key, overlap_policy, priority, not_before_at, deadline_at, revision)
+         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14, $15,
+           1 + coalesce((SELECT max(revision) FROM purged_batches WHERE name = $1), 0)) RETURNING seq",
     )
     .bind(new.id.as_str())
     .bind(&new.spec.display_name)

@@ -73,11 +73,24 @@ pub(super) async fn purged(conn: &mut SqliteConnection, id: &BatchId) -> Result<
     Ok(at.map(|at| Purged { id: id.clone(), at: instant(at) }))
 }
 
+/// The same by its number, for whoever had the batch before.
+pub(super) async fn purged_batch(
+    conn: &mut SqliteConnection,
+    seq: BatchSeq,
+) -> Result<Option<Purged>, sqlx::Error> {
+    let row: Option<(String, i64)> =
+        sqlx::query_as("SELECT name, purged_at FROM purged_batches WHERE seq = $1")
+            .bind(seq.0)
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.map(|(name, at)| Purged { id: BatchId::stored(name), at: instant(at) }))
+}
+
 /// The first step.
 async fn remove(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO purged_batches (seq, name, purged_at, forget_at)
-         SELECT seq, name, $2, $3 FROM batch_executions WHERE seq = $1",
+        "INSERT INTO purged_batches (seq, name, purged_at, forget_at, revision)
+         SELECT seq, name, $2, $3, revision FROM batch_executions WHERE seq = $1",
     )
     .bind(seq.0)
     .bind(ms(now))

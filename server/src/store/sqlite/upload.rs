@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, overlap, source, transition};
+use super::{SqliteStore, error, overlap, purge, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Decision, Input, Leases, Refusal, State, decide},
@@ -72,6 +72,10 @@ pub(super) async fn append(
     now: DateTime<Utc>,
 ) -> Result<Appended, UploadError> {
     let mut tx = store.begin().await?;
+    // Stopped and deleted between two chunks.
+    if let Some(purged) = purge::purged_batch(&mut tx, chunk.batch).await.map_err(error::store)? {
+        return Err(CommandError::Purged(purged).into());
+    }
     let batch = store.load(&mut tx, chunk.batch).await?;
     let known = match check(&mut tx, &batch, chunk).await? {
         Known::Sealed(progress) => return Ok(Appended { batch, admitted: Vec::new(), progress }),
@@ -209,13 +213,16 @@ pub(super) async fn forget_chunks(conn: &mut SqliteConnection, seq: BatchSeq) ->
 async fn find(store: &SqliteStore, conn: &mut SqliteConnection, id: &BatchId) -> Result<Batch, UploadError> {
     let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
         .bind(id.as_str())
-        .fetch_optional(conn)
+        .fetch_optional(&mut *conn)
         .await
         .map_err(error::store)?;
-    match row {
-        Some(row) => Ok(store.decode(&row)?),
-        None => Err(CommandError::NotFound(id.clone()).into()),
-    }
+    let Some(row) = row else {
+        return Err(match purge::purged(conn, id).await.map_err(error::store)? {
+            Some(purged) => CommandError::Purged(purged).into(),
+            None => CommandError::NotFound(id.clone()).into(),
+        });
+    };
+    Ok(store.decode(&row)?)
 }
 
 async fn has_sealed(
