@@ -243,7 +243,7 @@ impl Gate {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         state.lanes.insert(ticket, terms);
-        state.refit();
+        state.refit(self.epoch.elapsed());
         ticket
     }
 
@@ -265,7 +265,7 @@ impl Gate {
     fn leave(&self, ticket: usize) {
         let mut state = self.state();
         state.lanes.remove(&ticket);
-        state.refit();
+        state.refit(self.epoch.elapsed());
         let was_prober = state.prober.take_if(|prober| *prober == ticket).is_some();
         drop(state);
         if was_prober {

@@ -30,7 +30,7 @@ impl Bucket {
     pub fn full(rate_per_s: f64, burst: u32) -> Self {
         let mut bucket =
             Self { rate_per_s, burst, interval_s: 0.0, tolerance_s: 0.0, tat_s: f64::NEG_INFINITY };
-        bucket.set(rate_per_s, burst);
+        bucket.set(Duration::ZERO, rate_per_s, burst);
         bucket
     }
 
@@ -41,8 +41,13 @@ impl Bucket {
         bucket
     }
 
-    /// Changes rate and burst. Permits that were granted stay granted.
-    pub fn set(&mut self, rate_per_s: f64, burst: u32) {
+    /// Changes rate and burst. Permits that were granted stay granted: as many as were missing from the burst at `now` are
+    /// missing still, so that a lower rate earns no second burst and a higher one pays none of the old one's time.
+    pub fn set(&mut self, now: Duration, rate_per_s: f64, burst: u32) {
+        let (now_s, before_s) = (now.as_secs_f64(), self.interval_s);
+        if self.tat_s > now_s {
+            self.tat_s = now_s + (self.tat_s - now_s) / before_s / rate_per_s;
+        }
         let held_back = (rate_per_s * JITTER_S).ceil().min(f64::from(burst / 2));
         self.rate_per_s = rate_per_s;
         self.burst = burst;
@@ -121,7 +126,41 @@ mod tests {
         assert_eq!(grants(&mut bucket, &[Duration::from_millis(1_001)]).len(), 1);
     }
 
+    #[test]
+    fn a_lower_rate_earns_no_second_burst_and_a_higher_one_does_not_wait_for_the_old() {
+        let now = Duration::from_secs(3);
+        let mut bucket = Bucket::full(10.0, 20);
+        assert!(grants(&mut bucket, &[now]).len() >= 19);
+        bucket.set(now, 1.0, 20);
+        assert!(grants(&mut bucket, &[now]).len() <= 1);
+        let mut bucket = Bucket::full(4.0, 20);
+        grants(&mut bucket, &[now]);
+        bucket.set(now, 60.0, 20);
+        assert!(bucket.wait(now) <= Duration::from_secs_f64(4.0 / 60.0), "{:?}", bucket.wait(now));
+    }
+
     proptest! {
+        #[test]
+        fn however_often_the_rate_changes_no_window_holds_more_than_the_larger_ones(
+            rates in prop::collection::vec(0.5f64..500.0, 1..20), burst in 1u32..100, step_ms in 0u64..700,
+        ) {
+            let largest = rates.iter().copied().fold(0.0, f64::max);
+            let mut bucket = Bucket::full(rates[0], burst);
+            let mut now = Duration::ZERO;
+            let mut granted = Vec::new();
+            for rate in rates {
+                bucket.set(now, rate, burst);
+                granted.extend(grants(&mut bucket, &[now, now + Duration::from_millis(step_ms)]));
+                now += Duration::from_millis(step_ms);
+            }
+            for (first, from) in granted.iter().enumerate().step_by(5) {
+                for (last, to) in granted.iter().enumerate().skip(first) {
+                    let window = to.as_secs_f64() - from.as_secs_f64();
+                    prop_assert!((last - first + 1) as f64 <= largest * window + f64::from(burst) + 1e-6);
+                }
+            }
+        }
+
         #[test]
         fn no_window_holds_more_than_rate_times_length_plus_burst(
             rate in 0.5f64..2_000.0, burst in 1u32..200, steps_ms in prop::collection::vec(0u64..400, 1..60),
@@ -158,7 +197,7 @@ mod tests {
         fn a_change_of_rate_never_takes_permits_back(rate in 0.5f64..100.0, other in 0.5f64..100.0) {
             let mut bucket = Bucket::full(rate, 10);
             bucket.take(Duration::ZERO);
-            bucket.set(other, 10);
+            bucket.set(Duration::ZERO, other, 10);
             prop_assert!(bucket.wait(Duration::ZERO) <= Duration::from_secs_f64(1.0 / rate + 1.0 / other));
         }
     }

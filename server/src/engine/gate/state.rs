@@ -117,10 +117,10 @@ impl State {
     }
 
     /// The largest rate of the lanes is the upstream's.
-    pub(super) fn refit(&mut self) {
+    pub(super) fn refit(&mut self, now: Duration) {
         let largest = self.lanes.values().max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
         if let Some(terms) = largest {
-            self.bucket.set(terms.rate_per_s, terms.burst);
+            self.bucket.set(now, terms.rate_per_s, terms.burst);
         }
     }
 }
