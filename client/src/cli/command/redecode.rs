@@ -23,18 +23,8 @@ pub(super) struct Redecode {
     /// Only these of its items, such as 'error.reason = UNDECODABLE'. Default: all.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
-    /// Say what it would do, and make nothing.
-    #[arg(long, conflicts_with = "watch")]
-    plan: bool,
-    /// Id of the new batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
-    #[arg(long)]
-    id: Option<String>,
-    /// Follow it to its end, then print its report.
-    #[arg(long)]
-    watch: bool,
-    /// Idempotency key: the same key makes the same batch but once. Default: a new one.
-    #[arg(long, value_name = "UUID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    child: start::Child,
 }
 
 impl Redecode {
@@ -43,17 +33,17 @@ impl Redecode {
         let request = RedecodeRequest {
             name: self.batch,
             filter: self.filter,
-            batch_id: self.id.unwrap_or_default(),
-            request_id: self.request_id.unwrap_or_default(),
+            batch_id: self.child.id.unwrap_or_default(),
+            request_id: self.child.request_id.unwrap_or_default(),
             validate_only: false,
         };
-        if self.plan {
+        if self.child.plan {
             let planned = client.plan_redecode(request).await?;
             return plan::said(&client, "Redecode", planned.batch, planned.plan, context, out);
         }
         let made = client.redecode(request).await?;
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
-        start::said(&client, &batch, outcome, self.watch, context, out).await
+        start::said(&client, &batch, outcome, self.child.watch, context, out).await
     }
 }

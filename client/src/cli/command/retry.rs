@@ -25,18 +25,8 @@ pub(super) struct Retry {
     /// canceled or may work now.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
-    /// Say what it would do, and make nothing.
-    #[arg(long, conflicts_with = "watch")]
-    plan: bool,
-    /// Id of the new batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
-    #[arg(long)]
-    id: Option<String>,
-    /// Follow it to its end, then print its report.
-    #[arg(long)]
-    watch: bool,
-    /// Idempotency key: the same key makes the same batch but once. Default: a new one.
-    #[arg(long, value_name = "UUID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    child: start::Child,
 }
 
 impl Retry {
@@ -45,17 +35,17 @@ impl Retry {
         let request = RetryFailedRequest {
             name: self.batch,
             filter: self.filter,
-            batch_id: self.id.unwrap_or_default(),
-            request_id: self.request_id.unwrap_or_default(),
+            batch_id: self.child.id.unwrap_or_default(),
+            request_id: self.child.request_id.unwrap_or_default(),
             validate_only: false,
         };
-        if self.plan {
+        if self.child.plan {
             let planned = client.plan_retry(request).await?;
             return plan::said(&client, "RetryFailed", planned.batch, planned.plan, context, out);
         }
         let made = client.retry_failed(request).await?;
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("RetryFailed", "a batch"))?;
-        start::said(&client, &batch, outcome, self.watch, context, out).await
+        start::said(&client, &batch, outcome, self.child.watch, context, out).await
     }
 }

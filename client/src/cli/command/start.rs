@@ -16,6 +16,23 @@ use crate::{
     cli::{label, output::Format, spec::SpecFile},
 };
 
+/// How a batch is made from another one.
+#[derive(Args, Debug)]
+pub(super) struct Child {
+    /// Say what it would do, and make nothing.
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) plan: bool,
+    /// Id of the new batch: 4 to 63 of a-z, 0-9 and -. Default: made by the server.
+    #[arg(long)]
+    pub(super) id: Option<String>,
+    /// Follow it to its end, then print its report.
+    #[arg(long)]
+    pub(super) watch: bool,
+    /// Idempotency key: the same key makes the same batch but once. Default: a new one.
+    #[arg(long, value_name = "UUID")]
+    pub(super) request_id: Option<String>,
+}
+
 /// Start a batch from a spec file
 ///
 /// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
