@@ -116,9 +116,12 @@ fn patient() -> End {
 /// Waits until so many items of the upload are durable.
 async fn committed(control: &Control, items: i64) {
     let (batch, upload) = named("", BATCH, UPLOAD).unwrap();
-    while control.upload_status(&batch, &upload).await.map_or(-1, |progress| progress.committed) < items {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let durable = async {
+        while control.upload_status(&batch, &upload).await.map_or(-1, |progress| progress.committed) < items {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), durable).await.expect("they become durable");
 }
 
 #[tokio::test]
