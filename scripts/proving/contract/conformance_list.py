@@ -82,5 +82,5 @@ CONFORMANCE: list[tuple[str, tuple[str, ...] | Pending]] = [
     ("schedules: DST both ways, closed days, `after`, parameters, catch-up, two tickers, backfill", SCHEDULES),
     ("trigger: wrong token, wrong HMAC, replay, stale", SCHEDULES),
     ("the contract's own documents: RPCs, errors, pages, every element of the proto",
-     ("contract the_table_of_rpcs", "contract the_table_of_failure_classes", "listing")),
+     ("the_table_of_rpcs", "the_table_of_failure_classes", "listing")),
 ]
