@@ -114,9 +114,11 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .pragma("cache_size", CACHE_KIB);
-        // Idle connections are kept: the file belongs to this process as long as it runs.
-        let pool =
-            |size| SqlitePoolOptions::new().max_connections(size).idle_timeout(None).max_lifetime(None);
+        // Idle connections are kept, and not tried before each use: the file belongs to this process as long as it runs.
+        let pool = |size| {
+            let options = SqlitePoolOptions::new().max_connections(size).test_before_acquire(false);
+            options.idle_timeout(None).max_lifetime(None)
+        };
         // SQLite rolls back by itself when a commit finds no room; sqlx then counts a transaction that is not there, and
         // would never begin another one on this connection.
         let writer = pool(1).before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));

@@ -3,16 +3,22 @@
 //! A group that the store refuses because of a row is rolled back and written again with a savepoint per item, so that
 //! the refused row fails its own item and no other. Savepoints are not taken otherwise: they cost.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, deadline, error, item, ms, overlap, record, result, transition};
+use super::{
+    SqliteStore, deadline, error, item, ms, overlap, record, result,
+    transition::{self, STANDING},
+};
 use crate::{
     domain::{
         batch::{Batch, Input, State},
         failure::{Failure, FailureClass},
-        id::{BatchSeq, SliceNo},
+        id::SliceNo,
         item::{Next, Outcome},
     },
     store::{Commit, Committed, Hold, Recording, StoreError},
@@ -82,16 +88,26 @@ async fn try_commit(
     }
     result::append(&mut tx, commit.batch, &finals).await?;
     result::append_canceled(&mut tx, commit.batch, &mut slices).await?;
-    if tally.changed {
-        tally.write(&mut tx, commit.batch).await?;
-    }
     // Its items came back, so the batch is not exhausted by this commit.
     let found = system_failure(commit, &fenced)
         .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
-    transition::settle(&mut tx, commit.batch, found, commit.now).await?;
-    let admitted =
-        overlap::admit_after(&mut tx, commit.batch, store.limits.running_batches, commit.now).await?;
-    let batch = store.load(&mut tx, commit.batch).await?;
+    let written = if tally.changed { Some(tally.write(&mut tx, commit).await?) } else { None };
+    let settled = match &written {
+        Some(row) => transition::settle_standing(&mut tx, commit.batch, row, found, commit.now).await?,
+        None => {
+            transition::settle(&mut tx, commit.batch, found, commit.now).await?;
+            true
+        }
+    };
+    // Most commits change figures and nothing else: then the row that was written is the batch, and nobody is let in.
+    let (batch, admitted) = match written.filter(|_| !settled) {
+        Some(row) => (store.decode(&row)?, Vec::new()),
+        None => {
+            let slots = store.limits.running_batches;
+            let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
+            (store.load(&mut tx, commit.batch).await?, admitted)
+        }
+    };
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await?;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
@@ -280,39 +296,43 @@ impl Tally {
         }
     }
 
-    async fn write(&self, conn: &mut SqliteConnection, batch: BatchSeq) -> Result<(), sqlx::Error> {
-        sqlx::query(
-            "UPDATE batch_executions SET
-               successful_count = successful_count + $2, failed_count = failed_count + $3,
-               canceled_count = canceled_count + $4, returned_count = returned_count + $5,
-               records_count = records_count + $6, records_changed = records_changed + $7,
-               bytes_received = bytes_received + $8, requests_count = requests_count + $9,
-               retried_attempts = retried_attempts + $10,
-               temporary_items = temporary_items + $11, permanent_items = permanent_items + $12,
-               system_items = system_items + $13,
-               temporary_attempts = temporary_attempts + $14, permanent_attempts = permanent_attempts + $15,
-               system_attempts = system_attempts + $16,
-               revision = revision + 1
-             WHERE seq = $1",
-        )
-        .bind(batch.0)
-        .bind(self.succeeded)
-        .bind(self.failed)
-        .bind(self.canceled)
-        .bind(self.returned)
-        .bind(self.records)
-        .bind(self.records_changed)
-        .bind(self.bytes_received)
-        .bind(self.requests)
-        .bind(self.retried)
-        .bind(self.items_by_class[0])
-        .bind(self.items_by_class[1])
-        .bind(self.items_by_class[2])
-        .bind(self.attempts_by_class[0])
-        .bind(self.attempts_by_class[1])
-        .bind(self.attempts_by_class[2])
-        .execute(conn)
-        .await?;
-        Ok(())
+    /// Answers with the batch's row, and how it stands.
+    async fn write(&self, conn: &mut SqliteConnection, commit: &Commit) -> Result<SqliteRow, sqlx::Error> {
+        static UPDATE: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "UPDATE batch_executions SET
+                   successful_count = successful_count + $3, failed_count = failed_count + $4,
+                   canceled_count = canceled_count + $5, returned_count = returned_count + $6,
+                   records_count = records_count + $7, records_changed = records_changed + $8,
+                   bytes_received = bytes_received + $9, requests_count = requests_count + $10,
+                   retried_attempts = retried_attempts + $11,
+                   temporary_items = temporary_items + $12, permanent_items = permanent_items + $13,
+                   system_items = system_items + $14,
+                   temporary_attempts = temporary_attempts + $15, permanent_attempts = permanent_attempts + $16,
+                   system_attempts = system_attempts + $17,
+                   revision = revision + 1
+                 WHERE seq = $2 RETURNING *, {STANDING}"
+            )
+        });
+        sqlx::query(UPDATE.as_str())
+            .bind(ms(commit.now))
+            .bind(commit.batch.0)
+            .bind(self.succeeded)
+            .bind(self.failed)
+            .bind(self.canceled)
+            .bind(self.returned)
+            .bind(self.records)
+            .bind(self.records_changed)
+            .bind(self.bytes_received)
+            .bind(self.requests)
+            .bind(self.retried)
+            .bind(self.items_by_class[0])
+            .bind(self.items_by_class[1])
+            .bind(self.items_by_class[2])
+            .bind(self.attempts_by_class[0])
+            .bind(self.attempts_by_class[1])
+            .bind(self.attempts_by_class[2])
+            .fetch_one(conn)
+            .await
     }
 }
