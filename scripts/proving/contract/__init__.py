@@ -28,7 +28,7 @@ def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) ->
         "clients": lambda: check_clients(claims, repository, lab.binaries.parent / "ci"),
         "races": lambda: races(lab, claims, wire(), 100),
         "promises": lambda: promises(lab, claims, wire()),
-        "slow-reader": lambda: slow_reader(lab, claims, wire(), 10 if quick else 60, 100 if quick else 1_000),
+        "slow-reader": lambda: slow_reader(lab, claims, wire(), 10 if quick else 60, 200 if quick else 1_000, not quick),
         "reconnecting": lambda: reconnecting(lab, claims, wire(), 100 if quick else 1_000, 4 if quick else 20, seed),
         "upload": lambda: upload(lab, claims, 100_000 if quick else 1_000_000, 10, seed),
         "garbage": lambda: garbage(lab, claims, seed),
