@@ -160,6 +160,24 @@ async fn a_free_slot_goes_to_the_highest_priority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_goes_to_who_came_first_however_urgent_the_others_are() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    start(&server, named("first", keyed(prices(200, &upstream, paced(2.0, 1)), OverlapPolicy::BufferAll)))
+        .await;
+    for (id, priority) in [("second", 0), ("urgent", 100), ("fourth", 7)] {
+        let spec = BatchSpec { priority, ..keyed(prices(2, &upstream, fast()), OverlapPolicy::BufferAll) };
+        assert_eq!(start(&server, named(id, spec)).await.outcome(), Outcome::Buffered);
+    }
+    server.client().await.stop("first", "").await.unwrap();
+    let mut times = Vec::new();
+    for id in ["first", "second", "urgent", "fourth"] {
+        let batch = server.batch_ended(id).await;
+        times.extend([time(batch.start_time), time(batch.end_time)]);
+    }
+    assert!(times.is_sorted(), "one after the other, in the order of their starts: {times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_names_what_is_in_the_way_and_what_it_would_do() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let spec = |policy| keyed(prices(3, &upstream, paced(0.5, 1)), policy);

@@ -34,7 +34,7 @@ pub struct BatchSpec {
     /// What it does where another live batch has its overlap key; nothing without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// Higher is admitted first.
+    /// Higher is admitted first, but for batches of one overlap key: those take their turns as they came.
     #[serde(default)]
     pub priority: i32,
     /// It stays QUEUED until then.

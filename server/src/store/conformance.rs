@@ -51,6 +51,7 @@ macro_rules! conformance {
                 a_batch_waits_for_its_time,
                 the_one_of_highest_priority_goes_first,
                 a_key_is_passed_on_in_the_order_of_coming,
+                a_priority_counts_between_keys_and_not_within_one,
                 a_paused_batch_keeps_its_place_and_holds_those_behind_it,
                 a_batch_that_waits_for_its_time_holds_those_behind_it,
                 an_open_batch_holds_its_key_from_creation,
