@@ -131,6 +131,7 @@ macro_rules! conformance {
                 what_it_had_goes_in_bites,
                 a_batch_goes_when_its_retention_ends,
                 a_parent_outlives_its_children,
+                no_child_is_made_of_a_batch_that_is_gone,
                 only_what_has_ended_and_is_as_it_was_read_is_deleted,
                 a_name_is_free_again_and_its_request_ids_too,
                 what_is_gone_is_known_for_a_month,

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::{
     fixture::{
-        batch::{inline, numbered, redecoding, requested},
+        batch::{inline, numbered, redecoding, requested, retrying},
         outcome, price,
         recording::Group,
     },
@@ -16,7 +16,7 @@ use crate::{
         etag,
         id::BatchId,
     },
-    store::{CommandError, DeleteError, NewBatch, Purged},
+    store::{CommandError, CreateError, DeleteError, NewBatch, Purged},
 };
 
 const PARTS: &str = "SELECT 'item' FROM batch_execution_details UNION ALL SELECT 'slice' FROM batch_slices
@@ -127,6 +127,26 @@ pub(super) async fn a_parent_outlives_its_children(mut h: Harness) {
     purge(&h).await;
     assert_gone(&h, &parent).await;
     assert_eq!(h.read(&child).await.parent(), Some(&parent.id), "it still says what it was made from");
+}
+
+pub(super) async fn no_child_is_made_of_a_batch_that_is_gone(mut h: Harness) {
+    let parent = done(&h, inline("parent", &["a"])).await;
+    // Both were read before.
+    let children = [redecoding("child", &parent), retrying("child", &parent, "")];
+    delete(&h, &parent).await;
+    let gone = Purged { id: parent.id.clone(), at: h.now };
+    for child in &children {
+        let refused = h.create_batch(child.clone(), h.now).await;
+        assert!(matches!(refused, Err(CreateError::ParentPurged(told)) if told == gone), "{:?}", child.kind);
+        let refused = h.check_batch(child, h.now).await;
+        assert!(matches!(refused, Err(CreateError::ParentPurged(_))), "{:?}", child.kind);
+    }
+    h.now += TimeDelta::days(31);
+    purge(&h).await;
+    for child in children {
+        let refused = h.create_batch(child, h.now).await;
+        assert!(matches!(refused, Err(CreateError::NoParent(id)) if id == parent.id), "nobody remembers it");
+    }
 }
 
 pub(super) async fn only_what_has_ended_and_is_as_it_was_read_is_deleted(h: Harness) {
