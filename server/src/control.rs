@@ -217,7 +217,13 @@ impl Control {
             let Wish { id, command, etag, request } = wish;
             let now = clock::now();
             let guard = Guard { etag, request: request.map(|request| key(command.rpc(), request, now)) };
-            let changed = control.store.command(&id, &command, &guard, now).await?;
+            let changed = match control.store.command(&id, &command, &guard, now).await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    control.engine.take_up_all(error.moved().to_vec());
+                    return Err(error);
+                }
+            };
             tracing::info!(batch_id = %id, action = command.rpc(), status = changed.batch.state.as_str());
             control.engine.take_up_all(changed.admitted);
             Ok(Commanded { snapshot: control.taken_up(changed.batch).await? })

@@ -349,8 +349,8 @@ fn command(error: CommandError) -> Status {
         CommandError::Purged(gone) => purged(&gone),
         CommandError::Store(error) => store(&error),
         CommandError::RequestIdReused(id) => request_id_reused(&id),
-        CommandError::EtagMismatch { batch } => etag_mismatch(&batch),
-        CommandError::Refused { id, state, refusal } => {
+        CommandError::EtagMismatch { batch, .. } => etag_mismatch(&batch),
+        CommandError::Refused { id, state, refusal, .. } => {
             let (reason, allowed, more) = match refusal {
                 Refusal::Open => {
                     ("BATCH_OPEN", "UploadItems, Stop", ": nothing of it runs before it is sealed")

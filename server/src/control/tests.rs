@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::{
-    domain::batch::DrainMode,
+    domain::{
+        batch::{DrainMode, State},
+        etag,
+        id::NodeId,
+    },
     fetch::{Fetcher, Outbound},
     source::file::Roots,
     store::{
@@ -80,6 +84,30 @@ async fn what_was_done_is_told_though_its_batch_is_gone_by_then() {
     control.engine.take_up(batch.clone());
     control.engine.drain().await;
     assert!(hub.live(batch.seq).is_none());
+}
+
+#[tokio::test]
+async fn watchers_are_told_what_a_refused_command_found() {
+    let World { batch, store, hub, control, .. } = &World::new().await;
+    let entry = hub.follow(batch);
+    let (pause, long_ago) = (
+        Command::Pause { reason: String::new(), drain: DrainMode::Finish },
+        clock::now() - chrono::TimeDelta::minutes(1),
+    );
+    let until = long_ago + chrono::TimeDelta::seconds(10);
+    store.claim_slice(batch.seq, &NodeId::generate(), long_ago, until).await.unwrap();
+    let pausing = store.command(&batch.id, &pause, &Guard::default(), long_ago).await.unwrap().batch;
+    assert_eq!(pausing.state, State::Pausing);
+    hub.publish(pausing.clone(), &[]);
+    let wish = Wish { id: batch.id.clone(), command: pause, etag: Some(etag::of(&pausing)), request: None };
+    let refused = control.command(wish).await.unwrap_err();
+    let stored = store.batch(&batch.id).await.unwrap().unwrap();
+    match refused {
+        CommandError::EtagMismatch { batch, .. } => assert_eq!(etag::of(&batch), etag::of(&stored)),
+        other => panic!("{other:?}"),
+    }
+    let told = entry.subscribe().borrow().clone();
+    assert_eq!((told.state, told.revision), (State::Paused, stored.revision));
 }
 
 #[test]

@@ -154,6 +154,7 @@ macro_rules! conformance {
                 ids_of_commands_are_forgotten_in_time,
                 an_etag_is_moved_by_control_and_not_by_progress,
                 a_stale_etag_is_refused_with_the_present_one,
+                a_refused_command_leaves_what_had_come_about_before_it,
                 what_refuses_a_command_is_found_in_order,
             }
             history {
@@ -184,6 +185,7 @@ macro_rules! conformance {
                 the_buffer_of_a_key_has_a_limit,
                 of_many_at_once_one_starts,
                 what_is_replaced_makes_room_in_the_same_transaction,
+                what_ended_before_it_was_replaced_says_so,
                 a_skipped_start_leaves_nothing_behind,
                 what_refuses_a_start_is_found_in_order,
                 a_child_has_its_parents_key,

@@ -75,9 +75,11 @@ pub(super) async fn replace(
     let why = transition::Why::event("", &message);
     let mut waits = false;
     for other in others {
-        transition::apply(conn, other.seq, Input::Replaced, why, now).await?;
-        // Its last lease may have run out since the last commit, and nobody else will tell.
+        // Its time may have passed since the last commit, or that of its last lease: that counts first.
         transition::settle(conn, other.seq, None, now).await?;
+        if !transition::state(conn, other.seq).await?.is_terminal() {
+            transition::apply(conn, other.seq, Input::Replaced, why, now).await?;
+        }
         waits |= !transition::state(conn, other.seq).await?.is_terminal();
     }
     Ok(waits)

@@ -49,12 +49,13 @@ pub(super) async fn command(
     now: DateTime<Utc>,
 ) -> Result<Changed, CommandError> {
     let mut tx = store.begin().await?;
-    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM batch_executions WHERE name = $1")
-        .bind(id.as_str())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(error::store)?;
-    let Some(seq) = seq.map(BatchSeq) else {
+    let found: Option<(i64, i64)> =
+        sqlx::query_as("SELECT seq, revision FROM batch_executions WHERE name = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(error::store)?;
+    let Some((seq, revision)) = found.map(|(seq, revision)| (BatchSeq(seq), revision)) else {
         return Err(match purge::purged(&mut tx, id).await.map_err(error::store)? {
             Some(purged) => CommandError::Purged(purged),
             None => CommandError::NotFound(id.clone()),
@@ -71,31 +72,41 @@ pub(super) async fn command(
     }
     // Its last lease may have run out since the last commit, or its time: that counts first.
     settle(&mut tx, seq, None, now).await.map_err(error::store)?;
-    if let Some(known) = &guard.etag {
-        let batch = store.load(&mut tx, seq).await?;
-        if etag::of(&batch) != *known {
-            return Err(CommandError::EtagMismatch { batch: Box::new(batch) });
-        }
-    }
-    let (reason, message) = match command {
-        Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
-        Command::Resume => ("", ""),
-        Command::Stop { reason, .. } => ("", reason.as_str()),
+    let is_current = match &guard.etag {
+        Some(known) => etag::of(&store.load(&mut tx, seq).await?) == *known,
+        None => true,
     };
-    let why = Why { reason, message, drain: command.drain() };
-    let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
+    // None of a stale etag.
+    let decision = if is_current {
+        let (reason, message) = match command {
+            Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
+            Command::Resume => ("", ""),
+            Command::Stop { reason, .. } => ("", reason.as_str()),
+        };
+        let why = Why { reason, message, drain: command.drain() };
+        Some(apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?)
+    } else {
+        None
+    };
     let admitted =
         overlap::admit_after(&mut tx, seq, store.limits.running_batches, now).await.map_err(error::store)?;
-    if let Some(key) = &guard.request {
+    let batch = store.load(&mut tx, seq).await?;
+    let mut admitted = store.load_all(&mut tx, &admitted).await?;
+    if matches!(decision, None | Some(Decision::Refuse(_))) {
+        if batch.revision > revision {
+            admitted.push(batch.clone());
+        }
+    } else if let Some(key) = &guard.request {
         request::remember(&mut tx, key, id).await?;
     }
-    let batch = store.load(&mut tx, seq).await?;
-    if let Decision::Refuse(refusal) = decision {
-        return Err(CommandError::Refused { id: id.clone(), state: batch.state, refusal });
-    }
-    let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await.map_err(error::store)?;
-    Ok(Changed { batch, admitted })
+    match decision {
+        None => Err(CommandError::EtagMismatch { batch: Box::new(batch), moved: admitted }),
+        Some(Decision::Refuse(refusal)) => {
+            Err(CommandError::Refused { id: id.clone(), state: batch.state, refusal, moved: admitted })
+        }
+        Some(_) => Ok(Changed { batch, admitted }),
+    }
 }
 
 /// Decides on one input and carries the decision out. Answers with it.

@@ -263,7 +263,7 @@ fn refused(batch: &Batch) -> UploadError {
         Decision::Refuse(refusal) => refusal,
         _ => Refusal::Sealed,
     };
-    CommandError::Refused { id: batch.id.clone(), state: batch.state, refusal }.into()
+    CommandError::Refused { id: batch.id.clone(), state: batch.state, refusal, moved: Vec::new() }.into()
 }
 
 /// Each key with its length before it, so that no two lists of keys have the same bytes.
