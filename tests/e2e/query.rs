@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::world::{
     Server, Upstream,
-    spec::{batch, codes, fast, inline, prices},
+    spec::{batch, codes, fast, inline, paced, prices},
     status::{fields, refused},
 };
 
@@ -66,6 +66,36 @@ async fn batches_are_found_by_what_they_are() {
         assert_eq!(fields(&details), [field]);
         assert_eq!(details.error_info().unwrap().metadata["column"], column);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_end_has_all_that_had_ended_before_though_others_end_meanwhile() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        ended.insert(0, server.start_batch(prices(1, &upstream, fast())).await);
+        server.batch_ended(&ended[0]).await;
+    }
+    let live = server.start_batch(prices(100, &upstream, paced(1.0, 1))).await;
+    let mut request = ListBatchesRequest {
+        order_by: "end_time desc".to_owned(),
+        page_size: 1,
+        ..ListBatchesRequest::default()
+    };
+    let mut told = Vec::new();
+    loop {
+        let page = server.stub().list_batches(request.clone()).await.unwrap().into_inner();
+        told.extend(page.batches.into_iter().map(|batch| batch.name));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+        if told.len() == 1 {
+            server.client().await.stop(&live, "").await.unwrap();
+            server.batch_ended(&live).await;
+        }
+    }
+    assert_eq!(told, ended, "the one that ended meanwhile would come first");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,6 +204,7 @@ macro_rules! conformance {
             }
             query {
                 batches_are_listed_in_each_order_page_by_page,
+                a_batch_that_ends_between_two_pages_by_end_is_told_once_at_most_and_moves_no_other,
                 a_filter_means_the_same_in_the_store_and_in_memory,
                 what_a_filter_holds_is_no_part_of_the_statement,
                 a_canceled_item_tells_when,

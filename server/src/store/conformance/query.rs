@@ -125,6 +125,55 @@ pub(super) async fn batches_are_listed_in_each_order_page_by_page(mut h: Harness
     }
 }
 
+/// All pages of an order; `meanwhile` happens after the one with that number.
+async fn paged(h: &Harness, order: BatchOrder, limit: usize, meanwhile: (usize, &Batch)) -> Vec<Batch> {
+    let mut query = BatchQuery { order, ..BatchQuery::newest(limit) };
+    let mut listed = Vec::new();
+    for n in 1.. {
+        let page = h.list_batches(&query).await.unwrap();
+        let Some((place, _)) = page.last() else { break };
+        query.after = Some(*place);
+        listed.extend(page.into_iter().map(|(_, batch)| batch));
+        if n == meanwhile.0 {
+            h.stop(meanwhile.1).await;
+        }
+    }
+    listed
+}
+
+pub(super) async fn a_batch_that_ends_between_two_pages_by_end_is_told_once_at_most_and_moves_no_other(
+    mut h: Harness,
+) {
+    for name in ["ended-a", "ended-b", "ended-c", "live-a", "live-b"] {
+        h.pass(1);
+        let batch = h.start(inline(name, &["a"])).await;
+        if name.starts_with("ended") {
+            h.stop(&batch).await;
+        }
+    }
+    let (mut once, mut left_out) = (0, 0);
+    for limit in 1..4 {
+        for n in 1..=3 {
+            h.pass(1);
+            let ends = h.start(inline(&format!("ends-{limit}-{n}"), &["a"])).await;
+            let before = h.listed().await;
+            let page = if n == 3 { before.len().div_ceil(limit) } else { n };
+            let told = paged(&h, BatchOrder::EndTime, limit, (page, &ends)).await;
+            let count = |batch: &Batch| told.iter().filter(|told| told.seq == batch.seq).count();
+            for batch in before.iter().filter(|batch| batch.seq != ends.seq) {
+                assert_eq!(count(batch), 1, "{} by {limit}, after page {page}", batch.id);
+            }
+            match count(&ends) {
+                0 => left_out += 1,
+                1 => once += 1,
+                times => panic!("{times} times"),
+            }
+        }
+    }
+    // Before it ended, and not at all.
+    assert!(once > 0 && left_out > 0, "{once} {left_out}");
+}
+
 /// Random filters over the fields of a kind, with values that occur and values that do not.
 struct Writer<'a> {
     rng: StdRng,
