@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -221,6 +221,7 @@ struct Work {
 struct InFlight {
     key: String,
     since: Instant,
+    began: Arc<OnceLock<DateTime<Utc>>>,
     returned: bool,
 }
 
@@ -318,11 +319,12 @@ impl Entry {
         locked(&self.work).source = unread;
     }
 
-    /// An attempt begins.
-    pub fn begin(&self, index: i64, key: &str, returned: bool) {
+    /// A worker takes an item; its attempt begins when `began` is set.
+    pub fn begin(&self, index: i64, key: &str, returned: bool, began: Arc<OnceLock<DateTime<Utc>>>) {
         let mut work = locked(&self.work);
         work.active_workers += 1;
-        work.in_flight.insert(index, InFlight { key: key.to_owned(), since: Instant::now(), returned });
+        let item = InFlight { key: key.to_owned(), since: Instant::now(), began, returned };
+        work.in_flight.insert(index, item);
     }
 
     /// An attempt ended; its outcome is not committed yet.
@@ -331,9 +333,9 @@ impl Entry {
         work.active_workers = work.active_workers.saturating_sub(1);
     }
 
-    /// Indexes of the items whose attempt is under way or not yet committed, and since when.
-    pub fn in_flight(&self) -> Vec<(i64, Duration)> {
-        locked(&self.work).in_flight.iter().map(|(index, item)| (*index, item.since.elapsed())).collect()
+    /// Indexes of the items whose attempt is under way or not yet committed, and when it began, if it has.
+    pub fn in_flight(&self) -> Vec<(i64, Option<DateTime<Utc>>)> {
+        locked(&self.work).in_flight.iter().map(|(index, item)| (*index, item.began.get().copied())).collect()
     }
 
     /// Items that this node works on no more, without a commit.
