@@ -141,8 +141,8 @@ fn before_reply(error: &reqwest::Error) -> FetchError {
         FetchError::Unsendable(said)
     } else if let Some(forbidden) = in_chain::<Forbidden>(error) {
         FetchError::Forbidden(forbidden.to_string())
-    } else if in_chain::<LookupError>(error).is_some() {
-        FetchError::Dns(said)
+    } else if let Some(lookup) = in_chain::<LookupError>(error) {
+        FetchError::Dns(text::message(&lookup.to_string()))
     } else if error.is_connect() || error.is_timeout() {
         FetchError::Connect(said)
     } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
@@ -156,9 +156,42 @@ fn in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
     std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<E>())
 }
 
-/// The innermost causes in one line. The URL is left out: it may carry secrets one day.
+/// The innermost causes in one line, each once. The URL is left out: it may carry secrets one day.
 fn sources(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<String> =
+    let mut causes: Vec<String> =
         std::iter::successors(error.source(), |error| (*error).source()).map(ToString::to_string).collect();
+    // Many an error says its own cause.
+    causes.dedup_by(|cause, outer| outer.ends_with(cause.as_str()));
     text::message(&causes.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_told_from_a_connection_that_fails() {
+        let wire = Wire::new(Outbound::default()).unwrap();
+        let error = wire.client.get("http://nothing.invalid/").send().await.unwrap_err();
+        let said = before_reply(&error);
+        let FetchError::Dns(why) = said else { panic!("{said}") };
+        let cause = why.strip_prefix("nothing.invalid: ").unwrap();
+        assert!(!cause.is_empty() && !cause.contains(": failed to lookup"), "{why}");
+    }
+
+    #[test]
+    fn each_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outermost")]
+        struct Outer(#[source] LookupLike);
+        #[derive(Debug, thiserror::Error)]
+        #[error("prices.example: {source}")]
+        struct LookupLike {
+            source: io::Error,
+        }
+        let error = Outer(LookupLike { source: io::Error::other("no such name") });
+        assert_eq!(sources(&error), "prices.example: no such name");
+    }
 }
