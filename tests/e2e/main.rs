@@ -24,6 +24,7 @@ mod overlap;
 mod plan;
 mod process;
 mod query;
+mod queue;
 mod rate;
 mod read;
 mod redecode;

@@ -220,28 +220,47 @@ fn write(server: &Server, key: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_says_what_became_of_a_start_and_a_skip_is_no_failure() {
+async fn the_command_names_whom_a_start_met_and_a_skip_is_no_failure() {
     let server = Server::start([]).await;
-    let file = write(&server, "nightly");
+    let file = write(&server, "'the \"nightly\"'");
     let said = server.haul(&["start", "-f", &file, "--id", "first"]).await;
     assert_eq!((said.status, said.out.as_str(), said.err.as_str()), (0, "batches/first\n", ""));
+    server.haul(&["pause", "first", "--wait"]).await;
+    let key = r#"overlap key "the \"nightly\"""#;
     // Even with --watch: there is nothing to follow.
     let said = server.haul(&["start", "-f", &file, "--id", "second", "--watch"]).await;
     assert_eq!((said.status, said.out.as_str()), (0, "batches/first\n"));
-    assert!(
-        said.err.starts_with("haul: nothing was started: batches/first has the same overlap key and is "),
-        "{}",
-        said.err
-    );
+    let nothing = "haul: nothing was started: first (PAUSED)";
+    assert_eq!(said.err, format!("{nothing} has the {key}; follow it with: haul watch first\n"));
+
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}overlapPolicy: OVERLAP_POLICY_BUFFER_ONE\npriority: 7\n")).unwrap();
+    let policy = |policy: &str| std::fs::write(&file, format!("{text}overlapPolicy: {policy}\n")).unwrap();
+    policy("BUFFER_ONE");
     let said = server.haul(&["start", "-f", &file, "--id", "second"]).await;
     assert_eq!((said.status, said.out.as_str()), (0, "batches/second\n"));
-    assert_eq!(said.err, "haul: it waits behind another batch of its overlap key\n");
+    let behind = format!("behind first (PAUSED), {key}");
+    assert_eq!(said.err, format!("haul: second: QUEUED {behind}\n"));
     let said = server.haul(&["get", "second"]).await;
-    for line in ["State     QUEUED", "Overlap   nightly, BUFFER_ONE", "Priority  7"] {
+    for line in ["State     QUEUED", "Overlap   the \"nightly\", BUFFER_ONE", &format!("Waiting   {behind}")]
+    {
         assert!(said.out.lines().any(|told| told == line), "{line} in\n{}", said.out);
     }
+    let said = server.haul(&["start", "-f", &file, "--id", "third", "-o", "json"]).await;
+    assert_eq!(said.err, format!("{nothing} and second (QUEUED) have the {key}\n"));
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&answer["outcome"], &answer["batch"]["name"]),
+        (&"OUTCOME_SKIPPED".into(), &"batches/first".into())
+    );
+
+    policy("CANCEL_OTHER");
+    let said = server.haul(&["start", "-f", &file, "--id", "third", "-o", "json"]).await;
+    assert_eq!(said.err, "haul: third takes the place of first (STOPPED) and second (STOPPED)\n");
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&answer["outcome"], &answer["batch"]["name"]),
+        (&"OUTCOME_STARTED".into(), &"batches/third".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
 //! is shown by number.
 
-use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, attempt, batch, item};
+use haul_proto::v1::{Batch, FailureClass, FailureGroup, OverlapPolicy, attempt, batch, item};
+
+use super::number;
 
 /// `RUNNING`, `COMPLETED`, ...
 pub fn batch_state(state: i32) -> String {
@@ -51,6 +53,15 @@ pub fn batch_state_with_cause(batch: &Batch) -> String {
         text.push(')');
     }
     text
+}
+
+/// Failures by reason, in the order given: `9 NOT_FOUND 404, 1 CODE_NOT_LISTED`.
+pub fn failures(groups: &[FailureGroup]) -> String {
+    let group = |group: &FailureGroup| match group.http_status {
+        0 => format!("{} {}", number::count(group.items), group.reason),
+        status => format!("{} {} {status}", number::count(group.items), group.reason),
+    };
+    groups.iter().map(group).collect::<Vec<_>>().join(", ")
 }
 
 /// A batch's id: its name without the collection.

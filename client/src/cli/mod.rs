@@ -12,6 +12,7 @@ pub mod label;
 pub mod number;
 pub mod output;
 pub mod progress;
+pub(crate) mod queue;
 pub mod report;
 pub mod spec;
 pub mod time;

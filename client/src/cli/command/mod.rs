@@ -15,6 +15,7 @@ mod redecode;
 mod results;
 mod retry;
 mod start;
+mod started;
 mod upload;
 mod watch;
 

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use haul_proto::v1::{BatchView, ListBatchesRequest, ListItemsRequest};
 
 use super::{Context, failure::Failure};
+use crate::cli::{clock, output::Format, queue};
 
 /// Show one batch
 ///
@@ -81,8 +82,14 @@ pub(super) struct Report {
 
 impl Get {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let batch = context.connect().await?.get_batch(&self.batch).await?;
-        context.output.batch(&batch, out)?;
+        let client = context.connect().await?;
+        let batch = client.get_batch(&self.batch).await?;
+        let waits_for = match context.output.format() {
+            // The batch is what was asked for: what cannot be asked about others is left out.
+            Format::Table => queue::waits_for(&client, &batch, clock::now()).await.unwrap_or_default(),
+            Format::Json | Format::Yaml => None,
+        };
+        context.output.batch_that_waits(&batch, waits_for, out)?;
         Ok(0)
     }
 }

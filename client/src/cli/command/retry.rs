@@ -5,12 +5,13 @@ use std::io::Write;
 use clap::Args;
 use haul_proto::v1::RetryFailedRequest;
 
-use super::{Context, failure::Failure, plan, start};
+use super::{Context, failure::Failure, plan, start, started};
 
 /// Fetch again the items of a batch that did not succeed
 ///
 /// Makes a new batch, with the spec and the date of one that has ended: the same requests for those of its items that
-/// were canceled, or failed in a way that may pass. Prints the new batch's name.
+/// were canceled, or failed in a way that may pass. Prints the new batch's name; with -o json or yaml what `haul start`
+/// prints.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -46,6 +47,6 @@ impl Retry {
         let made = client.retry_failed(request).await?;
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("RetryFailed", "a batch"))?;
-        start::said(&client, &batch, outcome, self.child.watch, context, out).await
+        started::said(&client, &batch, outcome, self.child.watch, context, out).await
     }
 }

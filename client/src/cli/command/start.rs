@@ -1,20 +1,12 @@
 //! `haul start`
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
 use clap::Args;
-use haul_proto::v1::{
-    Batch, StartBatchRequest, UploadedItems, batch_spec::Source, start_batch_response::Outcome,
-};
+use haul_proto::v1::{StartBatchRequest, UploadedItems, batch_spec::Source, start_batch_response::Outcome};
 
-use super::{Context, failure::Failure, upload, watch};
-use crate::{
-    Client,
-    cli::{label, output::Format, spec::SpecFile},
-};
+use super::{Context, failure::Failure, started, upload};
+use crate::cli::spec::SpecFile;
 
 /// How a batch is made from another one.
 #[derive(Args, Debug)]
@@ -36,8 +28,9 @@ pub(super) struct Child {
 /// Start a batch from a spec file
 ///
 /// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
-/// takes the server's defaults. Prints the batch's name. Where another batch of its overlap key is live and nothing is
-/// made, it prints that one's, says so, and exits with 0.
+/// takes the server's defaults. Prints the batch's name; with -o json or yaml `batch` and `outcome`, and with --watch
+/// the `report` at its end. Where another batch of its overlap key is live and nothing is made, it prints that one,
+/// says so (OUTCOME_SKIPPED), follows nothing, and exits with 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -110,43 +103,6 @@ impl Start {
             let uploaded = upload::send(&client, &batch.name, file, &self.reading, true, upload_id).await?;
             batch = uploaded.batch.ok_or_else(|| client.malformed("UploadItems", "a batch"))?;
         }
-        said(&client, &batch, outcome, self.watch, context, out).await
+        started::said(&client, &batch, outcome, self.watch, context, out).await
     }
-}
-
-/// What a start came to, where it is not simply a new batch that runs as soon as it may.
-fn remark(batch: &Batch, outcome: Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Replayed => Some("this request id was answered before; this is its batch".to_owned()),
-        Outcome::Buffered => Some("it waits behind another batch of its overlap key".to_owned()),
-        Outcome::Skipped => {
-            let state = label::batch_state_with_cause(batch);
-            Some(format!("nothing was started: {} has the same overlap key and is {state}", batch.name))
-        }
-        Outcome::Unspecified | Outcome::Started | Outcome::Validated => None,
-    }
-}
-
-/// Prints a batch that was just made, and follows it if asked to; one that was skipped has nothing to follow.
-pub(super) async fn said(
-    client: &Client,
-    batch: &Batch,
-    outcome: Outcome,
-    watched: bool,
-    context: &Context,
-    out: &mut impl Write,
-) -> Result<u8, Failure> {
-    if let Some(remark) = remark(batch, outcome) {
-        // Lost with standard error.
-        let _ = writeln!(io::stderr(), "haul: {remark}");
-    }
-    let watched = watched && outcome != Outcome::Skipped;
-    // A document is whole: with --watch it is printed at the end.
-    match (context.output.format(), watched) {
-        (Format::Table, _) => writeln!(out, "{}", batch.name)?,
-        (_, false) => context.output.batch(batch, out)?,
-        (_, true) => {}
-    }
-    out.flush()?;
-    if watched { watch::to_the_end(client, &batch.name, context, out).await } else { Ok(0) }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use futures::TryStreamExt;
-use haul_proto::v1::{WatchProgressResponse, watch_progress_response::Event};
+use haul_proto::v1::{Batch, Report, WatchProgressResponse, watch_progress_response::Event};
 
 use super::{Context, failure::Failure};
 use crate::{
@@ -106,12 +106,19 @@ fn print(event: Event, format: Format, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Follows a batch, prints its report, and says by the exit status how it ended.
-pub(super) async fn to_the_end(
+async fn to_the_end(
     client: &Client,
     name: &str,
     context: &Context,
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
+    let (batch, report) = ended(client, name).await?;
+    context.output.end(&batch, &report, out)?;
+    Ok(exit::code(&batch))
+}
+
+/// Follows a batch to its end.
+pub(super) async fn ended(client: &Client, name: &str) -> Result<(Batch, Report), Failure> {
     let batch = tokio::select! {
         batch = follow(client, name, ProgressMode::Auto) => batch?,
         // Where signals cannot be caught, Ctrl-C ends us all the same.
@@ -120,6 +127,5 @@ pub(super) async fn to_the_end(
         }
     };
     let report = client.get_report(name).await?;
-    context.output.end(&batch, &report, out)?;
-    Ok(exit::code(&batch))
+    Ok((batch, report))
 }

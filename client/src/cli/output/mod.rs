@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, FixedOffset};
 use clap::ValueEnum;
-use haul_proto::v1;
+use haul_proto::v1::{self, start_batch_response::Outcome};
 use serde_json::{Value, json};
 
 pub(crate) use self::table::{Align, Table};
@@ -59,9 +59,42 @@ impl Output {
     /// One batch, its spec included.
     pub fn batch(&self, batch: &v1::Batch, out: &mut impl Write) -> io::Result<()> {
         match self.format {
-            Format::Table => view::batch(batch, self.now, self.width, out),
+            Format::Table => view::batch(batch, None, self.now, self.width, out),
             _ => self.document(&resource(canonical::batch(batch))?, out),
         }
+    }
+
+    /// One batch, and what it waits for as long as it is QUEUED. A document has the batch alone.
+    pub fn batch_that_waits(
+        &self,
+        batch: &v1::Batch,
+        waits_for: Option<String>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Table => view::batch(batch, waits_for, self.now, self.width, out),
+            _ => self.batch(batch, out),
+        }
+    }
+
+    /// What a call that makes a batch came to: its name, or its report once it has ended. A document has the answer,
+    /// `batch` and `outcome`, and with it the `report`.
+    pub fn started(
+        &self,
+        outcome: Outcome,
+        batch: &v1::Batch,
+        report: Option<&v1::Report>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let mut started = match (self.format, report) {
+            (Format::Table, Some(report)) => return self.end(batch, report, out),
+            (Format::Table, None) => return writeln!(out, "{}", batch.name),
+            _ => json!({"batch": resource(canonical::batch(batch))?, "outcome": outcome.as_str_name()}),
+        };
+        if let Some(report) = report {
+            started["report"] = resource(canonical::report(report))?;
+        }
+        self.document(&started, out)
     }
 
     /// Batches in the order given; a document has them as `batches`.

@@ -18,6 +18,7 @@ pub(super) struct Bar {
     below: Vec<ProgressBar>,
     batch: Option<Batch>,
     failures: Vec<FailureGroup>,
+    waits_for: Option<String>,
     disconnected: Option<String>,
 }
 
@@ -25,7 +26,15 @@ impl Bar {
     pub(super) fn new() -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
         let gauge = screen.add(ProgressBar::new(BAR_LENGTH).with_style(style("{bar:32.cyan/dim} {msg}")));
-        Self { screen, gauge, below: Vec::new(), batch: None, failures: Vec::new(), disconnected: None }
+        Self {
+            screen,
+            gauge,
+            below: Vec::new(),
+            batch: None,
+            failures: Vec::new(),
+            waits_for: None,
+            disconnected: None,
+        }
     }
 
     pub(super) fn batch(&mut self, batch: Batch, now: DateTime<FixedOffset>) {
@@ -36,6 +45,11 @@ impl Bar {
 
     pub(super) fn failures(&mut self, groups: Vec<FailureGroup>, now: DateTime<FixedOffset>) {
         self.failures = groups;
+        self.draw(now);
+    }
+
+    pub(super) fn waits_for(&mut self, waits_for: Option<String>, now: DateTime<FixedOffset>) {
+        self.waits_for = waits_for;
         self.draw(now);
     }
 
@@ -56,7 +70,7 @@ impl Bar {
             ));
             lines.push(line::pace(batch, now));
             lines.extend(line::current(batch));
-            lines.extend(line::waiting(batch, now));
+            lines.extend(line::waiting(batch, self.waits_for.as_deref(), now));
         }
         lines.extend(line::failed(&self.failures));
         lines.extend(self.disconnected.clone());

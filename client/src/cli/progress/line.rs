@@ -75,9 +75,12 @@ pub(super) fn current(batch: &Batch) -> Option<String> {
     (!keys.is_empty()).then(|| format!("now: {}", keys.join(" ")))
 }
 
-/// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`.
-pub(super) fn waiting(batch: &Batch, now: DateTime<FixedOffset>) -> Option<String> {
-    held_back(batch, now).map(|held| format!("waiting: {held}"))
+/// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`. Of a batch
+/// that is QUEUED what it `waits_for`, as far as that is known.
+pub(super) fn waiting(batch: &Batch, waits_for: Option<&str>, now: DateTime<FixedOffset>) -> Option<String> {
+    let queued = waits_for.filter(|_| batch.state() == State::Queued);
+    let held = queued.map(str::to_owned).or_else(|| held_back(batch, now));
+    held.map(|held| format!("waiting: {held}"))
 }
 
 /// The same without the word; nothing of a batch that does not run.
@@ -102,17 +105,7 @@ pub(crate) fn held_back(batch: &Batch, now: DateTime<FixedOffset>) -> Option<Str
 
 /// Failures by reason, the most frequent first: `failed: 9 NOT_FOUND 404, 1 CODE_NOT_LISTED`.
 pub(super) fn failed(groups: &[FailureGroup]) -> Option<String> {
-    let parts: Vec<String> = groups
-        .iter()
-        .map(|group| {
-            let count = number::count(group.items);
-            match group.http_status {
-                0 => format!("{count} {}", group.reason),
-                status => format!("{count} {} {status}", group.reason),
-            }
-        })
-        .collect();
-    (!parts.is_empty()).then(|| format!("failed: {}", parts.join(", ")))
+    (!groups.is_empty()).then(|| format!("failed: {}", label::failures(groups)))
 }
 
 /// A cut watch, and its innermost cause.
@@ -185,7 +178,7 @@ mod tests {
         );
         assert_eq!(pace(&batch, now()), "1m 23s elapsed, 12,000 items/min, 24,000 records/min, ETA 12:05:10");
         assert_eq!(current(&batch).unwrap(), "now: 1301 1332");
-        assert_eq!(waiting(&batch, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
+        assert_eq!(waiting(&batch, None, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
     }
 
     #[test]
@@ -205,7 +198,7 @@ mod tests {
             ..HostPressure::default()
         };
         batch.progress.as_mut().unwrap().host_pressure = vec![pressure];
-        let said = waiting(&batch, now()).unwrap();
+        let said = waiting(&batch, None, now()).unwrap();
         assert_eq!(said, "waiting: example.com does not answer, asked again at 12:03:09");
     }
 
@@ -220,7 +213,17 @@ mod tests {
         assert_eq!(plain(&batch, now()), "12:03:04 PAUSED, USER_PAUSE (lunch) 0/0 0.00%");
         assert_eq!(pace(&batch, now()), "PAUSED, USER_PAUSE (lunch), 1m 23s elapsed");
         assert_eq!(current(&batch), None);
-        assert_eq!(waiting(&batch, now()), None);
+        assert_eq!(waiting(&batch, None, now()), None);
+    }
+
+    #[test]
+    fn a_queued_batch_says_what_it_waits_for_and_no_other_does() {
+        let mut batch = running();
+        batch.progress = None;
+        assert_eq!(waiting(&batch, Some("behind nightly-1"), now()), None);
+        batch.state = State::Queued.into();
+        assert_eq!(waiting(&batch, Some("behind nightly-1"), now()).unwrap(), "waiting: behind nightly-1");
+        assert_eq!(waiting(&batch, None, now()), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //!   watch ──────────┐
 //!   failures poll ──┼──▶ follow ──▶ display: bar (terminal), plain lines (elsewhere), nothing
+//!   wait poll ──────┤
 //!   tick ───────────┘
 //! ```
 //!
@@ -12,6 +13,7 @@ mod bar;
 mod failure;
 mod line;
 mod plain;
+mod wait;
 
 use std::{
     io::{self, IsTerminal},
@@ -23,8 +25,11 @@ use haul_proto::v1::{Batch, FailureGroup};
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use self::line::{held_back, standing};
-use self::{bar::Bar, failure::FailurePoll, plain::Plain};
-use crate::{Client, Error, WatchEvent, WatchOptions, cli::clock};
+use self::{bar::Bar, failure::FailurePoll, plain::Plain, wait::WaitPoll};
+use crate::{
+    Client, Error, WatchEvent, WatchOptions,
+    cli::{clock, queue},
+};
 
 /// How to show progress.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,6 +64,8 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
     let mut display = Display::new(mode);
     let mut failures = FailurePoll::new(mode);
     let mut poll = None;
+    let mut waits = WaitPoll::new(mode);
+    let mut asking = None;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = client.watch(name, WatchOptions::default());
@@ -71,6 +78,7 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                 }
                 Some(Ok(WatchEvent::Snapshot(batch) | WatchEvent::Update(batch))) => {
                     failures.observe(&batch);
+                    waits.observe(&batch);
                     display.batch(batch);
                 }
                 Some(Ok(WatchEvent::Reconnecting { attempt, error })) => display.disconnected(attempt, &error),
@@ -84,11 +92,22 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                     display.failures(report);
                 }
             }
+            Some(waits_for) = OptionFuture::from(asking.as_mut()) => {
+                asking = None;
+                if let Ok(waits_for) = waits_for {
+                    display.waits_for(waits_for);
+                }
+            }
             _ = tick.tick() => display.tick(),
         }
         if poll.is_none() && failures.is_due() {
             failures.begin();
             poll = Some(Box::pin(failure::groups(client, name)));
+        }
+        if asking.is_none()
+            && let Some(batch) = waits.begin()
+        {
+            asking = Some(Box::pin(async move { queue::waits_for(client, &batch, clock::now()).await }));
         }
     }
 }
@@ -120,6 +139,14 @@ impl Display {
         match self {
             Self::Bar(bar) => bar.failures(groups, clock::now()),
             Self::Plain(plain) => plain.failures(&groups),
+            Self::Quiet => {}
+        }
+    }
+
+    fn waits_for(&mut self, waits_for: Option<String>) {
+        match self {
+            Self::Bar(bar) => bar.waits_for(waits_for, clock::now()),
+            Self::Plain(plain) => plain.waits_for(waits_for, clock::now()),
             Self::Quiet => {}
         }
     }

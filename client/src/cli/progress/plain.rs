@@ -17,12 +17,21 @@ pub(super) struct Plain<W> {
     /// What the next line is about, should nothing new come.
     last: Option<Batch>,
     failures: Option<String>,
+    waits_for: Option<String>,
     disconnected: bool,
 }
 
 impl<W: Write> Plain<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, state: None, written: None, last: None, failures: None, disconnected: false }
+        Self {
+            out,
+            state: None,
+            written: None,
+            last: None,
+            failures: None,
+            waits_for: None,
+            disconnected: false,
+        }
     }
 
     pub(super) fn batch(&mut self, batch: &Batch, now: DateTime<FixedOffset>) {
@@ -57,11 +66,22 @@ impl<W: Write> Plain<W> {
         }
         self.written = Some(now);
         self.write(&line::plain(batch, now));
-        if let Some(waiting) = line::waiting(batch, now) {
+        if let Some(waiting) = line::waiting(batch, self.waits_for.as_deref(), now) {
             self.write(&stamped(now, &waiting));
         }
         if let Some(failures) = self.failures.take() {
             self.write(&stamped(now, &failures));
+        }
+    }
+
+    /// What it waits for while it is QUEUED is told at once where it is news, and then with each line.
+    pub(super) fn waits_for(&mut self, waits_for: Option<String>, now: DateTime<FixedOffset>) {
+        if std::mem::replace(&mut self.waits_for, waits_for) == self.waits_for {
+            return;
+        }
+        let said = self.last.as_ref().and_then(|batch| line::waiting(batch, self.waits_for.as_deref(), now));
+        if let Some(waiting) = said {
+            self.write(&stamped(now, &waiting));
         }
     }
 
@@ -91,6 +111,30 @@ mod tests {
     use haul_proto::v1::batch::State;
 
     use super::*;
+
+    #[test]
+    fn what_a_queued_batch_waits_for_is_told_as_soon_as_it_is_known() {
+        let start = DateTime::parse_from_rfc3339("2026-02-28T12:00:00Z").unwrap();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let batch = |state: State| Batch { state: state.into(), ..Batch::default() };
+        let behind = || Some("behind nightly-1 (RUNNING)".to_owned());
+        let mut plain = Plain::new(Vec::new());
+        plain.batch(&batch(State::Queued), at(0));
+        plain.waits_for(behind(), at(1));
+        plain.waits_for(behind(), at(2));
+        plain.tick(at(5));
+        plain.batch(&batch(State::Running), at(6));
+        assert_eq!(
+            String::from_utf8(plain.out).unwrap(),
+            "\
+12:00:00 QUEUED 0/0 0.00%
+12:00:01 waiting: behind nightly-1 (RUNNING)
+12:00:05 QUEUED 0/0 0.00%
+12:00:05 waiting: behind nightly-1 (RUNNING)
+12:00:06 RUNNING 0/0 0.00% 0 items/min
+"
+        );
+    }
 
     #[test]
     fn lines_come_every_five_seconds_and_on_changes_of_state() {
