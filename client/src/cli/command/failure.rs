@@ -78,7 +78,6 @@ impl Failure {
                 }
                 "BATCH_SEALED" => Some("it takes no further items: start another batch for them"),
                 "BATCH_OPEN" => Some("`haul upload` sends it items and seals it"),
-                "NO_FAILED_ITEMS" => Some("what failed for good is taken with --filter 'state = FAILED'"),
                 "" if refusal.code == Code::Unimplemented => {
                     Some("is that a haul server? Check --server and HAUL_SERVER")
                 }
