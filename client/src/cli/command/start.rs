@@ -30,7 +30,7 @@ pub(super) struct Child {
 /// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
 /// takes the server's defaults. Prints the batch's name; with -o json or yaml `batch` and `outcome`, and with --watch
 /// the `report` at its end. Where another batch of its overlap key is live and nothing is made, it prints that one,
-/// says so (OUTCOME_SKIPPED), follows nothing, and exits with 0.
+/// says so (`OUTCOME_SKIPPED`), follows nothing, and exits with 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
