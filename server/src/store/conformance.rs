@@ -309,7 +309,10 @@ macro_rules! conformance {
                 a_large_chunk_is_cut_into_slices,
                 what_is_not_there_is_said,
             }
+                the_seal_of_many_chunks_does_not_wait_for_them_to_go,
             upstream {
+                chunks_of_one_item_fill_slices_and_a_stop_cancels_slice_by_slice,
+                uploads_by_turns_fill_the_same_slices_until_one_seals,
                 a_record_comes_back,
                 the_last_write_wins,
             }

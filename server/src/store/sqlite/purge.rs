@@ -1,4 +1,4 @@
-//! What goes: batches that are deleted or past their retention, and bodies and request ids past their time.
+//! What goes: batches that are deleted or past their retention, and bodies, request ids and chunks past their time.
 //!
 //! A batch goes in two steps. Its row goes at once, with its request ids, and its name into `purged_batches`: from then on
 //! nobody finds it. What it had goes a little at a time. Datasets stay.
@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, instant, ms};
+use super::{SqliteStore, error, instant, ms, upload};
 use crate::{
     domain::{
         etag,
@@ -140,8 +140,8 @@ const PARTS: [&str; 7] = [
        (SELECT item_index, number FROM item_attempts WHERE batch_seq = $1 LIMIT $2)",
     "DELETE FROM item_results WHERE batch_seq = $1 AND first_no IN
        (SELECT first_no FROM item_results WHERE batch_seq = $1 LIMIT $2)",
-    "DELETE FROM upload_chunks WHERE batch_seq = $1 AND (upload_id, first_offset) IN
-       (SELECT upload_id, first_offset FROM upload_chunks WHERE batch_seq = $1 LIMIT $2)",
+    "DELETE FROM upload_chunks WHERE batch_seq = $1 AND (upload_id, first_offset, item_count) IN
+       (SELECT upload_id, first_offset, item_count FROM upload_chunks WHERE batch_seq = $1 LIMIT $2)",
     "DELETE FROM uploads WHERE batch_seq = $1 AND upload_id IN
        (SELECT upload_id FROM uploads WHERE batch_seq = $1 LIMIT $2)",
     "DELETE FROM batch_execution_details WHERE batch_seq = $1 AND item_index IN
@@ -182,7 +182,7 @@ async fn left_behind_in(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Resu
     Ok(gone)
 }
 
-/// Bodies and request ids past their time.
+/// Bodies, request ids and chunks past their time.
 async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
     // A live child decodes them.
@@ -223,5 +223,6 @@ async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreEr
     .map_err(error::store)?
     .rows_affected();
     tx.commit().await.map_err(error::store)?;
-    Ok(bodies + requests)
+    Ok(bodies + requests + chunks)
 }
+    let chunks = upload::forget_chunks(&mut tx, PURGE_ROWS).await.map_err(error::store)?;

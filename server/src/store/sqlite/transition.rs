@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, ms, overlap, purge, request, result, upload};
+use super::{SqliteStore, error, ms, overlap, purge, request, result};
 use crate::{
     domain::{
         batch::{Command, Decision, DrainMode, EndReason, Input, Leases, PauseCause, State, decide},
@@ -286,6 +286,7 @@ impl Step {
                END,
                purge_at = CASE WHEN $5 THEN $4 + coalesce(json_extract(spec, '$.retention_ms'), 2592000000) END,
                bodies_expire_at = CASE WHEN $5 THEN $4 + json_extract(spec, '$.fetch.keep_bodies_ms') END,
+               has_stale_chunks = max(has_stale_chunks, status = 'OPEN'),
                pause_cause = CASE WHEN $6 THEN coalesce($7, pause_cause) END,
                pause_reason = CASE WHEN $6 THEN coalesce($8, pause_reason) END,
                pause_message = CASE WHEN $6 THEN coalesce($9, pause_message) END,
@@ -311,9 +312,6 @@ impl Step {
         .execute(&mut *conn)
         .await?;
         debug_assert_eq!(entered.rows_affected(), 1, "the state was read in this transaction");
-        if self.from == State::Open {
-            upload::forget_chunks(conn, self.seq).await?;
-        }
         Ok(())
     }
 }
