@@ -130,6 +130,8 @@ macro_rules! conformance {
                 what_it_had_goes_in_bites,
                 a_batch_goes_when_its_retention_ends,
                 a_parent_outlives_its_children,
+                a_retry_finds_its_parents_items_until_it_has_ended,
+                a_clock_that_is_set_back_ends_no_retention_early,
                 only_what_has_ended_and_is_as_it_was_read_is_deleted,
                 a_name_is_free_again_and_its_request_ids_too,
                 what_is_gone_is_known_for_a_month,
@@ -226,6 +228,7 @@ macro_rules! conformance {
                 bodies_stay_while_a_child_is_live,
                 rows_come_back_as_they_were_fetched,
                 what_the_family_wrote_and_the_body_does_not_hold_goes,
+                what_a_child_wrote_that_is_gone_goes_too,
                 what_others_wrote_stays,
                 what_was_fetched_later_stays,
                 a_bar_that_was_settled_later_does_not_come_back,
@@ -306,13 +309,13 @@ macro_rules! conformance {
                 a_batch_that_is_gone_says_so,
                 an_upload_goes_on_after_a_restart,
                 chunks_are_kept_as_long_as_they_can_come_again,
-                a_large_chunk_is_cut_into_slices,
-                what_is_not_there_is_said,
-            }
                 the_seal_of_many_chunks_does_not_wait_for_them_to_go,
-            upstream {
+                a_large_chunk_is_cut_into_slices,
                 chunks_of_one_item_fill_slices_and_a_stop_cancels_slice_by_slice,
                 uploads_by_turns_fill_the_same_slices_until_one_seals,
+                what_is_not_there_is_said,
+            }
+            upstream {
                 a_record_comes_back,
                 the_last_write_wins,
             }

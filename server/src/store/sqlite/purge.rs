@@ -89,8 +89,9 @@ pub(super) async fn purged_batch(
 /// The first step.
 async fn remove(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO purged_batches (seq, name, purged_at, forget_at, revision)
-         SELECT seq, name, $2, $3, revision FROM batch_executions WHERE seq = $1",
+        "INSERT INTO purged_batches (seq, name, purged_at, forget_at, revision, redecoded_seq)
+         SELECT seq, name, $2, $3, revision, CASE WHEN kind = 'REDECODE' THEN parent_seq END
+         FROM batch_executions WHERE seq = $1",
     )
     .bind(seq.0)
     .bind(ms(now))
@@ -164,8 +165,11 @@ async fn left_behind_in(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Resu
             .fetch_optional(&mut *conn)
             .await?;
     let Some(seq) = seq else {
-        let forgotten = sqlx::query("DELETE FROM purged_batches WHERE forget_at <= $1").bind(ms(now));
-        return Ok(forgotten.execute(conn).await?.rows_affected());
+        let forgotten = sqlx::query(
+            "DELETE FROM purged_batches WHERE seq IN (SELECT seq FROM purged_batches p WHERE forget_at <= $1
+               AND NOT EXISTS (SELECT 1 FROM batch_executions WHERE seq = p.redecoded_seq) LIMIT $2)",
+        );
+        return Ok(forgotten.bind(ms(now)).bind(PURGE_ROWS).execute(conn).await?.rows_affected());
     };
     let mut gone = 0;
     for part in PARTS {
@@ -222,7 +226,7 @@ async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreEr
     .await
     .map_err(error::store)?
     .rows_affected();
+    let chunks = upload::forget_chunks(&mut tx, PURGE_ROWS).await.map_err(error::store)?;
     tx.commit().await.map_err(error::store)?;
     Ok(bodies + requests + chunks)
 }
-    let chunks = upload::forget_chunks(&mut tx, PURGE_ROWS).await.map_err(error::store)?;
