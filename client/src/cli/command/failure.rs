@@ -23,6 +23,9 @@ pub(super) enum Failure {
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
+    /// A file that was not sent whole, and what is there now.
+    #[error("{error}")]
+    Unsent { error: Error, left: Option<String> },
     /// Ctrl-C while a batch was followed.
     #[error("{batch} goes on; follow it with: haul watch {batch}")]
     Interrupted { batch: String },
@@ -33,7 +36,7 @@ impl Failure {
         match self {
             // Whoever reads our output has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Call(error) => exit::of_error(error),
+            Self::Call(error) | Self::Unsent { error, .. } => exit::of_error(error),
             Self::Spec(_) | Self::UnknownReason(_) | Self::Usage(_) => exit::USAGE,
             Self::Output(_) => exit::CALL,
             Self::Interrupted { .. } => exit::INTERRUPTED,
@@ -47,18 +50,25 @@ impl Failure {
         }
         let mut text = format!("haul: {self}");
         // The layers of a transport between the two say nothing that these do not.
-        if let Some(cause) = innermost_cause(self) {
+        let cause = match self {
+            Self::Unsent { error, .. } => innermost_cause(error),
+            _ => innermost_cause(self),
+        };
+        if let Some(cause) = cause {
             text = format!("{text}: {cause}");
         }
         if let Some(advice) = self.advice() {
             text = format!("{text}\n  {advice}");
+        }
+        if let Self::Unsent { left: Some(left), .. } = self {
+            text = format!("{text}\n  {left}");
         }
         // There is nobody left to tell.
         let _ = writeln!(err, "{text}");
     }
 
     fn advice(&self) -> Option<&'static str> {
-        let Self::Call(error) = self else {
+        let (Self::Call(error) | Self::Unsent { error, .. }) = self else {
             return None;
         };
         match error {
