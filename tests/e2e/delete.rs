@@ -2,7 +2,7 @@
 
 use haul_proto::v1::{
     DeleteBatchRequest, GetBatchRequest, GetReportRequest, ListItemsRequest, PauseRequest, RedecodeRequest,
-    batch::State,
+    RetryFailedRequest, batch::State,
 };
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tonic::Code;
@@ -88,6 +88,38 @@ async fn a_batch_goes_by_itself_when_its_retention_ends() {
     eventually("all that it had is gone", || async { (database.number(PARTS).await == 0).then_some(()) })
         .await;
     assert_gone(&server, &name, prices_stored).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_reads_its_parent_to_the_end_though_its_retention_is_over() {
+    let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let other = server.start_batch(prices(3, &upstream, fast())).await;
+    server.batch_ended(&other).await;
+    let parent = server.start_batch(prices(30, &upstream, paced(10.0, 1))).await;
+    let client = server.client().await;
+    client.stop(&parent, "").await.unwrap();
+    server.batch_in(&parent, State::Stopped).await;
+    let retry = RetryFailedRequest { name: parent.clone(), ..Default::default() };
+    let child = client.retry_failed(retry).await.unwrap().batch.unwrap().name;
+    client.pause(&child, "").await.unwrap();
+    server.batch_in(&child, State::Paused).await;
+    server.kill().await;
+    // A month goes by.
+    let file = SqliteConnectOptions::new().filename(server.data_dir().join("haul.db"));
+    let mut conn = file.connect().await.unwrap();
+    let month = "UPDATE batch_executions SET purge_at = ended_at WHERE ended_at IS NOT NULL";
+    sqlx::query(month).execute(&mut conn).await.unwrap();
+    drop(conn);
+    server.start_again().await;
+    let client = server.client().await;
+    eventually("the other one is gone", || async { client.get_batch(&other).await.err() }).await;
+    assert_eq!(client.get_batch(&parent).await.unwrap().state(), State::Stopped, "it is still needed");
+    client.resume(&child, "").await.unwrap();
+    let ended = server.batch_in(&child, State::Completed).await.progress.unwrap();
+    assert!(ended.succeeded_items == ended.total_items && ended.total_items > 0, "{ended:?}");
+    server.kill().await;
+    server.start_again().await;
+    eventually("then it goes too", || async { client.get_batch(&parent).await.err() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
