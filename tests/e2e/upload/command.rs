@@ -164,7 +164,8 @@ async fn an_upload_that_fails_later_says_what_is_there_and_how_to_go_on() {
     let server = Server::start([]).await;
     let spec = keyed_spec(server.folder(), "http://127.0.0.1:9");
     let keys = server.folder().join("the keys.txt").to_str().unwrap().to_owned();
-    let good: String = (0..SENT).map(|n| format!("{n:05}\n")).collect();
+    let good: Vec<String> = (0..SENT).map(|n| format!("{n:05}")).collect();
+    let good = good.join("\n") + "\n";
     std::fs::write(&keys, format!("{good}a\tb\n")).unwrap();
     let said = server.haul(&["start", "-f", &spec, "--id", "night", "--upload", &keys]).await;
     assert_eq!((said.status, said.out.as_str()), (2, "batches/night\n"), "{}", said.err);

@@ -13,7 +13,7 @@ use haul_proto::v1::{
 
 use super::{Context, failure::Failure, upload, watch};
 use crate::{
-    Client, Error,
+    Client,
     cli::{items, label, output::Format, spec::SpecFile},
 };
 
@@ -170,7 +170,7 @@ async fn taken_back(client: &Client, name: &str) -> bool {
         };
         client.delete_batch(delete).await.map(|()| true)
     };
-    work.await.unwrap_or_else(|_: Error| false)
+    work.await.unwrap_or(false)
 }
 
 /// What a start came to, where it is not simply a new batch that runs as soon as it may.

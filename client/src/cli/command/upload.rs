@@ -104,15 +104,15 @@ impl Upload {
 fn what_came_of(batch: &Batch, before: &GetUploadStatusResponse, after: &UploadItemsResponse) -> String {
     let repeats = after.duplicate_items - before.duplicate_items;
     let added = after.committed_items - before.committed_items - repeats;
-    let mut text = format!("{} added", number::plural(added, "item", "items"));
+    let mut parts = vec![format!("{} added", number::plural(added, "item", "items"))];
     if repeats > 0 {
-        text += &format!(", {} of keys that it has left out", number::plural(repeats, "repeat", "repeats"));
+        parts.push(format!("{} of keys that it has left out", number::plural(repeats, "repeat", "repeats")));
     }
     if before.committed_items > 0 {
-        text += &format!(", {} sent before", number::count(before.committed_items));
+        parts.push(format!("{} sent before", number::count(before.committed_items)));
     }
     let total = batch.progress.as_ref().map_or(0, |progress| progress.total_items);
-    format!("{text}; it has {}", number::count(total))
+    format!("{}; it has {}", parts.join(", "), number::count(total))
 }
 
 /// A file to be sent: where to, how it is read, under which name.
@@ -231,17 +231,19 @@ impl Sending<'_> {
 
     /// The command that goes on where an upload broke off.
     fn again(&self, id: &str) -> String {
-        let mut line = format!("haul upload {} {}", self.batch, quoted(&self.file.to_string_lossy()));
+        let file = quoted(&self.file.to_string_lossy());
+        let mut words = vec![format!("haul upload {} {file}", self.batch)];
         if let Some(format) = self.reading.format.and_then(|format| format.to_possible_value()) {
-            line += &format!(" --format {}", format.get_name());
+            words.push(format!("--format {}", format.get_name()));
         }
         if self.reading.key_column != KEY_COLUMN {
-            line += &format!(" --key-column {}", quoted(&self.reading.key_column));
+            words.push(format!("--key-column {}", quoted(&self.reading.key_column)));
         }
         if !self.seal {
-            line += " --no-seal";
+            words.push("--no-seal".to_owned());
         }
-        format!("{line} --upload-id {id}")
+        words.push(format!("--upload-id {id}"));
+        words.join(" ")
     }
 }
 
