@@ -13,7 +13,10 @@ use haul_proto::v1::ItemSpec;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::{Map, Value as Json};
 
+use self::csv::Header;
 use crate::BoxError;
+
+pub mod csv;
 
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -91,14 +94,14 @@ fn read(
     };
     let items: Box<dyn Iterator<Item = (u64, Result<ItemSpec, String>)> + Send> = match format {
         ItemFormat::Lines => Box::new(
-            Lines { reader, number: 0 }
+            Lines { reader, number: 0, unit: Unit::Line }
                 .filter(|(_, line)| {
                     line.as_ref().map_or(true, |line| !line.trim().is_empty() && !line.starts_with('#'))
                 })
                 .map(|(number, line)| (number, line.map(|key| ItemSpec { key, columns: None }))),
         ),
         ItemFormat::Ndjson => Box::new(
-            Lines { reader, number: 0 }
+            Lines { reader, number: 0, unit: Unit::Line }
                 .filter(|(_, line)| line.as_ref().map_or(true, |line| !line.trim().is_empty()))
                 .map(move |(number, line)| (number, line.and_then(|line| object(&line, &key_column)))),
         ),
@@ -111,62 +114,35 @@ fn read(
     Ok(items.peekable())
 }
 
-/// A row of a CSV file after its header; every column becomes one of the item's, the key's too.
-fn rows<R: Read + Send + 'static>(
+/// The rows of a CSV file behind its header.
+fn rows<R: BufRead + Send + 'static>(
     reader: R,
     key_column: &str,
 ) -> Result<impl Iterator<Item = (u64, Result<ItemSpec, String>)> + Send + use<R>, (u64, String)> {
-    let mut reader = csv::Reader::from_reader(reader);
-    let names = reader.headers().map_err(|error| (1, row_fault(&error, &[])))?;
-    let names: Vec<String> =
-        names.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
-    if let Some(problem) = header_fault(&names) {
-        return Err((1, problem));
-    }
-    let key_at = names.iter().position(|name| name == key_column).ok_or_else(|| {
-        let known = names.join(", ");
-        (1, format!("the header row has no column {key_column:?}, only {known}: name it with --key-column"))
-    })?;
-    Ok(reader.into_records().map(move |row| match row {
-        Ok(row) => {
-            let line = row.position().map_or(0, csv::Position::line);
-            let text = |field: &str| Value { kind: Some(Kind::StringValue(field.to_owned())) };
-            let fields = names.iter().cloned().zip(row.iter().map(text)).collect();
-            (line, Ok(ItemSpec { key: row[key_at].to_owned(), columns: Some(Struct { fields }) }))
-        }
-        Err(error) => (error.position().map_or(0, csv::Position::line), Err(row_fault(&error, &names))),
-    }))
+    let is_row =
+        |(_, record): &(u64, Result<String, String>)| !matches!(record, Ok(record) if record.is_empty());
+    let mut records = Lines { reader, number: 0, unit: Unit::CsvRecord }.filter(is_row);
+    let Some((line, record)) = records.next() else {
+        return Err((1, "it is empty: a header row must name its columns".to_owned()));
+    };
+    let header =
+        record.and_then(|record| Header::read(&record, key_column)).map_err(|problem| (line, problem))?;
+    Ok(records.map(move |(line, record)| (line, record.and_then(|record| row(&header, &record)))))
 }
 
-/// Why a header row is none.
-fn header_fault(names: &[String]) -> Option<String> {
-    if names.len() > COLUMNS_MAX {
-        return Some(format!("it has {} columns, more than {COLUMNS_MAX}: leave some out", names.len()));
-    }
-    (0..).zip(names).find_map(|(at, name)| {
-        if name.is_empty() {
-            Some(format!("column {} has no name in the header row: give it one", at + 1))
-        } else if names[..at].contains(name) {
-            Some(format!("two columns are named {name:?} in the header row: rename one"))
-        } else {
-            None
-        }
-    })
+/// The item of a row; every column becomes one of the item's, the key's too.
+fn row(header: &Header, record: &str) -> Result<ItemSpec, String> {
+    let fields = header.fields(record)?;
+    let key = fields[header.key_at()].clone();
+    let text = |field| Value { kind: Some(Kind::StringValue(field)) };
+    let fields = header.names().iter().cloned().zip(fields.into_iter().map(text)).collect();
+    Ok(ItemSpec { key, columns: Some(Struct { fields }) })
 }
 
-/// Why a row is none.
-fn row_fault(error: &csv::Error, names: &[String]) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!(
-            "it has {len} fields where the header row has {expected_len}: add or remove fields, quote commas"
-        ),
-        csv::ErrorKind::Utf8 { err, .. } => {
-            let at = err.field();
-            let column = names.get(at).map_or_else(|| (at + 1).to_string(), |name| format!("{name:?}"));
-            format!("column {column}: {NOT_UTF8}")
-        }
-        _ => format!("it is no row: {error}"),
-    }
+/// Why there are too many columns, if there are.
+fn columns_fault(columns: usize) -> Option<String> {
+    (columns > COLUMNS_MAX)
+        .then(|| format!("it has {columns} columns, more than {COLUMNS_MAX}: leave some out"))
 }
 
 const NOT_UTF8: &str = "it is not UTF-8: convert the file to UTF-8";
@@ -175,8 +151,8 @@ const NOT_UTF8: &str = "it is not UTF-8: convert the file to UTF-8";
 fn object(line: &str, key_column: &str) -> Result<ItemSpec, String> {
     let object: Map<String, Json> = serde_json::from_str(line)
         .map_err(|error| format!("it is no JSON object ({error}): write one object per line"))?;
-    if object.len() > COLUMNS_MAX {
-        return Err(format!("it has {} columns, more than {COLUMNS_MAX}: leave some out", object.len()));
+    if let Some(fault) = columns_fault(object.len()) {
+        return Err(fault);
     }
     let key = match object.get(key_column) {
         Some(Json::String(key)) => key.clone(),
@@ -226,33 +202,66 @@ fn shown(value: &str) -> String {
     shown
 }
 
-/// Lines without their ends, counted from 1.
+/// What is read at once.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Unit {
+    /// Up to the next line end.
+    Line,
+    /// Up to the next line end outside quotes.
+    CsvRecord,
+}
+
+/// Lines or records without their ends, with the line that they begin in, counted from 1.
 struct Lines<R> {
     reader: R,
+    /// Lines before the next one.
     number: u64,
+    unit: Unit,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The bytes of the next one, its end included; none at the end.
+    fn bytes(&mut self) -> Result<Vec<u8>, String> {
+        let (mut bytes, mut in_quotes) = (Vec::new(), false);
+        loop {
+            let before = bytes.len();
+            let room = LINE_BYTES_MAX + 1 - before as u64;
+            let read = self.reader.by_ref().take(room).read_until(b'\n', &mut bytes);
+            if read.map_err(|error| error.to_string())? == 0 {
+                let what = "a quote is opened here and never closed: close it, or double it where it is text";
+                return if in_quotes { Err(what.to_owned()) } else { Ok(bytes) };
+            }
+            if bytes.len() as u64 > LINE_BYTES_MAX {
+                return Err(format!(
+                    "it goes on for more than {LINE_BYTES_MAX} bytes: break it up, or look for a quote that is not closed"
+                ));
+            }
+            self.number += 1;
+            // A quote inside quotes is doubled: it closes them and opens them again.
+            in_quotes = bytes[before..].iter().fold(in_quotes, |open, byte| open ^ (*byte == b'"'));
+            if self.unit == Unit::Line || !in_quotes {
+                return Ok(bytes);
+            }
+        }
+    }
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
     type Item = (u64, Result<String, String>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.number += 1;
-        let mut line = Vec::new();
-        let line = match self.reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line) {
-            Ok(0) => return None,
-            Ok(read) if read as u64 > LINE_BYTES_MAX => {
-                Err(format!("the line has more than {LINE_BYTES_MAX} bytes: break it up"))
-            }
-            Ok(_) => String::from_utf8(line).map_err(|_| NOT_UTF8.to_owned()),
-            Err(error) => Err(error.to_string()),
+        let number = self.number + 1;
+        let line = match self.bytes() {
+            Ok(bytes) if bytes.is_empty() => return None,
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| NOT_UTF8.to_owned()),
+            Err(problem) => Err(problem),
         };
         let text = |line: String| {
             let line = line.strip_suffix('\n').unwrap_or(&line);
             let line = line.strip_suffix('\r').unwrap_or(line);
-            let first = self.number == 1;
-            line.strip_prefix('\u{feff}').filter(|_| first).unwrap_or(line).to_owned()
+            line.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(line).to_owned()
         };
-        Some((self.number, line.map(text)))
+        Some((number, line.map(text)))
     }
 }
 
@@ -303,11 +312,23 @@ mod tests {
             (
                 "key,n\na,1\n",
                 ItemFormat::Csv,
-                "x:1: the header row has no column \"code\", only key, n: name it",
+                "x:1: the header row has no column \"code\", only key, n: name the",
             ),
             ("code,n,n\n", ItemFormat::Csv, "x:1: two columns are named \"n\" in the header row: rename one"),
             ("code,\n", ItemFormat::Csv, "x:1: column 2 has no name in the header row: give it one"),
             ("code\n\"\"\n", ItemFormat::Csv, "x:2: column \"code\": the key is empty: correct or delete it"),
+            ("\n\ncode\n\n1\r\n\r\n\"\"\n", ItemFormat::Csv, "x:7: column \"code\": the key is empty"),
+            (
+                "code,n\n1,\"x\n2,y\n",
+                ItemFormat::Csv,
+                "x:2: a quote is opened here and never closed: close it",
+            ),
+            (
+                "code,n\n1,x\"y\"\n",
+                ItemFormat::Csv,
+                "x:2: field 2 has a quote inside: put the field in quotes",
+            ),
+            ("\n", ItemFormat::Csv, "x:1: it is empty: a header row must name its columns"),
             (
                 "n,code\n1,\"a\nb\"\n",
                 ItemFormat::Csv,
@@ -329,7 +350,7 @@ mod tests {
                 .ends_with("k…\" has 600 bytes, more than 512: correct or delete it")
         );
         for (bytes, format, expected) in [
-            (&b"code,n\na,1\nb,\xFF\n"[..], ItemFormat::Csv, "x:3: column \"n\": it is not UTF-8: convert"),
+            (&b"code,n\na,1\nb,\xFF\n"[..], ItemFormat::Csv, "x:3: it is not UTF-8: convert"),
             (b"a\n\xFF\n", ItemFormat::Lines, "x:2: it is not UTF-8: convert"),
         ] {
             assert!(items(bytes, format)[1].as_ref().unwrap_err().starts_with(expected), "{format:?}");

@@ -16,8 +16,9 @@ use std::{
     path::Path,
 };
 
+use haul_client::cli::items::csv::Header;
+
 use self::{
-    csv::Header,
     encoding::Charset,
     line::{LineReader, Unit},
     position::{Fingerprint, Position},
@@ -144,7 +145,7 @@ impl FileReader {
                 Layout::Lines if record.trim().is_empty() || record.starts_with('#') => continue,
                 Layout::Lines => Ok(NewItem::keyed(record)),
                 Layout::Csv(_) if record.is_empty() => continue,
-                Layout::Csv(header) => header.item(&record),
+                Layout::Csv(header) => csv::item(header, &record),
                 Layout::Ndjson { .. } if record.trim().is_empty() => continue,
                 Layout::Ndjson { key_column } => ndjson::item(&record, key_column),
             };
