@@ -273,13 +273,7 @@ fn source(
 fn jpx_listing(given: v1::JpxListing, defaults: &Defaults, current: bool, faults: &mut Faults) -> JpxListing {
     const URI: &str = "spec.jpx_listing.uri";
     let uri = if given.uri.is_empty() { defaults.list_uri.clone() } else { given.uri };
-    if uri.starts_with("file:") {
-        readable(URI, &uri, &defaults.roots, faults);
-    } else if Origin::of_url(&uri).is_none() {
-        faults.add(URI, format!("{uri:?} is no http, https or file URI"));
-    } else {
-        faults.target(URI, &uri, &defaults.outbound);
-    }
+    address(URI, &uri, defaults, faults);
     let mut segments = Vec::new();
     for (n, number) in given.segments.iter().enumerate() {
         match v1::jpx_listing::Segment::try_from(*number).ok().and_then(segment) {
@@ -321,8 +315,15 @@ fn segment(segment: v1::jpx_listing::Segment) -> Option<Segment> {
 
 fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) -> FileSource {
     use v1::file_source::Format;
-    readable("spec.file.uri", &given.uri, &defaults.roots, faults);
-    let by_name = || match given.uri.rsplit_once('.').map(|(_, ending)| ending) {
+    const URI: &str = "spec.file.uri";
+    if has_user(&given.uri) {
+        let way_out = "leave it out, the server sends none: a token may stand in the query";
+        faults.add(URI, format!("has a user name or password in it: {way_out}"));
+    } else {
+        address(URI, &given.uri, defaults, faults);
+    }
+    let name = given.uri.split(['?', '#']).next().unwrap_or_default();
+    let by_name = || match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("csv") => FileFormat::Csv,
         Some("ndjson" | "jsonl") => FileFormat::Ndjson,
         _ => FileFormat::Lines,
@@ -348,6 +349,21 @@ fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) 
         );
     }
     FileSource { uri: given.uri, format, key_column: or(given.key_column, "key"), encoding }
+}
+
+/// Where a source's file is.
+fn address(field: &str, uri: &str, defaults: &Defaults, faults: &mut Faults) {
+    if uri.starts_with("file:") {
+        readable(field, uri, &defaults.roots, faults);
+    } else if Origin::of_url(uri).is_none() {
+        faults.add(field, format!("{uri:?} is no http, https or file URI"));
+    } else {
+        faults.target(field, uri, &defaults.outbound);
+    }
+}
+
+fn has_user(uri: &str) -> bool {
+    Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
 }
 
 /// A file that may be read now.

@@ -16,7 +16,7 @@ use crate::{
         failure::{Failure, FailureClass},
         id::BatchSeq,
         item::{Attempt, KEPT_BODY_BYTES_MAX, KeptBody, OpenItem, Outcome, Reply},
-        request::Response,
+        request::{FileHead, Response},
         spec::BatchSpec,
     },
     fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
@@ -283,6 +283,7 @@ fn decompressed(kept: &KeptBody, body_bytes_max: u64) -> Result<Response, Failur
         body: body.into(),
         bytes_received: 0,
         latency: Duration::ZERO,
+        file: FileHead::default(),
     })
 }
 

@@ -11,7 +11,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{
     Client,
-    header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
+        RANGE, RETRY_AFTER, USER_AGENT,
+    },
 };
 use tower::Service;
 use url::Url;
@@ -22,7 +25,7 @@ use super::{
     resolve::{LookupError, SystemResolver},
 };
 use crate::domain::{
-    request::Response,
+    request::{FileHead, Response},
     text::{self, cut},
 };
 
@@ -32,6 +35,8 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Of Retry-After and Date.
 const TIME_BYTES_MAX: usize = 256;
+/// Of what names the state of a file.
+const MARK_BYTES_MAX: usize = 256;
 
 /// The client could not be made: the machine's TLS roots cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,22 +46,27 @@ pub struct ClientError(String);
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     client: Client,
+    /// Takes bodies as they come: a part of a compressed body cannot be decompressed.
+    plain: Client,
     outbound: Arc<Outbound>,
 }
 
 impl Wire {
     pub(super) fn new(outbound: Outbound) -> Result<Self, ClientError> {
         let outbound = Arc::new(outbound);
-        let client = Client::builder()
-            .dns_resolver(SystemResolver(Arc::clone(&outbound)))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| ClientError(sources(&error)))?;
-        Ok(Self { client, outbound })
+        let builder = || {
+            Client::builder()
+                .dns_resolver(SystemResolver(Arc::clone(&outbound)))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+                .tcp_nodelay(true)
+                .no_proxy()
+        };
+        let failed = |error| ClientError(sources(&error));
+        let client = builder().build().map_err(failed)?;
+        let plain = builder().no_gzip().no_brotli().build().map_err(failed)?;
+        Ok(Self { client, plain, outbound })
     }
 }
 
@@ -83,9 +93,15 @@ impl Wire {
         let url = Url::parse(&call.request.url).map_err(|error| FetchError::Unsendable(error.to_string()))?;
         self.outbound.check(&url).map_err(|error| FetchError::Forbidden(error.to_string()))?;
         let started = Instant::now();
-        let mut reply = self
-            .client
-            .get(url)
+        let part = call.request.part.as_ref().filter(|part| !part.is_empty());
+        let request = match part {
+            Some(part) => {
+                let range = format!("bytes={}-{}", part.start, part.end - 1);
+                self.plain.get(url).header(RANGE, range).header(ACCEPT_ENCODING, "identity")
+            }
+            None => self.client.get(url),
+        };
+        let mut reply = request
             .header(USER_AGENT, &*call.user_agent)
             .header(ACCEPT, call.request.accept)
             .send()
@@ -99,6 +115,12 @@ impl Wire {
         let content_type = header(CONTENT_TYPE, CONTENT_TYPE_BYTES_MAX).unwrap_or_default();
         let retry_after = header(RETRY_AFTER, TIME_BYTES_MAX);
         let date = header(DATE, TIME_BYTES_MAX);
+        let file = part.map(|_| FileHead {
+            etag: header(ETAG, MARK_BYTES_MAX),
+            last_modified: header(LAST_MODIFIED, MARK_BYTES_MAX),
+            content_range: header(CONTENT_RANGE, MARK_BYTES_MAX),
+            content_encoding: header(CONTENT_ENCODING, MARK_BYTES_MAX),
+        });
         let status = reply.status().as_u16();
         // Absent once the body is decompressed on the way in.
         let length = reply.content_length();
@@ -111,6 +133,7 @@ impl Wire {
             bytes_received: length.map_or(body.len() as i64, |length| length as i64),
             body,
             latency: started.elapsed(),
+            file: file.unwrap_or_default(),
         })
     }
 }
