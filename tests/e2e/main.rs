@@ -26,6 +26,7 @@ mod process;
 mod query;
 mod rate;
 mod read;
+mod remote_file;
 mod redecode;
 mod refusal;
 mod replay;
