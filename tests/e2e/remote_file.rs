@@ -128,8 +128,7 @@ async fn a_server_that_gives_no_parts_and_no_names_is_asked_for_all_again_and_it
         let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
         let spec = batch(remote(shelf.url("keys")), &upstream.url(), paced(0.5, 1));
         let name = server.start_batch(spec).await;
-        let read =
-            server.batch_when(&name, "has read a page", |batch| total(batch) > KEYS as i64 / 10).await;
+        let read = server.batch_when(&name, "has read a page", |batch| total(batch) > KEYS as i64 / 10).await;
         server.kill().await;
         assert!(is_partial(&read), "it was killed too late");
         if changed {
@@ -154,7 +153,8 @@ async fn a_server_that_gives_no_parts_and_no_names_is_asked_for_all_again_and_it
 async fn a_file_that_is_away_for_a_time_is_waited_for_and_a_plan_counts_it_without_starting() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let [one, two]: [String; 2] = codes(2).try_into().unwrap();
-    let shown = Shown::in_parts([&one, &two, &one].map(|key| format!("{{\"key\":\"{key}\"}}\n")).concat(), "1");
+    let shown =
+        Shown::in_parts([&one, &two, &one].map(|key| format!("{{\"key\":\"{key}\"}}\n")).concat(), "1");
     let shelf = Shelf::of(shown.clone()).await;
     let spec = batch(remote(shelf.url("keys.ndjson?x=.csv")), &upstream.url(), fast());
 

@@ -16,12 +16,12 @@ use std::{
     path::Path,
 };
 
+pub(super) use self::position::{Fingerprint, Position};
 use self::{
     csv::Header,
     encoding::Charset,
     line::{LineReader, Unit},
 };
-pub(super) use self::position::{Fingerprint, Position};
 use crate::domain::{
     item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
     spec::{FileFormat, FileSource},

@@ -61,7 +61,10 @@ impl RemoteFile {
         let window = match (part, known) {
             (Some(window), _) => window,
             (None, None | Some(Fingerprint::Whole { .. })) => self.ask(None).await?.ok_or_else(|| {
-                SourceError::Unreadable(format!("{}: a part of it came where all was asked for", self.spec.uri))
+                SourceError::Unreadable(format!(
+                    "{}: a part of it came where all was asked for",
+                    self.spec.uri
+                ))
             })?,
             (None, Some(_)) => {
                 return Err(self.changed(&format!("its server gives no part of it from byte {at} on")));

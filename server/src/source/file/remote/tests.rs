@@ -132,14 +132,8 @@ async fn whatever_the_server_and_the_parts_the_items_are_those_of_the_file() {
             b"\xEF\xBB\xBFa\r\n#c\nb\n\n\n#a long comment, longer than some parts\nc\nd\n#end".to_vec(),
             spec(FileFormat::Lines, "utf-8"),
         ),
-        (
-            shift_jis("表,key\n\"ソ,\n能\",1\n表,2\n,3\n能ソ,4\nソ,5\n"),
-            spec(FileFormat::Csv, "shift_jis"),
-        ),
-        (
-            b"{\"key\":1}\n\n{\"key\":2,\"a\":\"b\"}\n{\"key\":3}".to_vec(),
-            spec(FileFormat::Ndjson, "utf-8"),
-        ),
+        (shift_jis("表,key\n\"ソ,\n能\",1\n表,2\n,3\n能ソ,4\nソ,5\n"), spec(FileFormat::Csv, "shift_jis")),
+        (b"{\"key\":1}\n\n{\"key\":2,\"a\":\"b\"}\n{\"key\":3}".to_vec(), spec(FileFormat::Ndjson, "utf-8")),
         (Vec::new(), spec(FileFormat::Lines, "utf-8")),
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -178,9 +172,8 @@ async fn a_part_at_a_time_is_asked_for_and_all_only_of_whom_gives_none() {
 #[tokio::test]
 async fn another_state_of_the_file_is_told_by_what_the_server_says_of_it_or_by_its_hash() {
     let spec = spec(FileFormat::Lines, "utf-8");
-    let [was, same_size, shorter] = [b"a".repeat(60), b"b".repeat(60), b"a".repeat(40)].map(|keys| {
-        Bytes::from(keys.chunks(1).flat_map(|key| [key, b"\n"].concat()).collect::<Vec<u8>>())
-    });
+    let [was, same_size, shorter] = [b"a".repeat(60), b"b".repeat(60), b"a".repeat(40)]
+        .map(|keys| Bytes::from(keys.chunks(1).flat_map(|key| [key, b"\n"].concat()).collect::<Vec<u8>>()));
     let of = |bytes: &Bytes| Served { bytes: bytes.clone(), ..Served::default() };
     let parts = Served { gives_parts: true, etag: Some("\"1\""), ..of(&was) };
     let dated = Served { etag: None, modified: Some("Sun, 22 Nov 2026 00:00:00 GMT"), ..parts.clone() };
