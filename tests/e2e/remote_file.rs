@@ -19,10 +19,10 @@ use crate::world::{
     status::{fields, refused},
 };
 
-/// More than one part has.
+/// What is asked for at once.
 const PART: usize = 4 << 20;
 
-/// A Shift_JIS file of a header and as many records of 1 KB; a byte of its characters is a backslash.
+/// A Shift\_JIS file of a header and as many records of 1 KB; a byte of its characters is a backslash.
 fn records(count: usize) -> Vec<u8> {
     let mut file = b"\x95\x5c,key\r\n".to_vec();
     for n in 0..count {

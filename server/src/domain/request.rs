@@ -40,7 +40,7 @@ pub struct Response {
 /// What a reply says of the file that its body is all or a part of, as received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileHead {
-    /// ETag.
+    /// `ETag`.
     pub etag: Option<String>,
     /// Last-Modified.
     pub last_modified: Option<String>,

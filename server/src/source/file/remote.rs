@@ -1,8 +1,8 @@
 //! A file of keys by http(s), read in parts.
 //!
-//! Of a server that gives parts (Range) and says which state of the file they are of (a strong ETag, Last-Modified), a part
-//! at a time is held, so the file may have any size. Of any other the file is had whole, within the bound of a download,
-//! and is had again when the reading is resumed; where the server names no state, a hash tells one from another.
+//! Of a server that gives parts (Range) and says which state of the file they are of (a strong `ETag`, Last-Modified), a
+//! part at a time is held, so the file may have any size. Of any other the file is had whole, within the bound of a
+//! download, and is had again when the reading is resumed; where the server names no state, a hash tells one from another.
 
 use std::{
     io::{self, BufRead, Read, Seek, SeekFrom},
