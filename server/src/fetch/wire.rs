@@ -1,4 +1,4 @@
-//! The wire: one pooled client. Only this file and the resolver name the HTTP library.
+//! The wire: two pooled clients, one for parts of files. Only this file and the resolver name the HTTP library.
 
 use std::{
     error::Error,
