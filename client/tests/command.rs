@@ -177,7 +177,12 @@ async fn refusals_and_wrong_specs() {
     let (status, out, err) = haul(&server.url(), &["get", "nightly"], "").await;
     assert_eq!(
         (status, out.as_str(), err.as_str()),
-        (1, "", "haul: no batch batches/nightly\n  `haul list` shows the batches there are\n")
+        (
+            1,
+            "",
+            "haul: no batch batches/nightly\n  `haul list` shows the batches there are\n  \
+             (BATCH_NOT_FOUND; see: haul explain BATCH_NOT_FOUND)\n"
+        )
     );
 
     let (status, _, err) = haul(&server.url(), &["start", "-f", "-"], "fetch: {wrokers: 1}").await;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use tonic::Code;
 
+use super::explain;
 use crate::{
     Error,
     cli::{exit, spec::SpecError},
@@ -53,8 +54,19 @@ impl Failure {
         if let Some(advice) = self.advice() {
             text = format!("{text}\n  {advice}");
         }
+        if let Some(reason) = self.reason() {
+            text = format!("{text}\n  {}", explain::pointer(reason));
+        }
         // There is nobody left to tell.
         let _ = writeln!(err, "{text}");
+    }
+
+    /// The server's stable word for it. What went wrong on this side of the connection has none.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Call(error) => error.reason(),
+            _ => None,
+        }
     }
 
     fn advice(&self) -> Option<&'static str> {
@@ -136,8 +148,34 @@ mod tests {
         assert_eq!(failure.status(), 2);
         assert_eq!(
             said(&failure),
-            "haul: 2 fields are wrong\n  spec.fetch.workers: must be at least 1\n  batch_id: is too short\n"
+            "haul: 2 fields are wrong\n  spec.fetch.workers: must be at least 1\n  batch_id: is too short\n  \
+             (INVALID_FIELD; see: haul explain INVALID_FIELD)\n"
         );
+    }
+
+    #[test]
+    fn a_reason_is_said_once_as_the_last_line_and_explained_where_it_is_known() {
+        let refused = |reason: &str| {
+            Failure::Call(Error::Refused(Box::new(Refusal {
+                code: Code::FailedPrecondition,
+                reason: reason.to_owned(),
+                message: "it is so".to_owned(),
+                violations: Vec::new(),
+                metadata: HashMap::new(),
+                retry_after: None,
+            })))
+        };
+        for (failure, last) in [
+            (refused("BATCH_OPEN"), "  (BATCH_OPEN; see: haul explain BATCH_OPEN)"),
+            (refused("STORE_FULL"), "  (STORE_FULL; see: haul explain STORE_FULL)"),
+            (refused("OF_A_LATER_RELEASE"), "  (OF_A_LATER_RELEASE)"),
+            (refused(""), "haul: it is so"),
+            (Failure::Usage("no such file".to_owned()), "haul: no such file"),
+        ] {
+            let said = said(&failure);
+            assert_eq!(said.lines().last(), Some(last), "{said}");
+            assert_eq!(said.matches("haul explain").count(), last.matches("haul explain").count(), "{said}");
+        }
     }
 
     #[test]

@@ -157,8 +157,10 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Retry(retry) => Box::pin(retry.run(&context, out)).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
-        Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),
-        Command::Explain(explain) => explain.run(out),
+        Command::Completions(completions) => {
+            completions.run(help::grouped(Line::command()), context.output.format(), out)
+        }
+        Command::Explain(explain) => explain.run(&context.output, out),
     }?;
     out.flush()?;
     Ok(status)

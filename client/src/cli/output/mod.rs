@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use chrono::{DateTime, FixedOffset};
 use clap::ValueEnum;
 use haul_proto::v1;
+use prost::Message;
 use serde_json::{Value, json};
 
 pub(crate) use self::table::{Align, Table};
@@ -121,6 +122,18 @@ impl Output {
         self.document(&planned, out)
     }
 
+    /// One message of a stream as a document of its own, such as `haul.v1.WatchProgressResponse`: a line of JSON, or YAML
+    /// behind a line of `---`. A table has no such thing.
+    pub fn message<M: Message>(&self, full_name: &str, message: &M, out: &mut impl Write) -> io::Result<()> {
+        let json = resource(canonical::to_json(full_name, message))?;
+        if self.format == Format::Yaml {
+            out.write_all(b"---\n")?;
+            return self.document(&json, out);
+        }
+        serde_json::to_writer(&mut *out, &json)?;
+        writeln!(out)
+    }
+
     /// A batch that was deleted.
     pub fn deleted(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Table {
@@ -129,7 +142,8 @@ impl Output {
         self.document(&json!({ "name": name, "deleted": true }), out)
     }
 
-    fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
+    /// A document that is no resource of the contract's.
+    pub(crate) fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Yaml {
             let text = serde_norway::to_string(document).map_err(io::Error::other)?;
             out.write_all(text.as_bytes())
