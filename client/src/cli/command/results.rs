@@ -9,18 +9,18 @@ use std::{
 use clap::Args;
 use futures::TryStreamExt;
 use haul_proto::v1::StreamResultsResponse;
-use serde_json::Value;
 
 use super::{Context, failure::Failure};
 use crate::{
     ResultsEvent, ResultsOptions,
-    cli::{json, output::Format},
+    cli::output::{Format, Output},
 };
 
 /// Print final items as they became final, a line of JSON each
 ///
-/// Each line is an item. With -o json or yaml each line is a chunk in JSON: items, and the cursor behind them. What was
-/// cut off goes on by itself behind the last line; a later run goes on with --cursor or --cursor-file.
+/// Each line is an item. With -o json each line is a chunk: items, and the cursor behind them; with -o yaml it is a
+/// document behind a line of ---. What was cut off goes on by itself behind the last line; a later run goes on with
+/// --cursor or --cursor-file.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -69,7 +69,7 @@ impl Results {
                     continue;
                 }
             };
-            print(&chunk, context.output.format(), out)?;
+            print(&chunk, &context.output, out)?;
             out.flush()?;
             complete = chunk.complete;
             last = chunk.cursor;
@@ -84,15 +84,12 @@ impl Results {
     }
 }
 
-fn print(chunk: &StreamResultsResponse, format: Format, out: &mut impl Write) -> io::Result<()> {
-    let mut line = |json: Result<Value, json::JsonError>| {
-        serde_json::to_writer(&mut *out, &json.map_err(io::Error::other)?)?;
-        writeln!(out)
-    };
-    if format == Format::Table {
-        return chunk.items.iter().try_for_each(|item| line(json::item(item)));
+fn print(chunk: &StreamResultsResponse, output: &Output, out: &mut impl Write) -> io::Result<()> {
+    if output.format() == Format::Table {
+        // Lines of JSON are what people read too.
+        return chunk.items.iter().try_for_each(|item| output.message("haul.v1.Item", item, out));
     }
-    line(json::to_json("haul.v1.StreamResultsResponse", chunk))
+    output.message("haul.v1.StreamResultsResponse", chunk, out)
 }
 
 /// The cursor that a run before has left.

@@ -13,8 +13,8 @@ use super::{Context, failure::Failure};
 use crate::{
     Client, MatchEvent, WatchOptions,
     cli::{
-        clock, exit, json, label,
-        output::Format,
+        clock, exit, label,
+        output::{Format, Output},
         progress::{ProgressMode, follow, standing},
     },
 };
@@ -24,8 +24,8 @@ use crate::{
 /// Progress goes to standard error: a bar on a terminal, lines elsewhere. It outlives restarts of the server. Ctrl-C ends
 /// the watching, not the batch. With -o json or yaml the end is one document, `batch` and `report`.
 ///
-/// With --filter: all live batches that match, a line on standard output for each change, until Ctrl-C; with -o json or
-/// yaml each line is an event in JSON.
+/// With --filter: all live batches that match, a line on standard output for each change, until Ctrl-C; with -o json
+/// each line is an event, with -o yaml it is a document behind a line of ---.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "haul watch [OPTIONS] <BATCH>\n       haul watch [OPTIONS] --filter <FILTER>",
@@ -81,18 +81,16 @@ async fn matching(
                 continue;
             }
         };
-        print(event, context.output.format(), out)?;
+        print(event, &context.output, out)?;
         out.flush()?;
     }
     Ok(0)
 }
 
-fn print(event: Event, format: Format, out: &mut impl Write) -> io::Result<()> {
-    if format != Format::Table {
+fn print(event: Event, output: &Output, out: &mut impl Write) -> io::Result<()> {
+    if output.format() != Format::Table {
         let event = WatchProgressResponse { event: Some(event), ..WatchProgressResponse::default() };
-        let event = json::to_json("haul.v1.WatchProgressResponse", &event).map_err(io::Error::other)?;
-        serde_json::to_writer(&mut *out, &event)?;
-        return writeln!(out);
+        return output.message("haul.v1.WatchProgressResponse", &event, out);
     }
     let now = clock::now();
     let (name, said) = match &event {
