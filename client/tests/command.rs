@@ -1,14 +1,13 @@
 //! The `haul` command as a shell sees it: output, errors, exit status.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod program;
-mod scripted;
 
 use haul_proto::v1::{Batch, Plan, Progress, Report, batch::State, watch_progress_response::Event};
-use program::haul;
-use scripted::{Scripted, Step};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    program::haul,
+    scripted::{Scripted, Step},
+};
 
 fn batch(state: State, failed_items: i64) -> Batch {
     Batch {

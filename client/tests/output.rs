@@ -1,5 +1,4 @@
 //! What commands print, as a person and as a program sees it.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};

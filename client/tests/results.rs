@@ -1,14 +1,12 @@
 //! Results come once each over streams that break.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod scripted;
 
 use futures::StreamExt;
 use haul_client::{ResultsEvent, ResultsOptions};
 use haul_proto::v1::{Item, StreamResultsResponse};
-use scripted::Scripted;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::scripted::Scripted;
 
 #[allow(clippy::unnecessary_wraps, reason = "it is a step of a script")]
 fn chunk(indexes: &[i64], cursor: &str, complete: bool) -> Result<StreamResultsResponse, Status> {

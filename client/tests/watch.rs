@@ -1,7 +1,4 @@
 //! A watch keeps its promises over streams that break.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod scripted;
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +8,14 @@ use haul_proto::v1::{
     Batch, Draining, Heartbeat, InitialSyncDone, batch::State, watch_progress_request::Target,
     watch_progress_response::Event,
 };
-use scripted::{
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::scripted::{
     Scripted,
     Step::{Fail, Hang, Send, Unknown, Wait},
     impatient,
 };
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
 fn batch(revision: i64) -> Batch {
     Batch { name: "batches/nightly".to_owned(), revision, ..Batch::default() }
