@@ -1,6 +1,11 @@
 //! The `haul` command as a shell sees it: output, errors, exit status.
 
-use haul_proto::v1::{Batch, Plan, Progress, Report, batch::State, watch_progress_response::Event};
+use std::process::Stdio;
+
+use haul_proto::v1::{
+    Batch, Item, Plan, Progress, Report, StreamResultsResponse, batch::State, watch_progress_response::Event,
+};
+use tokio::io::AsyncWriteExt;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -154,6 +159,68 @@ async fn progress_is_a_bar_on_a_terminal_and_in_colour_unless_it_is_not_wanted()
     }
 }
 
+/// Runs it on a terminal, on which somebody types.
+async fn on_a_terminal(server: &Scripted, line: &str, typed: &str) -> (i32, String) {
+    let mut script = tokio::process::Command::new("script");
+    script.args(["-qec", &format!("{} {line}", env!("CARGO_BIN_EXE_haul")), "/dev/null"]);
+    script.env("HAUL_SERVER", server.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that asks nothing may be gone already.
+    let _ = stdin.write_all(typed.as_bytes()).await;
+    let said = child.wait_with_output().await.unwrap();
+    (said.status.code().unwrap(), String::from_utf8(said.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn a_delete_is_asked_about_where_there_is_something_to_delete() {
+    const QUESTION: &str = "Delete batches/nightly with its items and kept bodies? [y/N]";
+    let ended = || {
+        let end_time = Some(prost_types::Timestamp::default());
+        Ok(Batch { end_time, etag: "\"7\"".to_owned(), ..batch(State::Completed, 0) })
+    };
+    let refused = |code, reason| {
+        let details = ErrorDetails::with_error_info(reason, "haul.v1", []);
+        Err(Status::with_error_details(code, "no", details))
+    };
+    for (answers, line, typed, expected, asked) in [
+        (vec![ended()], "delete nightly", "y\n", (0, "batches/nightly  deleted"), true),
+        (vec![ended()], "delete nightly", "n\n", (1, "haul: batches/nightly was not deleted"), true),
+        (vec![ended()], "delete nightly --yes", "", (0, "batches/nightly  deleted"), false),
+        (
+            vec![Ok(batch(State::Running, 0)), refused(Code::FailedPrecondition, "BATCH_NOT_TERMINAL")],
+            "delete nightly",
+            "",
+            (1, "(BATCH_NOT_TERMINAL; "),
+            false,
+        ),
+        (
+            vec![refused(Code::NotFound, "BATCH_NOT_FOUND")],
+            "delete nightly",
+            "",
+            (1, "(BATCH_NOT_FOUND; "),
+            false,
+        ),
+        (
+            vec![refused(Code::NotFound, "BATCH_PURGED")],
+            "delete nightly --allow-missing",
+            "",
+            (0, "batches/nightly  was not there"),
+            false,
+        ),
+    ] {
+        let server = Scripted::start().await;
+        server.batches(answers);
+        let (status, shown) = on_a_terminal(&server, line, typed).await;
+        assert_eq!(status, expected.0, "{line}: {shown}");
+        assert!(shown.contains(expected.1), "{line}: {shown}");
+        assert_eq!(shown.contains(QUESTION), asked, "{line}: {shown}");
+        let deletes = server.calls().iter().filter(|call| call.rpc == "DeleteBatch").count();
+        let is_sent = shown.contains("  deleted") || shown.contains("NOT_TERMINAL");
+        assert_eq!(deletes > 0, is_sent, "{line}: {shown}");
+    }
+}
+
 #[tokio::test]
 async fn a_pause_can_be_waited_for() {
     let server = Scripted::start().await;
@@ -197,4 +264,49 @@ async fn an_unreachable_server() {
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.starts_with("haul: cannot reach http://127.0.0.1:1: Connection refused"), "{err}");
     assert!(err.contains("start a server with `hauld serve`"), "{err}");
+}
+
+#[tokio::test]
+async fn a_cursor_file_is_tried_before_the_first_line_and_named_in_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(path("folder.at")).unwrap();
+    std::fs::create_dir(path("taken.at.new")).unwrap();
+    std::fs::write(path("list.csv"), "code\n7203\n".repeat(1_000)).unwrap();
+    std::fs::write(path("bytes.at"), [0xff; 8]).unwrap();
+    let server = Scripted::start().await;
+    for (name, why) in [
+        ("none/nightly.at", "No such file or directory"),
+        ("folder.at", "Is a directory"),
+        ("taken.at", "Is a directory"),
+        ("list.csv", "larger than a cursor"),
+        ("bytes.at", "UTF-8"),
+    ] {
+        let file = path(name);
+        let (status, out, err) =
+            haul(&server.url(), &["results", "nightly", "--cursor-file", &file], "").await;
+        assert_eq!((status, out.as_str()), (2, ""), "{name}");
+        assert!(err.contains(&format!("the cursor file {file}: ")) && err.contains(why), "{name}: {err}");
+    }
+    assert_eq!(server.cursors(), [""; 0], "nothing was asked for");
+
+    let chunk = |cursor: &str| {
+        let items = vec![Item::default()];
+        Ok(StreamResultsResponse { items, cursor: cursor.to_owned(), complete: false })
+    };
+    let file = path("nightly.at");
+    let line = ["results", "nightly", "--cursor-file", &file];
+    server.results([chunk("a"), chunk("b")]);
+    assert_eq!(haul(&server.url(), &line, "").await.0, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "b\n");
+    assert!(!folder.path().join("nightly.at.new").exists());
+    let details = ErrorDetails::with_error_info("INVALID_CURSOR", "haul.v1", []);
+    let status =
+        Status::with_error_details(Code::InvalidArgument, "after_cursor: it is of another batch", details);
+    server.results([Err(status)]);
+    let (status, _, err) = haul(&server.url(), &line, "").await;
+    assert_eq!((status, server.cursors().as_slice()), (2, &[String::new(), "b".to_owned()][..]));
+    assert!(err.starts_with(&format!("haul: {file}: after_cursor: it is of another batch\n")), "{err}");
+    assert!(err.ends_with("(INVALID_CURSOR; see: haul explain INVALID_CURSOR)\n"), "{err}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "b\n", "it stays as it was");
 }

@@ -99,9 +99,18 @@ async fn haul_deletes_what_it_is_told_to() {
     assert_eq!((said.status, said.out), (0, format!("{name}  deleted\n")), "{}", said.err);
     let said = server.haul(&["delete", &name, "--yes"]).await;
     assert_eq!(said.status, 1);
-    assert!(said.err.contains("went on 2"), "{}", said.err);
+    assert!(said.err.contains("was deleted at 2"), "{}", said.err);
     let said = server.haul(&["delete", &name, "--allow-missing", "-o", "json"]).await;
     assert_eq!(said.status, 0, "{}", said.err);
     let deleted: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(deleted, serde_json::json!({ "name": name, "deleted": true }));
+    assert_eq!(deleted, serde_json::json!({ "name": name, "deleted": false }));
+    let said = server.haul(&["delete", &name, "--allow-missing"]).await;
+    assert!(said.out.starts_with(&format!("{name}  was not there: it was deleted at 2")), "{}", said.out);
+    let said = server.haul(&["delete", "unknown", "--allow-missing"]).await;
+    assert_eq!((said.status, said.out.as_str()), (0, "batches/unknown  was not there\n"));
+
+    let live = server.start_batch(prices(20, &upstream, paced(1.0, 1))).await;
+    let said = server.haul(&["delete", &live]).await;
+    assert_eq!((said.status, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("BATCH_NOT_TERMINAL"), "{}", said.err);
 }

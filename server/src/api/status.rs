@@ -410,7 +410,7 @@ fn not_terminal(id: &BatchId, state: State) -> Status {
 
 fn purged(gone: &Purged) -> Status {
     let at = gone.at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    Answer::new(Code::NotFound, "BATCH_PURGED", format!("{} went on {at}", gone.id.name()))
+    Answer::new(Code::NotFound, "BATCH_PURGED", format!("{} was deleted at {at}", gone.id.name()))
         .with("purge_time", at)
         .resource(&gone.id)
         .status()

@@ -1,6 +1,9 @@
 //! Why a command came to nothing, how it is said, and the exit status for it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use tonic::Code;
 
@@ -21,9 +24,18 @@ pub(super) enum Failure {
     UnknownReason(String),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    /// Of `haul results`.
+    #[error("cannot {what} the cursor file {}", .path.display())]
+    CursorFile { what: &'static str, path: PathBuf, source: io::Error },
+    /// What stands in it is refused.
+    #[error("{}: {error}", .path.display())]
+    Cursor { path: PathBuf, error: Error },
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
+    /// Somebody was asked, and did not say yes.
+    #[error("{batch} was not deleted")]
+    Declined { batch: String },
     /// Ctrl-C while a batch was followed.
     #[error("{batch} goes on; follow it with: haul watch {batch}")]
     Interrupted { batch: String },
@@ -34,9 +46,9 @@ impl Failure {
         match self {
             // Whoever reads our output has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Call(error) => exit::of_error(error),
-            Self::Spec(_) | Self::UnknownReason(_) | Self::Usage(_) => exit::USAGE,
-            Self::Output(_) => exit::CALL,
+            Self::Call(error) | Self::Cursor { error, .. } => exit::of_error(error),
+            Self::Spec(_) | Self::UnknownReason(_) | Self::CursorFile { .. } | Self::Usage(_) => exit::USAGE,
+            Self::Output(_) | Self::Declined { .. } => exit::CALL,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }
     }
@@ -64,14 +76,16 @@ impl Failure {
     /// The server's stable word for it. What went wrong on this side of the connection has none.
     fn reason(&self) -> Option<&str> {
         match self {
-            Self::Call(error) => error.reason(),
+            Self::Call(error) | Self::Cursor { error, .. } => error.reason(),
             _ => None,
         }
     }
 
     fn advice(&self) -> Option<&'static str> {
-        let Self::Call(error) = self else {
-            return None;
+        let error = match self {
+            Self::Call(error) => error,
+            Self::Cursor { .. } => return Some("name the file of this batch, or none to begin anew"),
+            _ => return None,
         };
         match error {
             Error::Unreachable { .. } => {

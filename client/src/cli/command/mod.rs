@@ -5,6 +5,7 @@
 mod attempts;
 mod completions;
 mod control;
+mod cursor_file;
 mod delete;
 mod explain;
 mod failure;

@@ -1,16 +1,15 @@
 //! `haul results`
 
 use std::{
-    fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
 use futures::TryStreamExt;
 use haul_proto::v1::StreamResultsResponse;
 
-use super::{Context, failure::Failure};
+use super::{Context, cursor_file::CursorFile, failure::Failure};
 use crate::{
     ResultsEvent, ResultsOptions,
     cli::output::{Format, Output},
@@ -49,9 +48,15 @@ pub(super) struct Results {
 
 impl Results {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let kept = self.cursor_file.as_deref().map(read).transpose()?.flatten();
+        let (file, after_cursor) = match self.cursor_file {
+            Some(path) => {
+                let (file, cursor) = CursorFile::open(path)?;
+                (Some(file), cursor)
+            }
+            None => (None, self.cursor),
+        };
         let options = ResultsOptions {
-            after_cursor: kept.unwrap_or(self.cursor),
+            after_cursor,
             filter: self.filter,
             follow: self.follow,
             inline_body_limit_bytes: self.bodies,
@@ -60,7 +65,11 @@ impl Results {
         let mut complete = false;
         let client = context.connect().await?;
         let mut events = client.results(&self.batch, options);
-        while let Some(event) = events.try_next().await? {
+        let in_words = |error| match &file {
+            Some(file) => file.in_its_words(error),
+            None => Failure::from(error),
+        };
+        while let Some(event) = events.try_next().await.map_err(in_words)? {
             let chunk = match event {
                 ResultsEvent::Chunk(chunk) => chunk,
                 ResultsEvent::Reconnecting { error, .. } => {
@@ -73,11 +82,11 @@ impl Results {
             out.flush()?;
             complete = chunk.complete;
             last = chunk.cursor;
-            if let Some(file) = &self.cursor_file {
-                write(file, &last)?;
+            if let Some(file) = &file {
+                file.write(&last)?;
             }
         }
-        if !complete && self.cursor_file.is_none() && !last.is_empty() {
+        if !complete && file.is_none() && !last.is_empty() {
             let _ = writeln!(io::stderr(), "haul: more may follow; go on with --cursor {last}");
         }
         Ok(0)
@@ -90,21 +99,4 @@ fn print(chunk: &StreamResultsResponse, output: &Output, out: &mut impl Write) -
         return chunk.items.iter().try_for_each(|item| output.message("haul.v1.Item", item, out));
     }
     output.message("haul.v1.StreamResultsResponse", chunk, out)
-}
-
-/// The cursor that a run before has left.
-fn read(file: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Puts the new cursor in the place of the old one: whenever the machine stops, one of them is there.
-fn write(file: &Path, cursor: &str) -> io::Result<()> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, format!("{cursor}\n"))?;
-    fs::rename(&beside, file)
 }

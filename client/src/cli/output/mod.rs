@@ -142,6 +142,15 @@ impl Output {
         self.document(&json!({ "name": name, "deleted": true }), out)
     }
 
+    /// A batch that was to be deleted and was not there; since when, where that is known.
+    pub fn not_deleted(&self, name: &str, purge_time: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Table {
+            let since = purge_time.map(|at| format!(": it was deleted at {at}")).unwrap_or_default();
+            return writeln!(out, "{name}  was not there{since}");
+        }
+        self.document(&json!({ "name": name, "deleted": false }), out)
+    }
+
     /// A document that is no resource of the contract's.
     pub(crate) fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Yaml {
