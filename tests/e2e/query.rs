@@ -56,8 +56,12 @@ async fn batches_are_found_by_what_they_are() {
 
     let said = server.haul(&["list", "--filter", "labels.team:data", "-o", "json"]).await;
     assert!(said.out.contains(second) && !said.out.contains(first), "{}", said.out);
-    let wrong =
-        [("filter", "state = RUNNIN", "9"), ("filter", "nam = x", "1"), ("order_by", "name desc", "1")];
+    let wrong = [
+        ("filter", "state = RUNNIN", "9"),
+        ("filter", "nam = x", "1"),
+        ("filter", "name = nightly", "8"),
+        ("order_by", "name desc", "1"),
+    ];
     for (field, text, column) in wrong {
         let mut request = ListBatchesRequest::default();
         *(if field == "filter" { &mut request.filter } else { &mut request.order_by }) = text.to_owned();
@@ -66,6 +70,8 @@ async fn batches_are_found_by_what_they_are() {
         assert_eq!(fields(&details), [field]);
         assert_eq!(details.error_info().unwrap().metadata["column"], column);
     }
+    let said = server.haul(&["list", "--filter", "parent_batch = nightly"]).await;
+    assert!(said.status == 2 && said.err.contains("batches/nightly"), "the way out: {}", said.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,7 +182,9 @@ impl Writer<'_> {
         let value = match shape {
             Type::Words(words) => (*words().choose(&mut self.rng).unwrap()).to_owned(),
             Type::Whole | Type::Instant => seen.clone(),
-            Type::Text | Type::Labels => format!("\"{}\"", seen.replace('\\', "\\\\").replace('"', "\\\"")),
+            Type::Text | Type::Name | Type::Labels => {
+                format!("\"{}\"", seen.replace('\\', "\\\\").replace('"', "\\\""))
+            }
         };
         format!("{name} {order} {value}")
     }
@@ -196,6 +198,7 @@ fn values<'a, F: Field, S: Subject<F> + 'a>(
         let mut seen: Vec<String> = match shape {
             Type::Whole => vec!["-1".to_owned()],
             Type::Instant => vec!["2026-02-27T15:00:00.001Z".to_owned()],
+            Type::Name => vec!["batches/x' OR 1=1 --".to_owned()],
             _ => vec!["x' OR 1=1 --".to_owned()],
         };
         seen.extend(of.clone().filter_map(|thing| match thing.datum(*field) {
@@ -258,7 +261,7 @@ pub(super) async fn what_a_filter_holds_is_no_part_of_the_statement(mut h: Harne
     let batches = world(&mut h).await;
     for value in ["' OR '1'='1", "x\" OR 1=1 --", "?1", "$1", "%", "_", "*", "\0"] {
         let quoted = value.replace('"', "\\\"");
-        for text in [format!("name = \"{quoted}\""), format!("labels.\"{quoted}\":\"{quoted}\"")] {
+        for text in [format!("name = \"batches/{quoted}\""), format!("labels.\"{quoted}\":\"{quoted}\"")] {
             let filter = Filter::parse(&text).unwrap();
             let query = BatchQuery { filter, ..BatchQuery::newest(100) };
             assert!(h.list_batches(&query).await.unwrap().is_empty(), "{text}");
