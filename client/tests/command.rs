@@ -223,11 +223,21 @@ async fn a_delete_is_asked_about_where_there_is_something_to_delete() {
 
 #[tokio::test]
 async fn a_pause_can_be_waited_for() {
+    // Three are in flight, as this server has it.
+    for (active_workers, said) in [
+        (3, "3 items in flight"),
+        (2, "2 items in flight; 1 item to be recorded"),
+        (0, "3 items to be recorded"),
+    ] {
+        let server = Scripted::start().await;
+        let progress = Some(Progress { active_workers, ..Progress::default() });
+        server.batches([Ok(Batch { progress, ..batch(State::Pausing, 0) })]);
+        let (status, out, _) = haul(&server.url(), &["pause", "nightly"], "").await;
+        assert_eq!((status, out), (0, format!("batches/nightly  PAUSING; {said}\n")));
+    }
+
     let server = Scripted::start().await;
     server.batches([Ok(batch(State::Pausing, 0))]);
-    let (status, out, _) = haul(&server.url(), &["pause", "nightly"], "").await;
-    assert_eq!((status, out.as_str()), (0, "batches/nightly  PAUSING; 3 items in flight\n"));
-
     let at = |revision, state| Step::Send(Event::Update(Batch { revision, ..batch(state, 0) }));
     server.stream([at(1, State::Pausing), at(2, State::Paused), Step::Hang]);
     let (status, out, _) = haul(&server.url(), &["pause", "nightly", "--wait"], "").await;
@@ -256,6 +266,15 @@ async fn refusals_and_wrong_specs() {
     assert_eq!(err, "haul: standard input:1: spec.fetch.wrokers: unknown field; did you mean \"workers\"?\n");
     let (status, ..) = haul(&server.url(), &["get"], "").await;
     assert_eq!(status, 2);
+}
+
+#[tokio::test]
+async fn a_list_has_a_limit_of_one_at_least() {
+    for line in ["list --limit 0", "items nightly --limit 0", "attempts nightly --limit 0"] {
+        let (status, out, err) = haul("", &line.split(' ').collect::<Vec<_>>(), "").await;
+        assert_eq!((status, out.as_str()), (2, ""), "{line}");
+        assert!(err.contains("'0' for '--limit <N>': it must be at least 1"), "{line}: {err}");
+    }
 }
 
 #[tokio::test]

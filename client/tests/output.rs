@@ -75,6 +75,29 @@ Revision  1,234
 }
 
 #[test]
+fn what_was_canceled_is_no_progress_and_what_is_over_is_not_at_work() {
+    let stopped = Progress {
+        total_items: 300,
+        processed_items: 285,
+        succeeded_items: 30,
+        canceled_items: 255,
+        in_flight_items: 15,
+        active_workers: 10,
+        percentage: 10.0,
+        ..Progress::default()
+    };
+    let batch = Batch { progress: Some(stopped), ..nightly() };
+    let text = printed(Format::Table, |output, out| output.batch(&batch, out).unwrap());
+    for line in [
+        "Progress  30 of 300 with an outcome, 10.00%",
+        "Final     30 succeeded, 255 canceled",
+        "Open      10 in flight, 5 to be recorded",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+    }
+}
+
+#[test]
 fn a_batch_shows_what_it_waits_for() {
     let spec = BatchSpec {
         overlap_key: "nightly".to_owned(),

@@ -232,7 +232,10 @@ fn batch(state: State) -> Batch {
         pause_message: text(paused, "lunch"),
         end_reason: end_reason.to_owned(),
         spec: Some(spec),
-        progress: Some(progress(state == State::Completed)),
+        progress: Some(Progress {
+            active_workers: if state == State::Pausing { 2 } else { 0 },
+            ..progress(state == State::Completed)
+        }),
         // Its age would be another one each day.
         create_time: None,
         start_time: Some(at(7)),

@@ -1,7 +1,7 @@
 //! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
 //! is shown by number.
 
-use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, attempt, batch, item};
+use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, Progress, attempt, batch, item};
 
 /// `RUNNING`, `COMPLETED`, ...
 pub fn batch_state(state: i32) -> String {
@@ -51,6 +51,13 @@ pub fn batch_state_with_cause(batch: &Batch) -> String {
         text.push(')');
     }
     text
+}
+
+/// Items in flight, which may be more than there are workers: those that a worker is at, and those whose attempt is over
+/// and not committed yet.
+pub(crate) fn in_flight(progress: &Progress) -> [(i64, &'static str); 2] {
+    let at_work = progress.in_flight_items.min(progress.active_workers.into());
+    [(at_work, "in flight"), (progress.in_flight_items - at_work, "to be recorded")]
 }
 
 /// A batch's id: its name without the collection.

@@ -43,7 +43,7 @@ pub(super) struct List {
     )]
     order_by: String,
     /// Most batches to list.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
     limit: usize,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Items {
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Most items to list.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
     limit: usize,
 }
 
@@ -123,6 +123,15 @@ impl Report {
         let report = client.get_report(&self.batch).await?;
         context.output.report(&batch, &report, out)?;
         Ok(0)
+    }
+}
+
+/// A list of nothing would only say that there are more.
+pub(super) fn limit(given: &str) -> Result<usize, String> {
+    match given.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(limit) => Ok(limit),
+        Err(_) => Err("it must be a whole number, at least 1".to_owned()),
     }
 }
 

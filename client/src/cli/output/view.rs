@@ -18,10 +18,12 @@ pub(super) fn batch(
     let progress = batch.progress.clone().unwrap_or_default();
     let spec = batch.spec.clone().unwrap_or_default();
     let count = number::count;
+    let [at_work, to_be_recorded] = label::in_flight(&progress);
     let open = [
         (progress.pending_items, "pending"),
         (progress.waiting_retry_items, "waiting for a retry"),
-        (progress.in_flight_items, "in flight"),
+        at_work,
+        to_be_recorded,
     ];
     let done = [
         (progress.succeeded_items, "succeeded"),
@@ -41,10 +43,11 @@ pub(super) fn batch(
         (
             "Progress",
             format!(
-                "{} of {}{} final, {}",
-                count(progress.processed_items),
+                "{} of {}{} {}, {}",
+                count(progress::done(&progress)),
                 count(progress.total_items),
                 if progress.total_is_partial { "+" } else { "" },
+                if progress.canceled_items == 0 { "final" } else { "with an outcome" },
                 number::percentage(progress.percentage)
             ),
         ),

@@ -27,18 +27,23 @@ pub(crate) fn standing(batch: &Batch, now: DateTime<FixedOffset>) -> String {
         parts[0].push(' ');
         parts[0].push_str(&items_per_minute(&progress));
     }
-    if progress.failed_items != 0 {
-        parts.push(format!("{} failed", number::count(progress.failed_items)));
-    }
+    let without_success =
+        number::tally(&[(progress.failed_items, "failed"), (progress.canceled_items, "canceled")]);
+    parts.extend(Some(without_success).filter(|counts| !counts.is_empty()));
     parts.extend(eta(&progress, now));
     parts.join(", ")
+}
+
+/// Items that came to an outcome, as the percentage counts them: what was canceled is final and did not.
+pub(crate) fn done(progress: &Progress) -> i64 {
+    progress.processed_items - progress.canceled_items
 }
 
 /// `1,234/4,430`, with a `+` while the total may still grow.
 pub(super) fn counts(progress: &Progress) -> String {
     format!(
         "{}/{}{}",
-        number::count(progress.processed_items),
+        number::count(done(progress)),
         number::count(progress.total_items),
         if progress.total_is_partial { "+" } else { "" }
     )
@@ -221,6 +226,23 @@ mod tests {
         assert_eq!(pace(&batch, now()), "PAUSED, USER_PAUSE (lunch), 1m 23s elapsed");
         assert_eq!(current(&batch), None);
         assert_eq!(waiting(&batch, now()), None);
+    }
+
+    #[test]
+    fn what_was_canceled_is_no_progress() {
+        let mut batch = running();
+        batch.state = State::Stopped.into();
+        batch.end_reason = "USER_STOP".to_owned();
+        batch.progress = Some(Progress {
+            total_items: 300,
+            processed_items: 300,
+            succeeded_items: 29,
+            failed_items: 1,
+            canceled_items: 270,
+            percentage: 10.0,
+            ..Progress::default()
+        });
+        assert_eq!(plain(&batch, now()), "12:03:04 STOPPED, USER_STOP 30/300 10.00%, 1 failed, 270 canceled");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use futures::{StreamExt, future::OptionFuture};
 use haul_proto::v1::{Batch, FailureGroup};
 use tokio::time::MissedTickBehavior;
 
-pub(crate) use self::line::{held_back, standing};
+pub(crate) use self::line::{done, held_back, standing};
 use self::{bar::Bar, failure::FailurePoll, plain::Plain};
 use crate::{Client, Error, WatchEvent, WatchOptions, cli::clock};
 
