@@ -396,6 +396,7 @@ impl Client {
     ///         MatchEvent::Terminal(batch) => println!("{}: {}", batch.name, batch.end_reason),
     ///         MatchEvent::Removed(name) => println!("{name} matches no more"),
     ///         MatchEvent::Reconnecting { error, .. } => eprintln!("{error}; the batches go on"),
+    ///         MatchEvent::Reconnected => eprintln!("connected again"),
     ///     }
     /// }
     /// # Ok(())

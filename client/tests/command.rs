@@ -329,3 +329,36 @@ async fn a_cursor_file_is_tried_before_the_first_line_and_named_in_errors() {
     assert!(err.ends_with("(INVALID_CURSOR; see: haul explain INVALID_CURSOR)\n"), "{err}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "b\n", "it stays as it was");
 }
+
+#[tokio::test]
+async fn a_connection_is_said_to_be_lost_once_and_to_be_back_once() {
+    let away = || Status::unavailable("the server is away");
+    let chunk = |complete| {
+        let items = vec![Item::default()];
+        Ok(StreamResultsResponse { items, cursor: "far".to_owned(), complete })
+    };
+    for line in [
+        &["results", "nightly", "--follow"][..],
+        &["watch", "--filter", "state = RUNNING"],
+        &["watch", "nightly"],
+    ] {
+        let server = Scripted::start().await;
+        server.results([chunk(false), Err(away())]);
+        server.no_results(away());
+        server.no_results(away());
+        server.results([chunk(true)]);
+        server.stream([Step::Send(Event::Snapshot(batch(State::Running, 0))), Step::Fail(away())]);
+        server.no_stream(away());
+        server.no_stream(away());
+        let end = Step::Send(Event::Terminal(Batch { revision: 2, ..batch(State::Completed, 0) }));
+        server.stream([end, Step::Fail(Status::invalid_argument("an end, for this test"))]);
+        let (_, out, err) = haul(&server.url(), line, "").await;
+        assert_eq!(
+            err.matches("connection lost (the server is away), reconnecting").count(),
+            1,
+            "{line:?}: {err}"
+        );
+        assert_eq!(err.matches("connected again").count(), 1, "{line:?}: {err}");
+        assert!(!out.contains("connect"), "{line:?}: {out}");
+    }
+}

@@ -34,6 +34,7 @@ async fn seen_by(client: &Client, options: WatchOptions) -> Vec<String> {
             Ok(WatchEvent::Update(batch)) => format!("update {}", batch.revision),
             Ok(WatchEvent::Terminal(batch)) => format!("terminal {}", batch.revision),
             Ok(WatchEvent::Reconnecting { attempt, .. }) => format!("reconnecting {attempt}"),
+            Ok(WatchEvent::Reconnected) => "reconnected".to_owned(),
             Err(error) => format!("error {}", error.reason().unwrap_or("?")),
         })
         .collect()
@@ -70,9 +71,11 @@ async fn each_revision_is_seen_once_over_all_streams() {
             "snapshot 1",
             "update 3",
             "reconnecting 1",
+            "reconnected",
             "update 4",
             "reconnecting 2",
             "reconnecting 3",
+            "reconnected",
             "terminal 4",
         ]
     );
@@ -111,6 +114,7 @@ async fn a_watch_by_filter_goes_on_from_all_that_it_knows() {
             Ok(MatchEvent::Terminal(batch)) => format!("terminal {} {}", id(&batch.name), batch.revision),
             Ok(MatchEvent::Removed(name)) => format!("removed {}", id(&name)),
             Ok(MatchEvent::Reconnecting { attempt, .. }) => format!("reconnecting {attempt}"),
+            Ok(MatchEvent::Reconnected) => "reconnected".to_owned(),
             Err(error) => format!("error {}", error.reason().unwrap_or("?")),
         })
         .collect()
@@ -126,6 +130,7 @@ async fn a_watch_by_filter_goes_on_from_all_that_it_knows() {
             "terminal c 2",
             "removed d",
             "reconnecting 1",
+            "reconnected",
             "terminal b 5",
             "snapshot d 1",
             "error INVALID_FILTER",
@@ -162,6 +167,7 @@ async fn a_draining_server_is_left() {
         other => panic!("{other:?}"),
     }
     let left = Instant::now();
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Reconnected))));
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Terminal(_)))));
     assert!(left.elapsed() >= asked, "{:?}", left.elapsed());
     assert!(events.next().await.is_none());
@@ -174,7 +180,7 @@ async fn silence_of_three_heartbeats_is_a_broken_stream() {
     server.stream([Send(Event::Snapshot(batch(1))), Hang]);
     server.stream([Send(Event::Terminal(batch(2)))]);
     let options = WatchOptions { heartbeat_interval: Duration::from_millis(20), ..WatchOptions::default() };
-    assert_eq!(seen(&server, options).await, ["snapshot 1", "reconnecting 1", "terminal 2"]);
+    assert_eq!(seen(&server, options).await, ["snapshot 1", "reconnecting 1", "reconnected", "terminal 2"]);
 }
 
 #[tokio::test]
@@ -182,7 +188,10 @@ async fn ok_without_an_end_is_a_broken_stream() {
     let server = Scripted::start().await;
     server.stream([Send(Event::Snapshot(batch(1)))]);
     server.stream([Send(Event::Terminal(batch(2)))]);
-    assert_eq!(seen(&server, WatchOptions::default()).await, ["snapshot 1", "reconnecting 1", "terminal 2"]);
+    assert_eq!(
+        seen(&server, WatchOptions::default()).await,
+        ["snapshot 1", "reconnecting 1", "reconnected", "terminal 2"]
+    );
 }
 
 #[tokio::test]
@@ -200,6 +209,7 @@ async fn a_cut_connection_is_made_again() {
         }
         other => panic!("{other:?}"),
     }
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Reconnected))));
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Terminal(_)))));
 }
 
@@ -210,7 +220,7 @@ async fn a_new_stream_is_opened_where_it_may_help_and_nowhere_else() {
         details.set_retry_info(Some(Duration::ZERO));
         Status::with_error_details(code, "refused", details)
     };
-    let opened_again = ["reconnecting 1", "terminal 2"];
+    let opened_again = ["reconnecting 1", "reconnected", "terminal 2"];
     for (status, expected) in [
         (refusal(Code::Unavailable, "STORE_UNAVAILABLE"), Ok(opened_again)),
         (refusal(Code::Unavailable, "SERVER_DRAINING"), Ok(opened_again)),
@@ -243,7 +253,7 @@ async fn a_server_that_says_when_is_asked_then() {
     server.no_stream(Status::with_error_details(Code::Unavailable, "soon", details));
     server.stream([Send(Event::Terminal(batch(1)))]);
     let began = Instant::now();
-    assert_eq!(seen(&server, WatchOptions::default()).await, ["reconnecting 1", "terminal 1"]);
+    assert_eq!(seen(&server, WatchOptions::default()).await, ["reconnecting 1", "reconnected", "terminal 1"]);
     assert!(began.elapsed() >= asked, "{:?}", began.elapsed());
 }
 
@@ -260,7 +270,17 @@ async fn a_stream_that_was_healthy_counts_from_the_beginning() {
     let client = server.client_with(ClientOptions { healthy_after, ..impatient() }).await;
     assert_eq!(
         seen_by(&client, WatchOptions::default()).await,
-        ["reconnecting 1", "reconnecting 2", "reconnecting 1", "reconnecting 2", "terminal 1"]
+        [
+            "reconnecting 1",
+            "reconnected",
+            "reconnecting 2",
+            "reconnected",
+            "reconnecting 1",
+            "reconnected",
+            "reconnecting 2",
+            "reconnected",
+            "terminal 1",
+        ]
     );
 }
 

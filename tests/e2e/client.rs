@@ -74,7 +74,7 @@ async fn a_watch_outlives_a_server_that_is_killed_and_goes_on_from_what_it_knows
                 assert!(batch.revision > revision, "{} after {revision}", batch.revision);
                 revision = batch.revision;
             }
-            WatchEvent::Reconnecting { .. } => {}
+            WatchEvent::Reconnecting { .. } | WatchEvent::Reconnected => {}
         }
     }
     assert!(events.next().await.is_none());

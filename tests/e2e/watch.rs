@@ -230,6 +230,7 @@ async fn the_client_watches_through_a_crash_of_the_server() {
                 break;
             }
             WatchEvent::Reconnecting { .. } => cuts += 1,
+            WatchEvent::Reconnected => {}
         }
         if !killed && states.last().is_some_and(|batch| batch.progress.as_ref().unwrap().processed_items > 30)
         {

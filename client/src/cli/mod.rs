@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod command;
+mod connection;
 pub mod exit;
 pub mod items;
 pub mod json;

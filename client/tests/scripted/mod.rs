@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Hang,
 }
 
+type ResultChunks = Vec<Result<v1::StreamResultsResponse, Status>>;
+
 #[derive(Default)]
 struct Script {
     /// Answers of every RPC that answers with a batch; the last one stays.
@@ -53,7 +55,7 @@ struct Script {
     started: Vec<v1::StartBatchRequest>,
     redecoded: Vec<v1::RedecodeRequest>,
     watched: Vec<v1::WatchProgressRequest>,
-    result_streams: VecDeque<Vec<Result<v1::StreamResultsResponse, Status>>>,
+    result_streams: VecDeque<Result<ResultChunks, Status>>,
     results_asked: Vec<v1::StreamResultsRequest>,
     /// Answers of the next calls, whatever they are; streams excepted.
     refusals: VecDeque<Status>,
@@ -169,7 +171,12 @@ impl Scripted {
         &self,
         chunks: impl IntoIterator<Item = Result<v1::StreamResultsResponse, Status>>,
     ) {
-        self.script.lock().unwrap().result_streams.push_back(chunks.into_iter().collect());
+        self.script.lock().unwrap().result_streams.push_back(Ok(chunks.into_iter().collect()));
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn no_results(&self, status: Status) {
+        self.script.lock().unwrap().result_streams.push_back(Err(status));
     }
 
     /// The cursors that results were asked for behind.

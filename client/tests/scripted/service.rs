@@ -229,7 +229,7 @@ impl HaulService for Service {
         let chunks = script
             .result_streams
             .pop_front()
-            .ok_or_else(|| Status::failed_precondition("no further stream was scripted"))?;
+            .unwrap_or_else(|| Err(Status::failed_precondition("no further stream was scripted")))?;
         Ok(Response::new(Box::pin(stream::iter(chunks))))
     }
 

@@ -12,7 +12,10 @@ use haul_proto::v1::StreamResultsResponse;
 use super::{Context, cursor_file::CursorFile, failure::Failure};
 use crate::{
     ResultsEvent, ResultsOptions,
-    cli::output::{Format, Output},
+    cli::{
+        connection::Connection,
+        output::{Format, Output},
+    },
 };
 
 /// Print final items as they became final, a line of JSON each
@@ -63,6 +66,7 @@ impl Results {
         };
         let mut last = options.after_cursor.clone();
         let mut complete = false;
+        let mut connection = Connection::default();
         let client = context.connect().await?;
         let mut events = client.results(&self.batch, options);
         let in_words = |error| match &file {
@@ -72,9 +76,12 @@ impl Results {
         while let Some(event) = events.try_next().await.map_err(in_words)? {
             let chunk = match event {
                 ResultsEvent::Chunk(chunk) => chunk,
-                ResultsEvent::Reconnecting { error, .. } => {
-                    // Lost with standard error; nothing is lost with it.
-                    let _ = writeln!(io::stderr(), "haul: the stream was cut, and goes on: {error}");
+                ResultsEvent::Reconnecting { attempt, error } => {
+                    connection.tell_lost(attempt, &error);
+                    continue;
+                }
+                ResultsEvent::Reconnected => {
+                    connection.tell_back();
                     continue;
                 }
             };

@@ -13,7 +13,9 @@ use super::{Context, failure::Failure};
 use crate::{
     Client, MatchEvent, WatchOptions,
     cli::{
-        clock, exit, label,
+        clock,
+        connection::Connection,
+        exit, label,
         output::{Format, Output},
         progress::{ProgressMode, follow, standing},
     },
@@ -68,6 +70,7 @@ async fn matching(
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
     let options = WatchOptions { min_interval: LINES_INTERVAL, ..WatchOptions::default() };
+    let mut connection = Connection::default();
     let mut events = client.watch_matching(filter, options);
     while let Some(event) = events.try_next().await? {
         let event = match event {
@@ -75,9 +78,12 @@ async fn matching(
             MatchEvent::Update(batch) => Event::Update(batch),
             MatchEvent::Terminal(batch) => Event::Terminal(batch),
             MatchEvent::Removed(name) => Event::Removed(name),
-            MatchEvent::Reconnecting { error, .. } => {
-                // Lost with standard error; nothing is lost with it.
-                let _ = writeln!(io::stderr(), "haul: the stream was cut, and goes on: {error}");
+            MatchEvent::Reconnecting { attempt, error } => {
+                connection.tell_lost(attempt, &error);
+                continue;
+            }
+            MatchEvent::Reconnected => {
+                connection.tell_back();
                 continue;
             }
         };

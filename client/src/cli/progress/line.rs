@@ -3,11 +3,7 @@
 use chrono::{DateTime, FixedOffset};
 use haul_proto::v1::{Batch, FailureGroup, Progress, batch::State, host_pressure::Cause};
 
-use crate::{
-    Error,
-    cli::{label, number, time},
-    error::innermost_cause,
-};
+use crate::cli::{label, number, time};
 
 /// A batch in one line: `12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, ETA 12:05:10`.
 pub(super) fn plain(batch: &Batch, now: DateTime<FixedOffset>) -> String {
@@ -118,12 +114,6 @@ pub(super) fn failed(groups: &[FailureGroup]) -> Option<String> {
         })
         .collect();
     (!parts.is_empty()).then(|| format!("failed: {}", parts.join(", ")))
-}
-
-/// A cut watch, and its innermost cause.
-pub(super) fn disconnected(error: &Error) -> String {
-    let why = innermost_cause(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("connection lost ({error}{why}), reconnecting; the batch goes on")
 }
 
 fn items_per_minute(progress: &Progress) -> String {

@@ -24,7 +24,10 @@ use tokio::time::MissedTickBehavior;
 
 pub(crate) use self::line::{done, held_back, standing};
 use self::{bar::Bar, failure::FailurePoll, plain::Plain};
-use crate::{Client, Error, WatchEvent, WatchOptions, cli::clock};
+use crate::{
+    Client, Error, WatchEvent, WatchOptions,
+    cli::{clock, connection::Connection},
+};
 
 /// How to show progress.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -57,6 +60,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// ```
 pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<Batch, Error> {
     let mut display = Display::new(mode);
+    let mut connection = Connection::default();
     let mut failures = FailurePoll::new(mode);
     let mut poll = None;
     let mut tick = tokio::time::interval(TICK);
@@ -73,7 +77,16 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                     failures.observe(&batch);
                     display.batch(batch);
                 }
-                Some(Ok(WatchEvent::Reconnecting { attempt, error })) => display.disconnected(attempt, &error),
+                Some(Ok(WatchEvent::Reconnecting { attempt, error })) => {
+                    if let Some(text) = connection.lost(attempt, &error) {
+                        display.lost(text);
+                    }
+                }
+                Some(Ok(WatchEvent::Reconnected)) => {
+                    if let Some(text) = connection.back() {
+                        display.back(text);
+                    }
+                }
                 Some(Err(error)) => return Err(error),
                 None => return Err(client.malformed("WatchProgress", "a terminal event")),
             },
@@ -124,14 +137,19 @@ impl Display {
         }
     }
 
-    fn disconnected(&mut self, attempt: u32, error: &Error) {
-        // A server that leaves in good order is back, or another is there, by the first try.
-        if attempt == 1 && error.reason() == Some("SERVER_DRAINING") {
-            return;
-        }
+    fn lost(&mut self, text: String) {
         match self {
-            Self::Bar(bar) => bar.disconnected(error, clock::now()),
-            Self::Plain(plain) => plain.disconnected(error, clock::now()),
+            Self::Bar(bar) => bar.lost(text, clock::now()),
+            Self::Plain(plain) => plain.lost(&text, clock::now()),
+            Self::Quiet => {}
+        }
+    }
+
+    fn back(&mut self, text: &str) {
+        match self {
+            // There the line below it is gone.
+            Self::Bar(bar) => bar.back(clock::now()),
+            Self::Plain(plain) => plain.back(text, clock::now()),
             Self::Quiet => {}
         }
     }
