@@ -5,7 +5,11 @@ use std::process::Stdio;
 use haul_proto::v1::{
     Batch, Item, Plan, Progress, Report, StreamResultsResponse, batch::State, watch_progress_response::Event,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+    sync::oneshot,
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -128,6 +132,14 @@ async fn a_watched_batch_gives_its_exit_status() {
     }
 }
 
+/// The command on a terminal, which `script` gives it.
+fn on_a_terminal(server: &Scripted, line: &str) -> Command {
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("{} {line}", env!("CARGO_BIN_EXE_haul")), "/dev/null"]);
+    script.env("HAUL_SERVER", server.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    script
+}
+
 /// Colours, as a terminal is told them.
 const COLOUR: &str = "\x1b[36m";
 
@@ -144,32 +156,22 @@ async fn progress_is_a_bar_on_a_terminal_and_in_colour_unless_it_is_not_wanted()
             }),
             ..batch(State::Running, 0)
         };
-        let drawn = std::time::Duration::from_millis(500);
+        let (drawn, is_drawn) = oneshot::channel();
         let end = Step::Send(Event::Terminal(batch(State::Completed, 0)));
-        server.stream([Step::Send(Event::Snapshot(running)), Step::Wait(drawn), end]);
-        // It gives the command a terminal.
-        let mut script = tokio::process::Command::new("script");
-        let line = concat!(env!("CARGO_BIN_EXE_haul"), " watch nightly");
-        script.args(["-qec", line, "/dev/null"]).env("HAUL_SERVER", server.url()).env("TERM", "xterm");
-        script.env_remove("NO_COLOR").envs(no_colour.map(|value| ("NO_COLOR", value)));
-        let said = script.output().await.unwrap();
-        let shown = String::from_utf8(said.stdout).unwrap();
+        server.stream([Step::Send(Event::Snapshot(running)), Step::Until(is_drawn), end]);
+        let mut haul = on_a_terminal(&server, "watch nightly");
+        haul.env("TERM", "xterm").env_remove("NO_COLOR").envs(no_colour.map(|value| ("NO_COLOR", value)));
+        let mut shows = haul.spawn().unwrap().stdout.unwrap();
+        let (mut shown, mut drawn, mut bytes) = (String::new(), Some(drawn), [0; 4_096]);
+        while let length @ 1.. = shows.read(&mut bytes).await.unwrap() {
+            shown.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            if shown.contains("1/2 50.00%") {
+                drawn.take().map(|drawn| drawn.send(()));
+            }
+        }
         assert!(shown.contains("1/2 50.00%"), "{shown:?}");
         assert_eq!(shown.contains(COLOUR), coloured, "{shown:?}");
     }
-}
-
-/// Runs it on a terminal, on which somebody types.
-async fn on_a_terminal(server: &Scripted, line: &str, typed: &str) -> (i32, String) {
-    let mut script = tokio::process::Command::new("script");
-    script.args(["-qec", &format!("{} {line}", env!("CARGO_BIN_EXE_haul")), "/dev/null"]);
-    script.env("HAUL_SERVER", server.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = script.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that asks nothing may be gone already.
-    let _ = stdin.write_all(typed.as_bytes()).await;
-    let said = child.wait_with_output().await.unwrap();
-    (said.status.code().unwrap(), String::from_utf8(said.stdout).unwrap())
 }
 
 #[tokio::test]
@@ -211,7 +213,11 @@ async fn a_delete_is_asked_about_where_there_is_something_to_delete() {
     ] {
         let server = Scripted::start().await;
         server.batches(answers);
-        let (status, shown) = on_a_terminal(&server, line, typed).await;
+        let mut haul = on_a_terminal(&server, line).spawn().unwrap();
+        // A command that asks nothing may be gone already.
+        let _ = haul.stdin.take().unwrap().write_all(typed.as_bytes()).await;
+        let said = haul.wait_with_output().await.unwrap();
+        let (status, shown) = (said.status.code().unwrap(), String::from_utf8(said.stdout).unwrap());
         assert_eq!(status, expected.0, "{line}: {shown}");
         assert!(shown.contains(expected.1), "{line}: {shown}");
         assert_eq!(shown.contains(QUESTION), asked, "{line}: {shown}");

@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::scripted::{
     Scripted,
-    Step::{Fail, Hang, Send, Unknown, Wait},
+    Step::{Fail, Hang, Send, Unknown},
     impatient,
 };
 
@@ -179,7 +179,7 @@ async fn silence_of_three_heartbeats_is_a_broken_stream() {
     let server = Scripted::start().await;
     server.stream([Send(Event::Snapshot(batch(1))), Hang]);
     server.stream([Send(Event::Terminal(batch(2)))]);
-    let options = WatchOptions { heartbeat_interval: Duration::from_millis(20), ..WatchOptions::default() };
+    let options = WatchOptions { heartbeat_interval: Duration::from_millis(500), ..WatchOptions::default() };
     assert_eq!(seen(&server, options).await, ["snapshot 1", "reconnecting 1", "reconnected", "terminal 2"]);
 }
 
@@ -259,29 +259,23 @@ async fn a_server_that_says_when_is_asked_then() {
 
 #[tokio::test]
 async fn a_stream_that_was_healthy_counts_from_the_beginning() {
-    let server = Scripted::start().await;
-    let healthy_after = Duration::from_millis(100);
-    let broken = || Fail(Status::unavailable("again"));
-    server.no_stream(Status::unavailable("not yet"));
-    server.stream([broken()]);
-    server.stream([Wait(healthy_after), broken()]);
-    server.stream([broken()]);
-    server.stream([Send(Event::Terminal(batch(1)))]);
-    let client = server.client_with(ClientOptions { healthy_after, ..impatient() }).await;
-    assert_eq!(
-        seen_by(&client, WatchOptions::default()).await,
-        [
-            "reconnecting 1",
-            "reconnected",
-            "reconnecting 2",
-            "reconnected",
-            "reconnecting 1",
-            "reconnected",
-            "reconnecting 2",
-            "reconnected",
-            "terminal 1",
-        ]
-    );
+    let again = || Status::unavailable("again");
+    for (healthy_after, attempts) in [
+        (Duration::ZERO, ["reconnecting 1", "reconnecting 2", "reconnecting 1", "reconnecting 1"]),
+        (Duration::from_hours(1), ["reconnecting 1", "reconnecting 2", "reconnecting 3", "reconnecting 4"]),
+    ] {
+        let server = Scripted::start().await;
+        // One that was never opened was not healthy.
+        server.no_stream(again());
+        server.no_stream(again());
+        server.stream([Fail(again())]);
+        server.stream([Fail(again())]);
+        server.stream([Send(Event::Terminal(batch(1)))]);
+        let client = server.client_with(ClientOptions { healthy_after, ..impatient() }).await;
+        let mut seen = seen_by(&client, WatchOptions::default()).await;
+        seen.retain(|event| event.starts_with("reconnecting"));
+        assert_eq!(seen, attempts, "healthy after {healthy_after:?}");
+    }
 }
 
 #[tokio::test]
@@ -312,26 +306,30 @@ fn pinging() -> ClientOptions {
     ClientOptions { keepalive_interval: PING, ..impatient() }
 }
 
+/// A ping is a frame of 17 bytes.
+const PING_BYTES: u64 = 17;
+
 #[tokio::test]
 async fn a_connection_is_asked_for_life_while_a_watch_is_on_it_and_never_else() {
-    let server = Scripted::start().await;
-    server.batches([Ok(batch(1))]);
-    let client = server.client_with(pinging()).await;
+    let idle = Scripted::start().await;
+    idle.batches([Ok(batch(1))]);
+    let client = idle.client_with(pinging()).await;
     client.get_batch("nightly").await.unwrap();
-    // What belongs to the call itself, such as its window's update, is on its way for a moment.
-    tokio::time::sleep(PING * 5).await;
-    let idle = server.bytes_received();
-    tokio::time::sleep(PING * 10).await;
-    assert_eq!(server.bytes_received(), idle, "an idle connection is quiet");
 
-    server.stream([Send(Event::Snapshot(batch(1))), Hang]);
-    let mut events = client.watch("nightly", WatchOptions::default());
+    let watched = Scripted::start().await;
+    watched.stream([Send(Event::Snapshot(batch(1))), Hang]);
+    let mut events = watched.client_with(pinging()).await.watch("nightly", WatchOptions::default());
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Snapshot(_)))));
-    let opened = server.bytes_received();
-    // A ping is a frame of 17 bytes.
+    let pings = async {
+        // What belongs to the call itself, such as its window's update, is on its way for a moment.
+        watched.receives(5 * PING_BYTES).await;
+        let quiet = idle.bytes_received();
+        watched.receives(10 * PING_BYTES).await;
+        assert_eq!(idle.bytes_received(), quiet, "an idle connection is quiet");
+    };
     tokio::select! {
         event = events.next() => panic!("{event:?}"),
-        () = async { while server.bytes_received() < opened + 3 * 17 { tokio::time::sleep(PING).await } } => {}
+        () = pings => {}
     }
 }
 
@@ -339,7 +337,7 @@ async fn a_connection_is_asked_for_life_while_a_watch_is_on_it_and_never_else() 
 async fn a_connection_that_gives_no_sign_of_life_is_left() {
     let server = Scripted::start().await;
     server.stream([Send(Event::Snapshot(batch(1))), Hang]);
-    let options = ClientOptions { keepalive_timeout: Duration::from_millis(100), ..pinging() };
+    let options = ClientOptions { keepalive_timeout: Duration::from_secs(1), ..pinging() };
     let client = server.client_with(options).await;
     let mut events = client.watch("nightly", WatchOptions::default());
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Snapshot(_)))));

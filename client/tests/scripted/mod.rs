@@ -12,6 +12,8 @@ use std::{
 
 use haul_client::{Client, ClientOptions};
 use haul_proto::v1::{self, haul_service_server::HaulServiceServer, watch_progress_response::Event};
+#[cfg(feature = "cli")]
+use tokio::sync::oneshot;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Status, body::Body, transport::Server};
@@ -34,8 +36,9 @@ pub(crate) enum Step {
     Fail(Status),
     /// A message of a later release: nothing in it that this client knows.
     Unknown,
-    /// Lets some time pass.
-    Wait(Duration),
+    /// Waits until the test says so.
+    #[cfg(feature = "cli")]
+    Until(oneshot::Receiver<()>),
     /// Says nothing any more.
     Hang,
 }
@@ -126,6 +129,11 @@ impl Scripted {
     /// Bytes that clients have sent.
     pub(crate) fn bytes_received(&self) -> u64 {
         self.relay.bytes_received()
+    }
+
+    /// Waits until clients have sent so many bytes more.
+    pub(crate) async fn receives(&self, more: u64) {
+        self.relay.receives(more).await;
     }
 
     pub(crate) fn refuse(&self, answers: impl IntoIterator<Item = Status>) {

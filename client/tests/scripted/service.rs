@@ -139,8 +139,9 @@ impl HaulService for Service {
                 }
                 Step::Fail(status) => Err(status),
                 Step::Unknown => Ok(v1::WatchProgressResponse::default().into()),
-                Step::Wait(time) => {
-                    tokio::time::sleep(time).await;
+                #[cfg(feature = "cli")]
+                Step::Until(said) => {
+                    said.await.unwrap();
                     Ok(v1::WatchProgressResponse::default().into())
                 }
                 Step::Hang => std::future::pending().await,
