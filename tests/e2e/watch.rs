@@ -13,6 +13,7 @@ use tonic::Code;
 mod filter;
 mod guarantee;
 mod history;
+mod matching;
 mod rule;
 
 use crate::world::{
