@@ -161,9 +161,9 @@ async fn progress_is_a_bar_on_a_terminal_and_in_colour_unless_it_is_not_wanted()
         server.stream([Step::Send(Event::Snapshot(running)), Step::Until(is_drawn), end]);
         let mut haul = on_a_terminal(&server, "watch nightly");
         haul.env("TERM", "xterm").env_remove("NO_COLOR").envs(no_colour.map(|value| ("NO_COLOR", value)));
-        let mut shows = haul.spawn().unwrap().stdout.unwrap();
+        let mut terminal = haul.spawn().unwrap().stdout.unwrap();
         let (mut shown, mut drawn, mut bytes) = (String::new(), Some(drawn), [0; 4_096]);
-        while let length @ 1.. = shows.read(&mut bytes).await.unwrap() {
+        while let length @ 1.. = terminal.read(&mut bytes).await.unwrap() {
             shown.push_str(&String::from_utf8_lossy(&bytes[..length]));
             if shown.contains("1/2 50.00%") {
                 drawn.take().map(|drawn| drawn.send(()));
