@@ -39,6 +39,7 @@ async fn main() -> Result<(), Error> {
                 println!("{} {:.0} %", batch.name, batch.progress.unwrap_or_default().percentage);
             }
             WatchEvent::Reconnecting { error, .. } => eprintln!("{error}; the batch goes on"),
+            WatchEvent::Reconnected => eprintln!("connected again"),
             WatchEvent::Terminal(batch) => {
                 let progress = batch.progress.unwrap_or_default();
                 println!(

@@ -130,7 +130,10 @@ impl BatchHandle {
                 WatchEvent::Snapshot(batch) | WatchEvent::Update(batch) if wished(&batch) => {
                     return Ok(batch);
                 }
-                WatchEvent::Snapshot(_) | WatchEvent::Update(_) | WatchEvent::Reconnecting { .. } => {}
+                WatchEvent::Snapshot(_)
+                | WatchEvent::Update(_)
+                | WatchEvent::Reconnecting { .. }
+                | WatchEvent::Reconnected => {}
             }
         }
         Err(self.client.malformed("WatchProgress", "a terminal event"))

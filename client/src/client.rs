@@ -1,19 +1,18 @@
 //! The client: one method per RPC, each with its deadline.
 
-use std::{future::Future, sync::Arc, time::Duration};
+mod call;
+
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream::BoxStream};
 use haul_proto::v1::{self, haul_service_client::HaulServiceClient, start_batch_response::Outcome};
-use tokio::time::Instant;
-use tonic::{Request, Response, Status, transport::Channel};
-use tower::{ServiceBuilder, ServiceExt};
+use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
     BatchHandle, BoxError, ClientOptions, Error, MatchEvent, ResultsEvent, ResultsOptions, StartBatch,
-    UploadOptions, WatchEvent, WatchOptions, batch_name, channel, page, results,
-    retry::{Repeats, Throttle},
-    upload, watch,
+    UploadOptions, WatchEvent, WatchOptions, batch_name, channel, page, results, retry::Throttle, upload,
+    watch,
 };
 
 pub(crate) type Stub = HaulServiceClient<Channel>;
@@ -23,7 +22,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const PLAN_DEADLINE: Duration = Duration::from_mins(3);
 /// Its items are looked through.
 const RETRY_DEADLINE: Duration = Duration::from_mins(1);
-const UNARY_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const UNARY_DEADLINE: Duration = Duration::from_secs(10);
 const REPORT_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A connection to a server. Clones share it.
@@ -396,6 +395,7 @@ impl Client {
     ///         MatchEvent::Terminal(batch) => println!("{}: {}", batch.name, batch.end_reason),
     ///         MatchEvent::Removed(name) => println!("{name} matches no more"),
     ///         MatchEvent::Reconnecting { error, .. } => eprintln!("{error}; the batches go on"),
+    ///         MatchEvent::Reconnected => eprintln!("connected again"),
     ///     }
     /// }
     /// # Ok(())
@@ -409,38 +409,6 @@ impl Client {
         watch::watch_matching(self.clone(), filter.to_owned(), options)
     }
 
-    pub(crate) async fn list_page(
-        &self,
-        request: v1::ListBatchesRequest,
-    ) -> Result<v1::ListBatchesResponse, Error> {
-        self.call(
-            UNARY_DEADLINE,
-            request,
-            |mut stub, request| async move { stub.list_batches(request).await },
-        )
-        .await
-    }
-
-    pub(crate) async fn item_page(
-        &self,
-        request: v1::ListItemsRequest,
-    ) -> Result<v1::ListItemsResponse, Error> {
-        self.call(UNARY_DEADLINE, request, |mut stub, request| async move { stub.list_items(request).await })
-            .await
-    }
-
-    pub(crate) async fn attempt_page(
-        &self,
-        request: v1::ListAttemptsRequest,
-    ) -> Result<v1::ListAttemptsResponse, Error> {
-        self.call(
-            UNARY_DEADLINE,
-            request,
-            |mut stub, request| async move { stub.list_attempts(request).await },
-        )
-        .await
-    }
-
     pub(crate) fn stub(&self) -> Stub {
         self.stub.clone()
     }
@@ -451,48 +419,5 @@ impl Client {
 
     pub(crate) fn malformed(&self, rpc: &'static str, missing: &'static str) -> Error {
         Error::Malformed { server: self.shared.server.clone(), rpc, missing }
-    }
-
-    /// One call of an RPC that may be repeated: by its nature, or for the request id that it carries. The deadline is that of
-    /// all its repeats together, and goes to the server too, so that it does not work for nobody.
-    async fn call<M, R, F, Fut>(&self, deadline: Duration, message: M, rpc: F) -> Result<R, Error>
-    where
-        M: Clone,
-        F: Fn(Stub, Request<M>) -> Fut,
-        Fut: Future<Output = Result<Response<R>, Status>>,
-    {
-        self.call_with(&self.shared.options, deadline, message, rpc).await
-    }
-
-    async fn call_with<M, R, F, Fut>(
-        &self,
-        options: &ClientOptions,
-        deadline: Duration,
-        message: M,
-        rpc: F,
-    ) -> Result<R, Error>
-    where
-        M: Clone,
-        F: Fn(Stub, Request<M>) -> Fut,
-        Fut: Future<Output = Result<Response<R>, Status>>,
-    {
-        let Shared { server, throttle, .. } = self.shared.as_ref();
-        let end = Instant::now() + deadline;
-        let once = |message: M| {
-            let left = end.saturating_duration_since(Instant::now());
-            let mut request = Request::new(message);
-            request.set_timeout(left);
-            let answer = rpc(self.stub(), request);
-            async move {
-                // tonic's own limit ends with the headers of the answer.
-                match tokio::time::timeout(left, answer).await {
-                    Ok(Ok(answer)) => Ok(answer.into_inner()),
-                    Ok(Err(status)) => Err(Error::from_status(server, deadline, status)),
-                    Err(_) => Err(Error::NoAnswer { server: server.clone(), after: deadline }),
-                }
-            }
-        };
-        let repeats = Repeats::new(options.clone(), throttle.clone(), end);
-        ServiceBuilder::new().retry(repeats).service_fn(once).oneshot(message).await
     }
 }

@@ -22,6 +22,7 @@
 //!             println!("{:.0} %", batch.progress.unwrap_or_default().percentage);
 //!         }
 //!         WatchEvent::Reconnecting { error, .. } => eprintln!("{error}; the batch goes on"),
+//!         WatchEvent::Reconnected => eprintln!("connected again"),
 //!         WatchEvent::Terminal(batch) => println!("{}", batch.end_reason),
 //!     }
 //! }

@@ -8,7 +8,7 @@ use futures::{
 };
 use haul_proto::v1;
 
-use crate::{Client, Error};
+use crate::{Client, Error, client::UNARY_DEADLINE};
 
 /// What a server gives at most in one page of batches.
 const BATCHES_MAX: usize = 1000;
@@ -25,7 +25,11 @@ pub(crate) async fn batches(
     while batches.len() < limit {
         let wanted = (limit - batches.len()).min(BATCHES_MAX);
         request.page_size = wanted as i32;
-        let page = client.list_page(request.clone()).await?;
+        let page = client
+            .call(UNARY_DEADLINE, request.clone(), |mut stub, request| async move {
+                stub.list_batches(request).await
+            })
+            .await?;
         batches.extend(page.batches.into_iter().take(wanted));
         if page.next_page_token.is_empty() {
             break;
@@ -43,7 +47,12 @@ pub(crate) fn items(
         let (client, request) = (client.clone(), request.clone());
         async move {
             let request = v1::ListItemsRequest { page_size: PER_PAGE, page_token, ..request };
-            let page = client.item_page(request).await?;
+            let page =
+                client
+                    .call(UNARY_DEADLINE, request, |mut stub, request| async move {
+                        stub.list_items(request).await
+                    })
+                    .await?;
             Ok((page.items, page.next_page_token))
         }
     })
@@ -57,7 +66,11 @@ pub(crate) fn attempts(
         let (client, request) = (client.clone(), request.clone());
         async move {
             let request = v1::ListAttemptsRequest { page_size: PER_PAGE, page_token, ..request };
-            let page = client.attempt_page(request).await?;
+            let page = client
+                .call(UNARY_DEADLINE, request, |mut stub, request| async move {
+                    stub.list_attempts(request).await
+                })
+                .await?;
             Ok((page.attempts, page.next_page_token))
         }
     })

@@ -42,6 +42,8 @@ pub enum ResultsEvent {
         /// What cut it.
         error: Error,
     },
+    /// The stream is open again, after [`Reconnecting`](Self::Reconnecting).
+    Reconnected,
 }
 
 struct Results {
@@ -51,6 +53,8 @@ struct Results {
     opened: Option<Instant>,
     attempt: u32,
     wait: Duration,
+    /// The caller was told of a cut, and of no new stream since.
+    is_cut: bool,
     is_over: bool,
 }
 
@@ -67,6 +71,7 @@ pub(crate) fn results(
         opened: None,
         attempt: 0,
         wait: Duration::ZERO,
+        is_cut: false,
         is_over: false,
     };
     stream::unfold(results, |mut results| async move {
@@ -81,12 +86,13 @@ impl Results {
         if self.is_over {
             return None;
         }
-        match self.message().await {
-            Ok(Some(chunk)) => {
+        match self.event().await {
+            Ok(Some(ResultsEvent::Chunk(chunk))) => {
                 self.request.after_cursor.clone_from(&chunk.cursor);
                 self.is_over = chunk.complete;
                 Some(Ok(ResultsEvent::Chunk(chunk)))
             }
+            Ok(Some(event)) => Some(Ok(event)),
             // Whoever follows is told of the end.
             Ok(None) if self.request.follow => {
                 Some(Ok(self.reconnect(self.client.malformed("StreamResults", "complete"))))
@@ -100,7 +106,8 @@ impl Results {
         }
     }
 
-    async fn message(&mut self) -> Result<Option<v1::StreamResultsResponse>, Error> {
+    /// The next chunk, or that there is a new stream; none at the end of one.
+    async fn event(&mut self) -> Result<Option<ResultsEvent>, Error> {
         let client = self.client.clone();
         let refused = |status| Error::from_status(client.server(), HEADERS_TIMEOUT, status);
         if self.stream.is_none() {
@@ -112,9 +119,12 @@ impl Results {
                 |_| Error::NoAnswer { server: client.server().to_owned(), after: HEADERS_TIMEOUT };
             self.stream = Some(opened.map_err(no_answer)?.map_err(refused)?.into_inner());
             self.opened = Some(Instant::now());
+            if std::mem::take(&mut self.is_cut) {
+                return Ok(Some(ResultsEvent::Reconnected));
+            }
         }
         match &mut self.stream {
-            Some(stream) => stream.message().await.map_err(refused),
+            Some(stream) => Ok(stream.message().await.map_err(refused)?.map(ResultsEvent::Chunk)),
             None => Ok(None),
         }
     }
@@ -126,6 +136,7 @@ impl Results {
             self.attempt = 0;
         }
         self.attempt = self.attempt.saturating_add(1);
+        self.is_cut = true;
         let drawn = backoff::stream(options.backoff_min, options.backoff_max, self.attempt);
         self.wait = error.retry_after().map_or(drawn, |asked| asked.min(options.backoff_max));
         ResultsEvent::Reconnecting { attempt: self.attempt, error }

@@ -70,6 +70,8 @@ pub enum WatchEvent {
         /// What cut it. A server that announced its leaving: reason `SERVER_DRAINING`.
         error: Error,
     },
+    /// The stream is open again, after [`Reconnecting`](Self::Reconnecting).
+    Reconnected,
 }
 
 /// What a watch by filter tells: each batch's events as of a watch of that batch alone.
@@ -90,6 +92,8 @@ pub enum MatchEvent {
         /// What cut it. A server that announced its leaving: reason `SERVER_DRAINING`.
         error: Error,
     },
+    /// The stream is open again, after [`Reconnecting`](Self::Reconnecting).
+    Reconnected,
 }
 
 struct Watch {
@@ -102,6 +106,8 @@ struct Watch {
     opened: Option<Instant>,
     attempt: u32,
     wait: Duration,
+    /// The caller was told of a cut, and of no new stream since.
+    is_cut: bool,
     ended: bool,
 }
 
@@ -120,6 +126,7 @@ pub(crate) fn watch(
             Ok(MatchEvent::Reconnecting { attempt, error }) => {
                 Some(Ok(WatchEvent::Reconnecting { attempt, error }))
             }
+            Ok(MatchEvent::Reconnected) => Some(Ok(WatchEvent::Reconnected)),
             // Only of watches by filter.
             Ok(MatchEvent::Removed(_)) => None,
             Err(error) => Some(Err(error)),
@@ -152,6 +159,7 @@ impl Watch {
             opened: None,
             attempt: 0,
             wait: Duration::ZERO,
+            is_cut: false,
             ended: false,
         };
         stream::unfold(watch, |mut watch| async move {
@@ -172,13 +180,14 @@ impl Watch {
                         return Some(Ok(event));
                     }
                 }
+                Ok(None) if std::mem::take(&mut self.is_cut) => return Some(Ok(MatchEvent::Reconnected)),
                 Ok(None) => {}
                 Err(error) => return Some(self.interrupted(error)),
             }
         }
     }
 
-    /// The next message, over a new stream if there is none.
+    /// The next event; none where a new stream was opened first, or a message has none that is known.
     async fn message(&mut self) -> Result<Option<Event>, Error> {
         let silence = self.silence();
         let Some(stream) = &mut self.stream else {
@@ -279,6 +288,7 @@ impl Watch {
             self.attempt = 0;
         }
         self.attempt = self.attempt.saturating_add(1);
+        self.is_cut = true;
         self.wait = error
             .retry_after()
             .unwrap_or_else(|| backoff::stream(options.backoff_min, options.backoff_max, self.attempt));

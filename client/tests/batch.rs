@@ -1,7 +1,4 @@
 //! One batch held on to: started with a builder, steered, waited for, read.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod scripted;
 
 use futures::TryStreamExt;
 use haul_client::{Error, ResultsEvent, ResultsOptions, StartBatch, YahooChart};
@@ -9,8 +6,9 @@ use haul_proto::v1::{
     Attempt, Batch, Item, Report, StartBatchRequest, StreamResultsResponse, batch::State,
     start_batch_response::Outcome, watch_progress_response::Event,
 };
-use scripted::{Scripted, Step};
 use tonic::Status;
+
+use crate::scripted::{Scripted, Step};
 
 fn batch(revision: i64, state: State) -> Batch {
     Batch { name: "batches/nightly".to_owned(), revision, state: state.into(), ..Batch::default() }

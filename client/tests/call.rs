@@ -1,7 +1,4 @@
 //! Calls: deadlines, repeats, paging, and what a refusal carries.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod scripted;
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +8,10 @@ use haul_proto::v1::{
     Batch, DeleteBatchRequest, Item, ItemSpec, RedecodeRequest, RetryFailedRequest, StartBatchRequest,
 };
 use prost::Message;
-use scripted::Scripted;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::scripted::Scripted;
 
 fn unavailable() -> Status {
     Status::unavailable("the store is out of reach")

@@ -1,12 +1,11 @@
 //! What commands print, as a person and as a program sees it.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use chrono::{DateTime, FixedOffset};
 use haul_client::cli::output::{Format, Output};
 use haul_proto::v1::{
-    Attempt, Batch, BatchItems, BatchSpec, Conflict, Item, ItemError, ItemResult, ItemSpec, JpxListing,
-    OverlapPolicy, Plan, PlannedRequest, Progress, UpstreamPlan, attempt, batch, batch_spec::Source,
-    conflict, item,
+    Attempt, Batch, BatchItems, BatchSpec, Conflict, FailurePolicy, FetchPolicy, Item, ItemError, ItemResult,
+    ItemSpec, JpxListing, OverlapPolicy, Plan, PlannedRequest, Progress, UpstreamPlan, attempt, batch,
+    batch_spec::Source, conflict, item,
 };
 use prost_types::Timestamp;
 
@@ -73,6 +72,29 @@ Started   2026-02-28 11:58:37 +09:00
 Revision  1,234
 "
     );
+}
+
+#[test]
+fn what_was_canceled_is_no_progress_and_what_is_over_is_not_at_work() {
+    let stopped = Progress {
+        total_items: 300,
+        processed_items: 285,
+        succeeded_items: 30,
+        canceled_items: 255,
+        in_flight_items: 15,
+        active_workers: 10,
+        percentage: 10.0,
+        ..Progress::default()
+    };
+    let batch = Batch { progress: Some(stopped), ..nightly() };
+    let text = printed(Format::Table, |output, out| output.batch(&batch, out).unwrap());
+    for line in [
+        "Progress  30 of 300 with an outcome, 10.00%",
+        "Final     30 succeeded, 255 canceled",
+        "Open      10 in flight, 5 to be recorded",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+    }
 }
 
 #[test]
@@ -291,4 +313,49 @@ Warnings
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["plan"]["floorDuration"], "354559.000000001s");
     assert_eq!(document["batch"]["spec"]["displayName"], "Every night");
+}
+
+#[test]
+fn a_plan_shows_what_decides_when_and_how_the_batch_runs() {
+    let spec = BatchSpec {
+        overlap_key: "nightly".to_owned(),
+        overlap_policy: OverlapPolicy::BufferOne.into(),
+        priority: 7,
+        not_before: Some(ago(-60)),
+        max_duration: Some(prost_types::Duration { seconds: 7_200, nanos: 0 }),
+        failure: Some(FailurePolicy {
+            max_failed_items: Some(10),
+            max_failed_ratio: Some(0.05),
+            min_processed_items: Some(100),
+        }),
+        fetch: Some(FetchPolicy {
+            workers: Some(10),
+            max_attempts: Some(4),
+            attempt_timeout: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
+            ..FetchPolicy::default()
+        }),
+        ..BatchSpec::default()
+    };
+    let batch = Batch { spec: Some(spec), ..Batch::default() };
+    let planned = |requests| {
+        let plan = Plan { requests, ..Plan::default() };
+        printed(Format::Table, |output, out| output.plan(&batch, &plan, out).unwrap())
+    };
+    assert_eq!(
+        planned(3),
+        "\
+A plan: nothing was started, and no item was asked for.
+
+Overlap     nightly, BUFFER_ONE
+Priority    7
+Not before  2026-02-28 12:01:00 +09:00
+Gives up    after 2h 00m, above 10 failed items, above 5.00% failed of 100 or
+            more
+Items       0
+Requests    3
+Workers     10; at most 4 attempts an item, 3s each
+Shortest    0s
+"
+    );
+    assert!(!planned(0).contains("attempts"), "what sends nothing has none");
 }

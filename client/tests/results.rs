@@ -1,14 +1,12 @@
 //! Results come once each over streams that break.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod scripted;
 
 use futures::StreamExt;
 use haul_client::{ResultsEvent, ResultsOptions};
 use haul_proto::v1::{Item, StreamResultsResponse};
-use scripted::Scripted;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::scripted::Scripted;
 
 #[allow(clippy::unnecessary_wraps, reason = "it is a step of a script")]
 fn chunk(indexes: &[i64], cursor: &str, complete: bool) -> Result<StreamResultsResponse, Status> {
@@ -29,6 +27,7 @@ async fn seen(server: &Scripted, options: ResultsOptions) -> Vec<String> {
             format!("{indexes:?}{}", if chunk.complete { " complete" } else { "" })
         }
         Ok(ResultsEvent::Reconnecting { attempt, .. }) => format!("reconnecting {attempt}"),
+        Ok(ResultsEvent::Reconnected) => "reconnected".to_owned(),
         Err(haul_client::Error::Refused(refusal)) => format!("error {}", refusal.reason),
         Err(error) => format!("error {error}"),
     };
@@ -44,7 +43,17 @@ async fn a_cut_stream_goes_on_behind_its_last_cursor() {
     server.results([chunk(&[1, 2], "b", false)]);
     server.results([chunk(&[0], "c", true)]);
     let options = ResultsOptions { follow: true, ..ResultsOptions::default() };
-    let expected = ["[3]", "reconnecting 1", "reconnecting 2", "[1, 2]", "reconnecting 3", "[0] complete"];
+    let expected = [
+        "[3]",
+        "reconnecting 1",
+        "reconnected",
+        "reconnecting 2",
+        "reconnected",
+        "[1, 2]",
+        "reconnecting 3",
+        "reconnected",
+        "[0] complete",
+    ];
     assert_eq!(seen(&server, options).await, expected);
     assert_eq!(server.cursors(), ["", "a", "a", "b"]);
 }

@@ -1,10 +1,6 @@
 //! Every command's help and what it typically prints, as files in `snapshots`: what changes there is what people see.
 //!
-//! After a change that is meant: `INSTA_UPDATE=always cargo test -p haul-client --test snapshot`, and read the difference.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod program;
-mod scripted;
+//! After a change that is meant: `INSTA_UPDATE=always cargo test -p haul-client --test client snapshot`, and read the difference.
 
 use std::fmt::Write;
 
@@ -14,11 +10,14 @@ use haul_proto::v1::{
     UpstreamPlan, YahooChart, as_of::Moment, attempt, batch::State, batch_spec, conflict::Kind, item,
     watch_progress_response::Event,
 };
-use program::haul;
 use prost_types::{Duration, Timestamp};
-use scripted::{Scripted, Step};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    program::{commands, haul},
+    scripted::{Scripted, Step},
+};
 
 const WIDTH_MAX: usize = 80;
 
@@ -51,14 +50,7 @@ fn settings() -> insta::Settings {
 
 #[tokio::test]
 async fn help() {
-    let (_, first_page, _) = haul("", &["--help"], "").await;
-    let listed = first_page.lines().filter_map(|line| {
-        let (name, about) = line.strip_prefix("  ")?.split_once(' ')?;
-        (about.starts_with(' ') && name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "haul")
-            .then(|| name.to_owned())
-    });
-    let commands: Vec<String> = listed.collect();
-    assert!(commands.len() > 10, "{commands:?}");
+    let commands = commands().await;
     let mut pages = vec![("haul".to_owned(), vec!["--help"]), ("haul-short".to_owned(), vec!["-h"])];
     pages.extend(commands.iter().map(|name| (format!("haul-{name}"), vec![name.as_str(), "--help"])));
     for (name, arguments) in pages {
@@ -72,7 +64,6 @@ async fn help() {
 
 #[tokio::test]
 async fn output() {
-    let server = Scripted::start().await;
     let spec = "jpxListing: {segments: [PRIME]}\nyahooChart: {range: 1y}\n";
     for (name, arguments) in [
         ("plan", "plan -f -"),
@@ -100,6 +91,7 @@ async fn output() {
                 "list" | "get" => State::Paused,
                 _ => State::Completed,
             };
+            let server = Scripted::start().await;
             server.batches([Ok(batch(state))]);
             server.plan(plan());
             server.report(report());
@@ -118,7 +110,6 @@ async fn output() {
             }
             let session = session(&server.url(), &arguments, spec).await;
             settings().bind(|| insta::assert_snapshot!(format!("output-{name}-{format}"), session));
-            server.forget();
         }
     }
 }
@@ -241,7 +232,10 @@ fn batch(state: State) -> Batch {
         pause_message: text(paused, "lunch"),
         end_reason: end_reason.to_owned(),
         spec: Some(spec),
-        progress: Some(progress(state == State::Completed)),
+        progress: Some(Progress {
+            active_workers: if state == State::Pausing { 2 } else { 0 },
+            ..progress(state == State::Completed)
+        }),
         // Its age would be another one each day.
         create_time: None,
         start_time: Some(at(7)),

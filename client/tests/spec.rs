@@ -1,5 +1,4 @@
 //! Spec files, and what is said of those that are none.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{fs, path::Path};
 

@@ -1,7 +1,4 @@
 //! A watch keeps its promises over streams that break.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod scripted;
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +8,14 @@ use haul_proto::v1::{
     Batch, Draining, Heartbeat, InitialSyncDone, batch::State, watch_progress_request::Target,
     watch_progress_response::Event,
 };
-use scripted::{
-    Scripted,
-    Step::{Fail, Hang, Send, Unknown, Wait},
-    impatient,
-};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::scripted::{
+    Scripted,
+    Step::{Fail, Hang, Send, Unknown},
+    impatient,
+};
 
 fn batch(revision: i64) -> Batch {
     Batch { name: "batches/nightly".to_owned(), revision, ..Batch::default() }
@@ -36,6 +34,7 @@ async fn seen_by(client: &Client, options: WatchOptions) -> Vec<String> {
             Ok(WatchEvent::Update(batch)) => format!("update {}", batch.revision),
             Ok(WatchEvent::Terminal(batch)) => format!("terminal {}", batch.revision),
             Ok(WatchEvent::Reconnecting { attempt, .. }) => format!("reconnecting {attempt}"),
+            Ok(WatchEvent::Reconnected) => "reconnected".to_owned(),
             Err(error) => format!("error {}", error.reason().unwrap_or("?")),
         })
         .collect()
@@ -72,9 +71,11 @@ async fn each_revision_is_seen_once_over_all_streams() {
             "snapshot 1",
             "update 3",
             "reconnecting 1",
+            "reconnected",
             "update 4",
             "reconnecting 2",
             "reconnecting 3",
+            "reconnected",
             "terminal 4",
         ]
     );
@@ -113,6 +114,7 @@ async fn a_watch_by_filter_goes_on_from_all_that_it_knows() {
             Ok(MatchEvent::Terminal(batch)) => format!("terminal {} {}", id(&batch.name), batch.revision),
             Ok(MatchEvent::Removed(name)) => format!("removed {}", id(&name)),
             Ok(MatchEvent::Reconnecting { attempt, .. }) => format!("reconnecting {attempt}"),
+            Ok(MatchEvent::Reconnected) => "reconnected".to_owned(),
             Err(error) => format!("error {}", error.reason().unwrap_or("?")),
         })
         .collect()
@@ -128,6 +130,7 @@ async fn a_watch_by_filter_goes_on_from_all_that_it_knows() {
             "terminal c 2",
             "removed d",
             "reconnecting 1",
+            "reconnected",
             "terminal b 5",
             "snapshot d 1",
             "error INVALID_FILTER",
@@ -164,6 +167,7 @@ async fn a_draining_server_is_left() {
         other => panic!("{other:?}"),
     }
     let left = Instant::now();
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Reconnected))));
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Terminal(_)))));
     assert!(left.elapsed() >= asked, "{:?}", left.elapsed());
     assert!(events.next().await.is_none());
@@ -175,8 +179,8 @@ async fn silence_of_three_heartbeats_is_a_broken_stream() {
     let server = Scripted::start().await;
     server.stream([Send(Event::Snapshot(batch(1))), Hang]);
     server.stream([Send(Event::Terminal(batch(2)))]);
-    let options = WatchOptions { heartbeat_interval: Duration::from_millis(20), ..WatchOptions::default() };
-    assert_eq!(seen(&server, options).await, ["snapshot 1", "reconnecting 1", "terminal 2"]);
+    let options = WatchOptions { heartbeat_interval: Duration::from_millis(500), ..WatchOptions::default() };
+    assert_eq!(seen(&server, options).await, ["snapshot 1", "reconnecting 1", "reconnected", "terminal 2"]);
 }
 
 #[tokio::test]
@@ -184,7 +188,10 @@ async fn ok_without_an_end_is_a_broken_stream() {
     let server = Scripted::start().await;
     server.stream([Send(Event::Snapshot(batch(1)))]);
     server.stream([Send(Event::Terminal(batch(2)))]);
-    assert_eq!(seen(&server, WatchOptions::default()).await, ["snapshot 1", "reconnecting 1", "terminal 2"]);
+    assert_eq!(
+        seen(&server, WatchOptions::default()).await,
+        ["snapshot 1", "reconnecting 1", "reconnected", "terminal 2"]
+    );
 }
 
 #[tokio::test]
@@ -202,6 +209,7 @@ async fn a_cut_connection_is_made_again() {
         }
         other => panic!("{other:?}"),
     }
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Reconnected))));
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Terminal(_)))));
 }
 
@@ -212,7 +220,7 @@ async fn a_new_stream_is_opened_where_it_may_help_and_nowhere_else() {
         details.set_retry_info(Some(Duration::ZERO));
         Status::with_error_details(code, "refused", details)
     };
-    let opened_again = ["reconnecting 1", "terminal 2"];
+    let opened_again = ["reconnecting 1", "reconnected", "terminal 2"];
     for (status, expected) in [
         (refusal(Code::Unavailable, "STORE_UNAVAILABLE"), Ok(opened_again)),
         (refusal(Code::Unavailable, "SERVER_DRAINING"), Ok(opened_again)),
@@ -245,25 +253,29 @@ async fn a_server_that_says_when_is_asked_then() {
     server.no_stream(Status::with_error_details(Code::Unavailable, "soon", details));
     server.stream([Send(Event::Terminal(batch(1)))]);
     let began = Instant::now();
-    assert_eq!(seen(&server, WatchOptions::default()).await, ["reconnecting 1", "terminal 1"]);
+    assert_eq!(seen(&server, WatchOptions::default()).await, ["reconnecting 1", "reconnected", "terminal 1"]);
     assert!(began.elapsed() >= asked, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn a_stream_that_was_healthy_counts_from_the_beginning() {
-    let server = Scripted::start().await;
-    let healthy_after = Duration::from_millis(100);
-    let broken = || Fail(Status::unavailable("again"));
-    server.no_stream(Status::unavailable("not yet"));
-    server.stream([broken()]);
-    server.stream([Wait(healthy_after), broken()]);
-    server.stream([broken()]);
-    server.stream([Send(Event::Terminal(batch(1)))]);
-    let client = server.client_with(ClientOptions { healthy_after, ..impatient() }).await;
-    assert_eq!(
-        seen_by(&client, WatchOptions::default()).await,
-        ["reconnecting 1", "reconnecting 2", "reconnecting 1", "reconnecting 2", "terminal 1"]
-    );
+    let again = || Status::unavailable("again");
+    for (healthy_after, attempts) in [
+        (Duration::ZERO, ["reconnecting 1", "reconnecting 2", "reconnecting 1", "reconnecting 1"]),
+        (Duration::from_hours(1), ["reconnecting 1", "reconnecting 2", "reconnecting 3", "reconnecting 4"]),
+    ] {
+        let server = Scripted::start().await;
+        // One that was never opened was not healthy.
+        server.no_stream(again());
+        server.no_stream(again());
+        server.stream([Fail(again())]);
+        server.stream([Fail(again())]);
+        server.stream([Send(Event::Terminal(batch(1)))]);
+        let client = server.client_with(ClientOptions { healthy_after, ..impatient() }).await;
+        let mut seen = seen_by(&client, WatchOptions::default()).await;
+        seen.retain(|event| event.starts_with("reconnecting"));
+        assert_eq!(seen, attempts, "healthy after {healthy_after:?}");
+    }
 }
 
 #[tokio::test]
@@ -294,26 +306,30 @@ fn pinging() -> ClientOptions {
     ClientOptions { keepalive_interval: PING, ..impatient() }
 }
 
+/// A ping is a frame of 17 bytes.
+const PING_BYTES: u64 = 17;
+
 #[tokio::test]
 async fn a_connection_is_asked_for_life_while_a_watch_is_on_it_and_never_else() {
-    let server = Scripted::start().await;
-    server.batches([Ok(batch(1))]);
-    let client = server.client_with(pinging()).await;
+    let idle = Scripted::start().await;
+    idle.batches([Ok(batch(1))]);
+    let client = idle.client_with(pinging()).await;
     client.get_batch("nightly").await.unwrap();
-    // What belongs to the call itself, such as its window's update, is on its way for a moment.
-    tokio::time::sleep(PING * 5).await;
-    let idle = server.bytes_received();
-    tokio::time::sleep(PING * 10).await;
-    assert_eq!(server.bytes_received(), idle, "an idle connection is quiet");
 
-    server.stream([Send(Event::Snapshot(batch(1))), Hang]);
-    let mut events = client.watch("nightly", WatchOptions::default());
+    let watched = Scripted::start().await;
+    watched.stream([Send(Event::Snapshot(batch(1))), Hang]);
+    let mut events = watched.client_with(pinging()).await.watch("nightly", WatchOptions::default());
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Snapshot(_)))));
-    let opened = server.bytes_received();
-    // A ping is a frame of 17 bytes.
+    let pings = async {
+        // What belongs to the call itself, such as its window's update, is on its way for a moment.
+        watched.receives(5 * PING_BYTES).await;
+        let quiet = idle.bytes_received();
+        watched.receives(10 * PING_BYTES).await;
+        assert_eq!(idle.bytes_received(), quiet, "an idle connection is quiet");
+    };
     tokio::select! {
         event = events.next() => panic!("{event:?}"),
-        () = async { while server.bytes_received() < opened + 3 * 17 { tokio::time::sleep(PING).await } } => {}
+        () = pings => {}
     }
 }
 
@@ -321,7 +337,7 @@ async fn a_connection_is_asked_for_life_while_a_watch_is_on_it_and_never_else() 
 async fn a_connection_that_gives_no_sign_of_life_is_left() {
     let server = Scripted::start().await;
     server.stream([Send(Event::Snapshot(batch(1))), Hang]);
-    let options = ClientOptions { keepalive_timeout: Duration::from_millis(100), ..pinging() };
+    let options = ClientOptions { keepalive_timeout: Duration::from_secs(1), ..pinging() };
     let client = server.client_with(options).await;
     let mut events = client.watch("nightly", WatchOptions::default());
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Snapshot(_)))));

@@ -28,6 +28,8 @@ mod delete;
 mod plan;
 pub mod results;
 mod retry;
+#[cfg(test)]
+pub(crate) mod tests;
 mod upload;
 pub mod watch;
 
@@ -215,7 +217,13 @@ impl Control {
             let Wish { id, command, etag, request } = wish;
             let now = clock::now();
             let guard = Guard { etag, request: request.map(|request| key(command.rpc(), request, now)) };
-            let changed = control.store.command(&id, &command, &guard, now).await?;
+            let changed = match control.store.command(&id, &command, &guard, now).await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    control.engine.take_up_all(error.moved().to_vec());
+                    return Err(error);
+                }
+            };
             tracing::info!(batch_id = %id, action = command.rpc(), status = changed.batch.state.as_str());
             control.engine.take_up_all(changed.admitted);
             Ok(Commanded { snapshot: control.taken_up(changed.batch).await? })
@@ -225,7 +233,10 @@ impl Control {
 
     /// One batch.
     pub async fn batch(&self, id: &BatchId) -> Result<Snapshot, ReadError> {
-        Ok(self.seen(self.stored(id).await?).await?)
+        match self.seen(self.stored(id).await?).await? {
+            Some(snapshot) => Ok(snapshot),
+            None => Err(self.missing(id).await),
+        }
     }
 
     /// The batches that a query takes, in its order, each with its place in it.
@@ -283,12 +294,19 @@ impl Control {
         }
     }
 
-    /// The batch with what this node knows of it.
-    async fn seen(&self, batch: Batch) -> Result<Snapshot, StoreError> {
-        match self.followed(batch).await? {
-            Followed::Live(entry) => Ok(entry.snapshot(clock::now())),
-            Followed::Over(batch) => Ok(Snapshot::idle(*batch)),
-        }
+    /// The batch with what this node knows of it, unless it is gone.
+    async fn seen(&self, batch: Batch) -> Result<Option<Snapshot>, StoreError> {
+        Ok(match self.followed(batch).await? {
+            Followed::Live(entry) => Some(entry.snapshot(clock::now())),
+            Followed::Over(batch) => Some(Snapshot::idle(*batch)),
+            Followed::Gone => None,
+        })
+    }
+
+    /// The same of one that the caller has just made or changed: if it is gone since, as it was then.
+    async fn told(&self, batch: Batch) -> Result<Snapshot, StoreError> {
+        let seen = self.seen(batch.clone()).await?;
+        Ok(seen.unwrap_or_else(|| Snapshot::idle(batch)))
     }
 
     /// The hub's entry of a batch, if it is live.
@@ -298,25 +316,27 @@ impl Control {
             return Ok(Followed::Over(Box::new(batch)));
         }
         let entry = self.hub.follow(&batch);
-        self.made_current(&entry, &batch.id).await?;
-        Ok(Followed::Live(entry))
+        let is_there = self.made_current(&entry, batch.seq, &batch.id).await?;
+        Ok(if is_there { Followed::Live(entry) } else { Followed::Gone })
     }
 
-    /// Sees to it that an entry has heard of everything that was committed before it was there.
-    async fn made_current(&self, entry: &Entry, id: &BatchId) -> Result<(), StoreError> {
-        if !entry.is_current() {
-            if let Some(batch) = self.store.batch(id).await? {
-                self.hub.publish(batch, &[]);
-            }
+    /// Sees to it that an entry has heard of everything that was committed before it was there. Answers whether its batch
+    /// is there still.
+    async fn made_current(&self, entry: &Entry, seq: BatchSeq, id: &BatchId) -> Result<bool, StoreError> {
+        if entry.is_current() {
+            return Ok(true);
+        }
+        let is_there = self.hub.catch_up(seq, self.store.batch(id).await?);
+        if is_there {
             entry.set_current();
         }
-        Ok(())
+        Ok(is_there)
     }
 
     /// Publishes what was just committed, has it worked on and answers with it.
     async fn taken_up(&self, batch: Batch) -> Result<Snapshot, StoreError> {
         self.engine.take_up(batch.clone());
-        self.seen(batch).await
+        self.told(batch).await
     }
 }
 
@@ -338,6 +358,8 @@ fn key(rpc: &'static str, (id, sha256): (String, [u8; 32]), now: DateTime<Utc>) 
 enum Followed {
     Live(Arc<Entry>),
     Over(Box<Batch>),
+    /// It ended and was deleted since it was read.
+    Gone,
 }
 
 /// Whether a logical date is current for the exchange's list: from the first day of the month that the published list is
@@ -346,24 +368,4 @@ pub fn is_current(as_of: &AsOf, now: DateTime<Utc>) -> bool {
     let today = now.with_timezone(&as_of.zone).date_naive();
     let month = today.checked_sub_months(Months::new(1)).and_then(|date| date.with_day(1));
     (month.unwrap_or(today)..=today).contains(&as_of.date())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_month_before_and_this_one_up_to_today_are_current() {
-        let now = "2026-11-20T15:30:00Z".parse().unwrap();
-        let current =
-            |time: &str| is_current(&AsOf { time: time.parse().unwrap(), zone: chrono_tz::Asia::Tokyo }, now);
-        // It is the 21st in Tokyo.
-        assert!(current("2026-11-20T15:00:00Z"));
-        assert!(current("2026-11-20T14:59:59Z"));
-        assert!(current("2026-10-31T15:00:00Z"));
-        assert!(current("2026-10-31T14:59:59Z"));
-        assert!(current("2026-09-30T15:00:00Z"));
-        assert!(!current("2026-09-30T14:59:59Z"));
-        assert!(!current("2026-11-21T15:00:00Z"));
-    }
 }

@@ -219,8 +219,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     loop {
         // It may have moved on between its commit and here.
         match engine.store.batch(&id).await {
-            Ok(Some(batch)) => engine.hub.publish(batch, &[]),
-            Ok(None) => {}
+            Ok(read) => drop(engine.hub.catch_up(seq, read)),
             Err(error) => {
                 tracing::warn!(batch_id = %id, error = %error, "the batch could not be read");
                 if engine.pause_for(Duration::from_secs(1)).await {

@@ -1,4 +1,4 @@
-//! Requests: one tower stack over one pooled client.
+//! Requests: one tower stack over pooled clients.
 //!
 //! ```text
 //! quick try → rate → attempt timeout → observe → wire

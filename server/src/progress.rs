@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -116,26 +116,45 @@ impl Hub {
     /// Makes a committed state known, with the items that it settled, to whoever follows the batch. An older revision
     /// than the one that is known is dropped: two commits may come to be published in the other order.
     pub fn publish(&self, batch: Batch, settled: &[i64]) {
-        let seq = batch.seq;
-        let ended = batch.state.is_terminal().then(|| batch.id.clone());
+        let (seq, ended) = (batch.seq, batch.state.is_terminal());
         let entry = match self.live(seq) {
             Some(entry) => entry,
             // Whoever asked for news of all batches has not heard of this one.
-            None if ended.is_none() && self.boards.is_read() => self.follow(&batch),
+            None if !ended && self.boards.is_read() => self.follow(&batch),
             None => return,
         };
         entry.settle(batch, settled);
-        if let Some(id) = ended {
+        if ended {
             // Watchers keep the last state; nothing follows it.
-            let mut entries = locked(&self.entries);
-            entries.live.remove(&seq);
-            entries.by_id.remove(&id);
+            self.forget(seq);
         }
         self.boards.post(seq);
     }
 
+    /// Tells an entry what the store has under its batch's name by now. If that is not the batch, it ended and is gone, and
+    /// nobody will ever tell its end: it is followed no more. Answers whether it is there.
+    pub fn catch_up(&self, seq: BatchSeq, read: Option<Batch>) -> bool {
+        let read = read.filter(|batch| batch.seq == seq);
+        let is_there = read.is_some();
+        match read {
+            Some(batch) => self.publish(batch, &[]),
+            None => self.forget(seq),
+        }
+        is_there
+    }
+
+    fn forget(&self, seq: BatchSeq) {
+        let mut entries = locked(&self.entries);
+        let Some(entry) = entries.live.remove(&seq) else { return };
+        let id = entry.batch.borrow().id.clone();
+        // The name may be another batch's by now.
+        if entries.by_id.get(&id) == Some(&seq) {
+            entries.by_id.remove(&id);
+        }
+    }
+
     /// Begins to follow a batch that was live when it was read, if nobody does. It may have ended meanwhile, and then
-    /// nobody would ever tell the entry: read it again, and publish that.
+    /// nobody would ever tell the entry: read it again, and have it [catch up](Self::catch_up).
     pub fn follow(&self, batch: &Batch) -> Arc<Entry> {
         let mut entries = locked(&self.entries);
         if let Some(entry) = entries.live.get(&batch.seq) {
@@ -143,7 +162,9 @@ impl Hub {
         }
         let entry = Arc::new(Entry::new(batch.clone(), Arc::clone(&self.encodings)));
         entries.live.insert(batch.seq, Arc::clone(&entry));
-        entries.by_id.insert(batch.id.clone(), batch.seq);
+        // The name is the newer one's, whichever was read last.
+        let named = entries.by_id.entry(batch.id.clone()).or_insert(batch.seq);
+        *named = batch.seq.max(*named);
         drop(entries);
         self.boards.post(batch.seq);
         entry
@@ -200,6 +221,7 @@ struct Work {
 struct InFlight {
     key: String,
     since: Instant,
+    began: Arc<OnceLock<DateTime<Utc>>>,
     returned: bool,
 }
 
@@ -297,11 +319,12 @@ impl Entry {
         locked(&self.work).source = unread;
     }
 
-    /// An attempt begins.
-    pub fn begin(&self, index: i64, key: &str, returned: bool) {
+    /// A worker takes an item; its attempt begins when `began` is set.
+    pub fn begin(&self, index: i64, key: &str, returned: bool, began: Arc<OnceLock<DateTime<Utc>>>) {
         let mut work = locked(&self.work);
         work.active_workers += 1;
-        work.in_flight.insert(index, InFlight { key: key.to_owned(), since: Instant::now(), returned });
+        let item = InFlight { key: key.to_owned(), since: Instant::now(), began, returned };
+        work.in_flight.insert(index, item);
     }
 
     /// An attempt ended; its outcome is not committed yet.
@@ -310,9 +333,9 @@ impl Entry {
         work.active_workers = work.active_workers.saturating_sub(1);
     }
 
-    /// Indexes of the items whose attempt is under way or not yet committed, and since when.
-    pub fn in_flight(&self) -> Vec<(i64, Duration)> {
-        locked(&self.work).in_flight.iter().map(|(index, item)| (*index, item.since.elapsed())).collect()
+    /// Indexes of the items whose attempt is under way or not yet committed, and when it began, if it has.
+    pub fn in_flight(&self) -> Vec<(i64, Option<DateTime<Utc>>)> {
+        locked(&self.work).in_flight.iter().map(|(index, item)| (*index, item.began.get().copied())).collect()
     }
 
     /// Items that this node works on no more, without a commit.

@@ -3,18 +3,19 @@
 //! A source never decides what becomes of a failure: what may pass is [`SourceError::Temporary`] and is read again
 //! after a wait, what will not is [`SourceError::Unreadable`] and ends the batch.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
 
 use crate::{
     domain::{
-        failure::Failure,
+        failure::{Failure, FailureClass},
         item::NewItem,
         listing::ListVersion,
         request::Response,
         spec::{AsOf, BatchSpec, Source as SourceSpec},
+        text,
     },
     store::{Store, StoreError},
 };
@@ -78,8 +79,23 @@ pub enum SourceError {
 /// Fetches a whole reply under the upstream's limits. The engine fills it.
 #[async_trait]
 pub trait Download: Send + Sync {
-    /// GETs `url`. Only a 2xx reply is one.
-    async fn get(&self, url: &str) -> Result<Response, Failure>;
+    /// GETs `url`, or these bytes of what is there. Only a 2xx reply is one.
+    async fn get(&self, url: &str, part: Option<Range<u64>>) -> Result<Response, Failure>;
+}
+
+/// What a download that failed is to a source. `name` is what messages call what was to be downloaded.
+fn failed(name: &str, failure: Failure) -> SourceError {
+    let hint = match failure.http_status {
+        Some(300..=399) => ": redirects are not followed, give the address that it leads to",
+        _ => "",
+    };
+    let message = format!("{name}: {}{hint}", failure.message);
+    match failure.class {
+        FailureClass::Temporary => {
+            SourceError::Temporary(Failure { message: text::message(&message), ..failure })
+        }
+        FailureClass::Permanent | FailureClass::System => SourceError::Unreadable(message),
+    }
 }
 
 /// What sources work with.
@@ -113,6 +129,9 @@ pub fn open(spec: &BatchSpec, tools: Tools) -> Option<Box<dyn Source>> {
         SourceSpec::BatchItems { batch, filter, again } => {
             Some(Box::new(batch_items::BatchItems::new(batch.clone(), filter.clone(), *again, tools.store)))
         }
-        SourceSpec::File(file) => Some(Box::new(file::KeyFile::new(file.clone(), tools.roots))),
+        SourceSpec::File(file) if file.uri.starts_with("file:") => {
+            Some(Box::new(file::KeyFile::new(file.clone(), tools.roots)))
+        }
+        SourceSpec::File(file) => Some(Box::new(file::remote::RemoteFile::new(file, tools.download))),
     }
 }

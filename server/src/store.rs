@@ -66,7 +66,8 @@ pub trait Store: Send + Sync + 'static {
     async fn list_batches(&self, query: &BatchQuery) -> Result<Vec<(Place, Batch)>, StoreError>;
     /// Batches that are not at their end, made after `after`, oldest first.
     async fn live_batches(&self, after: Option<BatchSeq>, limit: usize) -> Result<Vec<Batch>, StoreError>;
-    /// Carries a command out, or refuses it.
+    /// Carries a command out, or refuses it. What had come about before it is settled first, and stays so if it is refused:
+    /// see [`CommandError::moved`].
     async fn command(
         &self,
         id: &BatchId,

@@ -2,7 +2,7 @@
 
 use haul_proto::v1::{
     DeleteBatchRequest, GetBatchRequest, GetReportRequest, ListItemsRequest, PauseRequest, RedecodeRequest,
-    batch::State,
+    RetryFailedRequest, batch::State,
 };
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tonic::Code;
@@ -91,6 +91,38 @@ async fn a_batch_goes_by_itself_when_its_retention_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_reads_its_parent_to_the_end_though_its_retention_is_over() {
+    let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let other = server.start_batch(prices(3, &upstream, fast())).await;
+    server.batch_ended(&other).await;
+    let parent = server.start_batch(prices(30, &upstream, paced(10.0, 1))).await;
+    let client = server.client().await;
+    client.stop(&parent, "").await.unwrap();
+    server.batch_in(&parent, State::Stopped).await;
+    let retry = RetryFailedRequest { name: parent.clone(), ..Default::default() };
+    let child = client.retry_failed(retry).await.unwrap().batch.unwrap().name;
+    client.pause(&child, "").await.unwrap();
+    server.batch_in(&child, State::Paused).await;
+    server.kill().await;
+    // A month goes by.
+    let file = SqliteConnectOptions::new().filename(server.data_dir().join("haul.db"));
+    let mut conn = file.connect().await.unwrap();
+    let month = "UPDATE batch_executions SET purge_at = ended_at WHERE ended_at IS NOT NULL";
+    sqlx::query(month).execute(&mut conn).await.unwrap();
+    drop(conn);
+    server.start_again().await;
+    let client = server.client().await;
+    eventually("the other one is gone", || async { client.get_batch(&other).await.err() }).await;
+    assert_eq!(client.get_batch(&parent).await.unwrap().state(), State::Stopped, "it is still needed");
+    client.resume(&child, "").await.unwrap();
+    let ended = server.batch_in(&child, State::Completed).await.progress.unwrap();
+    assert!(ended.succeeded_items == ended.total_items && ended.total_items > 0, "{ended:?}");
+    server.kill().await;
+    server.start_again().await;
+    eventually("then it goes too", || async { client.get_batch(&parent).await.err() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn haul_deletes_what_it_is_told_to() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let name = server.start_batch(prices(5, &upstream, fast())).await;
@@ -99,9 +131,18 @@ async fn haul_deletes_what_it_is_told_to() {
     assert_eq!((said.status, said.out), (0, format!("{name}  deleted\n")), "{}", said.err);
     let said = server.haul(&["delete", &name, "--yes"]).await;
     assert_eq!(said.status, 1);
-    assert!(said.err.contains("went on 2"), "{}", said.err);
+    assert!(said.err.contains("was deleted at 2"), "{}", said.err);
     let said = server.haul(&["delete", &name, "--allow-missing", "-o", "json"]).await;
     assert_eq!(said.status, 0, "{}", said.err);
     let deleted: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(deleted, serde_json::json!({ "name": name, "deleted": true }));
+    assert_eq!(deleted, serde_json::json!({ "name": name, "deleted": false }));
+    let said = server.haul(&["delete", &name, "--allow-missing"]).await;
+    assert!(said.out.starts_with(&format!("{name}  was not there: it was deleted at 2")), "{}", said.out);
+    let said = server.haul(&["delete", "unknown", "--allow-missing"]).await;
+    assert_eq!((said.status, said.out.as_str()), (0, "batches/unknown  was not there\n"));
+
+    let live = server.start_batch(prices(20, &upstream, paced(1.0, 1))).await;
+    let said = server.haul(&["delete", &live]).await;
+    assert_eq!((said.status, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("BATCH_NOT_TERMINAL"), "{}", said.err);
 }

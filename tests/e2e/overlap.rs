@@ -160,6 +160,24 @@ async fn a_free_slot_goes_to_the_highest_priority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_goes_to_who_came_first_however_urgent_the_others_are() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    start(&server, named("first", keyed(prices(200, &upstream, paced(2.0, 1)), OverlapPolicy::BufferAll)))
+        .await;
+    for (id, priority) in [("second", 0), ("urgent", 100), ("fourth", 7)] {
+        let spec = BatchSpec { priority, ..keyed(prices(2, &upstream, fast()), OverlapPolicy::BufferAll) };
+        assert_eq!(start(&server, named(id, spec)).await.outcome(), Outcome::Buffered);
+    }
+    server.client().await.stop("first", "").await.unwrap();
+    let mut times = Vec::new();
+    for id in ["first", "second", "urgent", "fourth"] {
+        let batch = server.batch_ended(id).await;
+        times.extend([time(batch.start_time), time(batch.end_time)]);
+    }
+    assert!(times.is_sorted(), "one after the other, in the order of their starts: {times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_names_what_is_in_the_way_and_what_it_would_do() {
     let (mut server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let spec = |policy| keyed(prices(3, &upstream, paced(0.5, 1)), policy);
@@ -220,28 +238,47 @@ fn write(server: &Server, key: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_says_what_became_of_a_start_and_a_skip_is_no_failure() {
+async fn the_command_names_whom_a_start_met_and_a_skip_is_no_failure() {
     let server = Server::start([]).await;
-    let file = write(&server, "nightly");
+    let file = write(&server, "'the \"nightly\"'");
     let said = server.haul(&["start", "-f", &file, "--id", "first"]).await;
     assert_eq!((said.status, said.out.as_str(), said.err.as_str()), (0, "batches/first\n", ""));
+    server.haul(&["pause", "first", "--wait"]).await;
+    let key = r#"overlap key "the \"nightly\"""#;
     // Even with --watch: there is nothing to follow.
     let said = server.haul(&["start", "-f", &file, "--id", "second", "--watch"]).await;
     assert_eq!((said.status, said.out.as_str()), (0, "batches/first\n"));
-    assert!(
-        said.err.starts_with("haul: nothing was started: batches/first has the same overlap key and is "),
-        "{}",
-        said.err
-    );
+    let nothing = "haul: nothing was started: first (PAUSED)";
+    assert_eq!(said.err, format!("{nothing} has the {key}; follow it with: haul watch first\n"));
+
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}overlapPolicy: OVERLAP_POLICY_BUFFER_ONE\npriority: 7\n")).unwrap();
+    let policy = |policy: &str| std::fs::write(&file, format!("{text}overlapPolicy: {policy}\n")).unwrap();
+    policy("BUFFER_ONE");
     let said = server.haul(&["start", "-f", &file, "--id", "second"]).await;
     assert_eq!((said.status, said.out.as_str()), (0, "batches/second\n"));
-    assert_eq!(said.err, "haul: it waits behind another batch of its overlap key\n");
+    let behind = format!("behind first (PAUSED), {key}");
+    assert_eq!(said.err, format!("haul: second: QUEUED {behind}\n"));
     let said = server.haul(&["get", "second"]).await;
-    for line in ["State     QUEUED", "Overlap   nightly, BUFFER_ONE", "Priority  7"] {
+    for line in ["State     QUEUED", "Overlap   the \"nightly\", BUFFER_ONE", &format!("Waiting   {behind}")]
+    {
         assert!(said.out.lines().any(|told| told == line), "{line} in\n{}", said.out);
     }
+    let said = server.haul(&["start", "-f", &file, "--id", "third", "-o", "json"]).await;
+    assert_eq!(said.err, format!("{nothing} and second (QUEUED) have the {key}\n"));
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&answer["outcome"], &answer["batch"]["name"]),
+        (&"OUTCOME_SKIPPED".into(), &"batches/first".into())
+    );
+
+    policy("CANCEL_OTHER");
+    let said = server.haul(&["start", "-f", &file, "--id", "third", "-o", "json"]).await;
+    assert_eq!(said.err, "haul: third takes the place of first (STOPPED) and second (STOPPED)\n");
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&answer["outcome"], &answer["batch"]["name"]),
+        (&"OUTCOME_STARTED".into(), &"batches/third".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -354,6 +354,7 @@ Title     Three
 Source    3 items in the request
 Items     2; 1 repeat of a key left out: 1301
 Requests  2
+Workers   10; at most 4 attempts an item, 30s each
 Shortest  16m 40s (1,000 s)
 
 UPSTREAM              REQUESTS  PER SECOND  BURST  SHORTEST

@@ -1,5 +1,7 @@
 //! Filters, orders, masks and attempts, as callers use them.
 
+use std::time::{Duration, Instant};
+
 use haul_proto::v1::{
     Attempt, Batch, Item, ListAttemptsRequest, ListBatchesRequest, ListItemsRequest, RedecodeRequest,
     attempt, batch::State, item, start_batch_response::Outcome,
@@ -10,7 +12,7 @@ use tonic::Code;
 
 use crate::world::{
     Server, Upstream,
-    spec::{batch, codes, fast, inline, prices},
+    spec::{batch, codes, fast, inline, paced, prices},
     status::{fields, refused},
 };
 
@@ -56,8 +58,12 @@ async fn batches_are_found_by_what_they_are() {
 
     let said = server.haul(&["list", "--filter", "labels.team:data", "-o", "json"]).await;
     assert!(said.out.contains(second) && !said.out.contains(first), "{}", said.out);
-    let wrong =
-        [("filter", "state = RUNNIN", "9"), ("filter", "nam = x", "1"), ("order_by", "name desc", "1")];
+    let wrong = [
+        ("filter", "state = RUNNIN", "9"),
+        ("filter", "nam = x", "1"),
+        ("filter", "name = nightly", "8"),
+        ("order_by", "name desc", "1"),
+    ];
     for (field, text, column) in wrong {
         let mut request = ListBatchesRequest::default();
         *(if field == "filter" { &mut request.filter } else { &mut request.order_by }) = text.to_owned();
@@ -66,6 +72,38 @@ async fn batches_are_found_by_what_they_are() {
         assert_eq!(fields(&details), [field]);
         assert_eq!(details.error_info().unwrap().metadata["column"], column);
     }
+    let said = server.haul(&["list", "--filter", "parent_batch = nightly"]).await;
+    assert!(said.status == 2 && said.err.contains("batches/nightly"), "the way out: {}", said.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_end_has_all_that_had_ended_before_though_others_end_meanwhile() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        ended.insert(0, server.start_batch(prices(1, &upstream, fast())).await);
+        server.batch_ended(&ended[0]).await;
+    }
+    let live = server.start_batch(prices(100, &upstream, paced(1.0, 1))).await;
+    let mut request = ListBatchesRequest {
+        order_by: "end_time desc".to_owned(),
+        page_size: 1,
+        ..ListBatchesRequest::default()
+    };
+    let mut told = Vec::new();
+    loop {
+        let page = server.stub().list_batches(request.clone()).await.unwrap().into_inner();
+        told.extend(page.batches.into_iter().map(|batch| batch.name));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+        if told.len() == 1 {
+            server.client().await.stop(&live, "").await.unwrap();
+            server.batch_ended(&live).await;
+        }
+    }
+    assert_eq!(told, ended, "the one that ended meanwhile would come first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,16 +249,44 @@ async fn every_request_that_arrived_belongs_to_an_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_under_way_is_told() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(20_000));
-    let name = server.start_batch(prices(2, &upstream, fast())).await;
+    // The second permit comes after a quarter of an hour.
+    let name = server.start_batch(prices(2, &upstream, paced(0.001, 1))).await;
     server
         .batch_when(&name, "is at work", |batch| batch.progress.as_ref().unwrap().in_flight_items == 2)
         .await;
-    let told = attempts(&server, &name, "").await;
-    assert_eq!(told.len(), 2);
-    for attempt in told {
-        assert_eq!((attempt.outcome(), attempt.number), (attempt::Outcome::Running, 1));
-        assert!(attempt.start_time.is_some() && attempt.end_time.is_none());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while upstream.charts().is_empty() {
+        assert!(Instant::now() < deadline, "nothing is sent");
+        tokio::task::yield_now().await;
     }
+    let told = attempts(&server, &name, "").await;
+    for attempt in &told {
+        assert_eq!((attempt.outcome(), attempt.number), (attempt::Outcome::Running, 1));
+        assert!(attempt.end_time.is_none());
+    }
+    let begun = told.iter().filter(|attempt| attempt.start_time.is_some()).count();
+    assert_eq!((told.len(), begun), (2, 1), "who waits for a permit has not begun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_begins_when_its_request_is_sent() {
+    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    let name = server.start_batch(prices(4, &upstream, paced(4.0, 1))).await;
+    server.batch_ended(&name).await;
+    let told = attempts(&server, &name, "").await;
+    let micros = |time: Option<prost_types::Timestamp>| {
+        let time = time.unwrap();
+        time.seconds as u64 * 1_000_000 + time.nanos as u64 / 1_000
+    };
+    for chart in upstream.charts() {
+        let attempt = told.iter().find(|attempt| attempt.item_key == chart.key()).unwrap();
+        let (start, end) = (micros(attempt.start_time), micros(attempt.end_time));
+        // Stored to the millisecond. Three of the four waited for 250 ms at least.
+        assert!(start <= chart.at_us && chart.at_us <= end + 1_000, "{attempt:?}: {}", chart.at_us);
+    }
+    let mut starts: Vec<u64> = told.iter().map(|attempt| micros(attempt.start_time)).collect();
+    starts.sort_unstable();
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] > 150_000), "{starts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

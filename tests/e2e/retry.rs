@@ -82,7 +82,8 @@ async fn what_failed_for_good_is_retried_if_it_is_asked_for() {
     server.batch_ended(&parent).await;
     let said = server.haul(&["retry", &parent]).await;
     assert_eq!(said.status, 1, "{}", said.out);
-    assert!(said.err.contains("no item of"), "{}", said.err);
+    let why = ["5 failed for good (", "NOT_FOUND 404", "--filter 'state = FAILED'"];
+    assert!(why.iter().all(|why| said.err.contains(why)), "{}", said.err);
     let said =
         server.haul(&["retry", &parent, "--filter", "state = FAILED", "--id", "second", "--watch"]).await;
     assert_eq!(said.status, 3, "they fail again: {}{}", said.out, said.err);

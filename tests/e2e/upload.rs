@@ -13,10 +13,14 @@ use tokio_stream::{iter, wrappers::ReceiverStream};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
+mod bound;
+mod command;
+mod web;
+
 use crate::world::{
     Server, Upstream, Watching,
     database::Database,
-    eventually, program,
+    eventually,
     relay::Relay,
     spec::{batch, codes, fast, inline, paced, starting},
     status::{fields, refused},
@@ -346,79 +350,4 @@ async fn a_plan_of_items_to_be_uploaded_knows_none_and_says_so() {
     let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
     assert!(warning.contains("UploadItems"), "{warning}");
     assert_eq!(server.client().await.list_batches(1).await.unwrap(), []);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_command_uploads_from_files_and_from_standard_input() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let name = server.start_batch(open(&upstream.url(), fast())).await;
-    let codes = codes(30);
-    let path = |name: &str| server.folder().join(name).to_str().unwrap().to_owned();
-    let (lines, rows) = (path("codes.txt"), path("rows.csv"));
-    std::fs::write(&lines, format!("# the first\n{}\n", codes[..10].join("\n"))).unwrap();
-    let row = |code: &String| format!("\"a, b\",{code}");
-    std::fs::write(
-        &rows,
-        format!("note,code\n{}\n", codes[5..20].iter().map(row).collect::<Vec<_>>().join("\n")),
-    )
-    .unwrap();
-
-    let said = server.haul(&["upload", &name, &lines, "--no-seal", "--upload-id", ONE]).await;
-    assert_eq!((said.status, said.err.as_str()), (0, ""));
-    assert_eq!(said.out, format!("{name}  OPEN; 10 items uploaded\n"));
-    let again = server.haul(&["upload", &name, &lines, "--no-seal", "--upload-id", ONE]).await;
-    assert_eq!(again.out, said.out, "it goes on where it was, at the end");
-
-    let wrong = server.haul(&["upload", &name, &rows]).await;
-    assert_eq!(wrong.status, 2);
-    assert!(wrong.err.contains("rows.csv:1:") && wrong.err.contains("--key-column"), "{}", wrong.err);
-    let said = server.haul(&["upload", &name, &rows, "--key-column", "code", "--no-seal"]).await;
-    assert_eq!(said.out, format!("{name}  OPEN; 15 items uploaded; 5 repeats of a key left out\n"));
-    assert!(said.err.contains("--upload-id"), "{}", said.err);
-
-    let all = path("all.ndjson");
-    let object = |code: &String| format!("{{\"key\":{code:?}}}");
-    std::fs::write(&all, codes.iter().map(object).collect::<Vec<_>>().join("\n")).unwrap();
-    let mut piped = program::command("haul");
-    piped.args(["--server", &server.address(), "upload", &name, "-", "--format", "ndjson", "-o", "json"]);
-    let said = program::said(piped.stdin(std::fs::File::open(&all).unwrap())).await;
-    assert_eq!(said.status, 0, "{}", said.err);
-    let printed: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(printed["progress"]["totalItems"], "30", "{printed}");
-    let ended = server.batch_ended(&name).await;
-    assert_eq!((ended.state(), ended.progress.unwrap().succeeded_items), (State::Completed, 30));
-    let late = server.haul(&["upload", &name, &lines]).await;
-    assert_eq!(late.status, 1);
-    assert!(late.err.contains("is COMPLETED"), "{}", late.err);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_command_starts_uploads_and_watches() {
-    let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
-    let path = |name: &str| server.folder().join(name).to_str().unwrap().to_owned();
-    let (spec, lines) = (path("spec.yaml"), path("codes.txt"));
-    let yahoo = format!("yahooChart: {{range: 1mo, baseUrl: \"{}\"}}", upstream.url());
-    std::fs::write(&spec, format!("{yahoo}\nfetch: {{requestsPerSecond: 1000}}\n")).unwrap();
-    std::fs::write(&lines, codes(20).join("\n")).unwrap();
-    let start =
-        ["start", "-f", &spec, "--id", "uploaded", "--upload", &lines, "--watch", "--request-id", ONE];
-    let said = server.haul(&start).await;
-    assert_eq!(said.status, 0, "{}{}", said.out, said.err);
-    assert!(said.out.starts_with("batches/uploaded\n"), "{}", said.out);
-    let ended = server.batch_ended("batches/uploaded").await;
-    assert_eq!(ended.progress.unwrap().succeeded_items, 20);
-    // The same command once more finds everything done.
-    let again = server.haul(&start).await;
-    assert_eq!(again.status, 0, "{}{}", again.out, again.err);
-    assert_eq!(upstream.charts().len(), 20);
-
-    std::fs::write(&spec, format!("uploadedItems: {{}}\n{yahoo}\n")).unwrap();
-    let alone = program::run("hauld", ["run", &spec, "--data-dir", &path("alone")]).await;
-    assert_eq!(alone.status, 2);
-    assert!(alone.err.contains("haul start --upload"), "{}", alone.err);
-
-    std::fs::write(&spec, format!("inlineItems: {{items: [{{key: \"1301\"}}]}}\n{yahoo}\n")).unwrap();
-    let wrong = server.haul(&["start", "-f", &spec, "--upload", &lines]).await;
-    assert_eq!(wrong.status, 2);
-    assert!(wrong.err.contains("uploadedItems"), "{}", wrong.err);
 }

@@ -13,6 +13,7 @@ use tonic::Code;
 mod filter;
 mod guarantee;
 mod history;
+mod matching;
 mod rule;
 
 use crate::world::{
@@ -230,6 +231,7 @@ async fn the_client_watches_through_a_crash_of_the_server() {
                 break;
             }
             WatchEvent::Reconnecting { .. } => cuts += 1,
+            WatchEvent::Reconnected => {}
         }
         if !killed && states.last().is_some_and(|batch| batch.progress.as_ref().unwrap().processed_items > 30)
         {

@@ -1,7 +1,9 @@
 //! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
 //! is shown by number.
 
-use haul_proto::v1::{Batch, FailureClass, OverlapPolicy, attempt, batch, item};
+use haul_proto::v1::{Batch, FailureClass, FailureGroup, OverlapPolicy, Progress, attempt, batch, item};
+
+use super::number;
 
 /// `RUNNING`, `COMPLETED`, ...
 pub fn batch_state(state: i32) -> String {
@@ -51,6 +53,22 @@ pub fn batch_state_with_cause(batch: &Batch) -> String {
         text.push(')');
     }
     text
+}
+
+/// Failures by reason, in the order given: `9 NOT_FOUND 404, 1 CODE_NOT_LISTED`.
+pub fn failures(groups: &[FailureGroup]) -> String {
+    let group = |group: &FailureGroup| match group.http_status {
+        0 => format!("{} {}", number::count(group.items), group.reason),
+        status => format!("{} {} {status}", number::count(group.items), group.reason),
+    };
+    groups.iter().map(group).collect::<Vec<_>>().join(", ")
+}
+
+/// Items in flight, which may be more than there are workers: those that a worker is at, and those whose attempt is over
+/// and not committed yet.
+pub(crate) fn in_flight(progress: &Progress) -> [(i64, &'static str); 2] {
+    let at_work = progress.in_flight_items.min(progress.active_workers.into());
+    [(at_work, "in flight"), (progress.in_flight_items - at_work, "to be recorded")]
 }
 
 /// A batch's id: its name without the collection.

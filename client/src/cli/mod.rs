@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod command;
+mod connection;
 pub mod exit;
 pub mod items;
 pub mod json;
@@ -12,6 +13,7 @@ pub mod label;
 pub mod number;
 pub mod output;
 pub mod progress;
+pub(crate) mod queue;
 pub mod report;
 pub mod spec;
 pub mod time;

@@ -22,3 +22,16 @@ pub(crate) async fn haul(server: &str, arguments: &[&str], input: &str) -> (i32,
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
+
+/// The commands that the first page of the help lists.
+pub(crate) async fn commands() -> Vec<String> {
+    let (_, first_page, _) = haul("", &["--help"], "").await;
+    let listed = first_page.lines().filter_map(|line| {
+        let (name, about) = line.strip_prefix("  ")?.split_once(' ')?;
+        (about.starts_with(' ') && name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "haul")
+            .then(|| name.to_owned())
+    });
+    let commands: Vec<String> = listed.collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    commands
+}

@@ -2,10 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use tokio::{
@@ -20,7 +17,7 @@ use tokio::{
 
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
-    received: Arc<AtomicU64>,
+    received: watch::Receiver<u64>,
     frozen: watch::Sender<bool>,
     connections: Arc<Mutex<JoinSet<()>>>,
     _listener: JoinSet<()>,
@@ -30,10 +27,10 @@ impl Relay {
     pub(super) async fn start(server: SocketAddr) -> Self {
         let outer = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = outer.local_addr().unwrap();
-        let received = Arc::new(AtomicU64::new(0));
+        let (counter, received) = watch::channel(0);
         let (frozen, freeze) = watch::channel(false);
         let connections = Arc::new(Mutex::new(JoinSet::new()));
-        let (made, counter) = (connections.clone(), received.clone());
+        let made = connections.clone();
         let mut listener = JoinSet::new();
         listener.spawn(async move {
             while let Ok((client, _)) = outer.accept().await {
@@ -42,7 +39,7 @@ impl Relay {
                     let Ok(server) = TcpStream::connect(server).await else { return };
                     let (client_says, client_hears) = client.into_split();
                     let (server_says, server_hears) = server.into_split();
-                    let answered = AtomicU64::new(0);
+                    let answered = watch::Sender::new(0);
                     // A connection is gone as soon as one side of it is.
                     tokio::select! {
                         () = pump(client_says, server_hears, freeze.clone(), &counter) => {}
@@ -63,7 +60,13 @@ impl Relay {
     }
 
     pub(super) fn bytes_received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        *self.received.borrow()
+    }
+
+    pub(super) async fn receives(&self, more: u64) {
+        let mut received = self.received.clone();
+        let enough = *received.borrow() + more;
+        received.wait_for(|bytes| *bytes >= enough).await.unwrap();
     }
 }
 
@@ -71,11 +74,11 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut freeze: watch::Receiver<bool>,
-    count: &AtomicU64,
+    count: &watch::Sender<u64>,
 ) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        count.fetch_add(length as u64, Ordering::Relaxed);
+        count.send_modify(|bytes| *bytes += length as u64);
         if freeze.wait_for(|frozen| !frozen).await.is_err() || to.write_all(&bytes[..length]).await.is_err() {
             return;
         }

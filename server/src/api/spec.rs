@@ -1,6 +1,6 @@
 //! Specs: what callers send, checked and with defaults filled in; and back. All violations are found at once.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -80,7 +80,7 @@ impl Faults {
     }
 
     /// The value, or its default where it is absent, or a fault where it is out of range.
-    fn number<T: PartialOrd + Copy + std::fmt::Display>(
+    fn number<T: PartialOrd + Copy + Display>(
         &mut self,
         field: &str,
         value: Option<T>,
@@ -88,11 +88,22 @@ impl Faults {
         range: RangeInclusive<T>,
     ) -> T {
         let value = value.unwrap_or(default);
+        self.bounded(field, value, &range, default);
+        value
+    }
+
+    /// A fault where the value is out of range.
+    fn bounded<T: PartialOrd + Display>(
+        &mut self,
+        field: &str,
+        value: T,
+        range: &RangeInclusive<T>,
+        default: impl Display,
+    ) {
         if !range.contains(&value) {
             let problem = format!("{value} is not {} to {} (default {default})", range.start(), range.end());
             self.add(field, problem);
         }
-        value
     }
 
     fn duration(
@@ -103,19 +114,35 @@ impl Faults {
         range: RangeInclusive<Duration>,
     ) -> Duration {
         let Some(value) = value else { return default };
-        match time::span(value) {
-            Some(span) if range.contains(&span) => span,
-            _ => {
-                let shown = f64::from(value.nanos) / 1e9 + value.seconds as f64;
-                let (from, to) = (range.start().as_secs_f64(), range.end().as_secs_f64());
-                self.add(
-                    field,
-                    format!("{shown}s is not {from}s to {to}s (default {}s)", default.as_secs_f64()),
-                );
-                default
-            }
-        }
+        self.span(field, value, range, in_seconds(default)).unwrap_or(default)
     }
+
+    /// Nothing, and a fault, where the value is out of range.
+    fn span(
+        &mut self,
+        field: &str,
+        value: &prost_types::Duration,
+        range: RangeInclusive<Duration>,
+        default: impl Display,
+    ) -> Option<Duration> {
+        let span = time::span(value).filter(|span| range.contains(span));
+        if span.is_none() {
+            let shown = f64::from(value.nanos) / 1e9 + value.seconds as f64;
+            let (from, to) = (in_seconds(*range.start()), in_seconds(*range.end()));
+            self.add(field, format!("{shown}s is not {from} to {to} (default {default})"));
+        }
+        span
+    }
+}
+
+/// A duration as a spec file writes it, a long one in days too: `30s`, `2592000s = 30 d`.
+fn in_seconds(span: Duration) -> String {
+    const DAY_S: u64 = 86_400;
+    let days = match span.as_secs() {
+        ..DAY_S => String::new(),
+        seconds => format!(" = {} d", seconds / DAY_S),
+    };
+    format!("{}s{days}", span.as_secs_f64())
 }
 
 /// A checked spec and its inline items.
@@ -273,13 +300,7 @@ fn source(
 fn jpx_listing(given: v1::JpxListing, defaults: &Defaults, current: bool, faults: &mut Faults) -> JpxListing {
     const URI: &str = "spec.jpx_listing.uri";
     let uri = if given.uri.is_empty() { defaults.list_uri.clone() } else { given.uri };
-    if uri.starts_with("file:") {
-        readable(URI, &uri, &defaults.roots, faults);
-    } else if Origin::of_url(&uri).is_none() {
-        faults.add(URI, format!("{uri:?} is no http, https or file URI"));
-    } else {
-        faults.target(URI, &uri, &defaults.outbound);
-    }
+    address(URI, &uri, defaults, faults);
     let mut segments = Vec::new();
     for (n, number) in given.segments.iter().enumerate() {
         match v1::jpx_listing::Segment::try_from(*number).ok().and_then(segment) {
@@ -321,8 +342,15 @@ fn segment(segment: v1::jpx_listing::Segment) -> Option<Segment> {
 
 fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) -> FileSource {
     use v1::file_source::Format;
-    readable("spec.file.uri", &given.uri, &defaults.roots, faults);
-    let by_name = || match given.uri.rsplit_once('.').map(|(_, ending)| ending) {
+    const URI: &str = "spec.file.uri";
+    if has_user(&given.uri) {
+        let way_out = "leave it out, the server sends none: a token may stand in the query";
+        faults.add(URI, format!("has a user name or password in it: {way_out}"));
+    } else {
+        address(URI, &given.uri, defaults, faults);
+    }
+    let name = given.uri.split(['?', '#']).next().unwrap_or_default();
+    let by_name = || match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("csv") => FileFormat::Csv,
         Some("ndjson" | "jsonl") => FileFormat::Ndjson,
         _ => FileFormat::Lines,
@@ -348,6 +376,21 @@ fn file_source(given: v1::FileSource, defaults: &Defaults, faults: &mut Faults) 
         );
     }
     FileSource { uri: given.uri, format, key_column: or(given.key_column, "key"), encoding }
+}
+
+/// Where a source's file is.
+fn address(field: &str, uri: &str, defaults: &Defaults, faults: &mut Faults) {
+    if uri.starts_with("file:") {
+        readable(field, uri, &defaults.roots, faults);
+    } else if Origin::of_url(uri).is_none() {
+        faults.add(field, format!("{uri:?} is no http, https or file URI"));
+    } else {
+        faults.target(field, uri, &defaults.outbound);
+    }
+}
+
+fn has_user(uri: &str) -> bool {
+    Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
 }
 
 /// A file that may be read now.

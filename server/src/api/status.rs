@@ -349,8 +349,8 @@ fn command(error: CommandError) -> Status {
         CommandError::Purged(gone) => purged(&gone),
         CommandError::Store(error) => store(&error),
         CommandError::RequestIdReused(id) => request_id_reused(&id),
-        CommandError::EtagMismatch { batch } => etag_mismatch(&batch),
-        CommandError::Refused { id, state, refusal } => {
+        CommandError::EtagMismatch { batch, .. } => etag_mismatch(&batch),
+        CommandError::Refused { id, state, refusal, .. } => {
             let (reason, allowed, more) = match refusal {
                 Refusal::Open => {
                     ("BATCH_OPEN", "UploadItems, Stop", ": nothing of it runs before it is sealed")
@@ -410,7 +410,7 @@ fn not_terminal(id: &BatchId, state: State) -> Status {
 
 fn purged(gone: &Purged) -> Status {
     let at = gone.at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    Answer::new(Code::NotFound, "BATCH_PURGED", format!("{} went on {at}", gone.id.name()))
+    Answer::new(Code::NotFound, "BATCH_PURGED", format!("{} was deleted at {at}", gone.id.name()))
         .with("purge_time", at)
         .resource(&gone.id)
         .status()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Control, ReadError};
 use crate::{
-    clock, connector,
+    connector,
     domain::{
         id::BatchId,
         item::{AttemptOutcome, PastAttempt},
@@ -31,14 +31,13 @@ impl Control {
             query.after = after.max((index, 0));
             query.last_index = Some(index);
         }
-        let now = clock::now();
         let in_flight = self.hub.live(batch.seq).map(|entry| entry.in_flight()).unwrap_or_default();
-        let since: HashMap<i64, _> = in_flight.into_iter().collect();
-        query.running = since.keys().copied().collect();
+        let began: HashMap<i64, _> = in_flight.into_iter().collect();
+        query.running = began.keys().copied().collect();
         let connector = connector::build(&batch.spec);
         let attempts = self.store.attempts(batch.seq, &query).await?.into_iter().map(|mut attempt| {
             if attempt.outcome == AttemptOutcome::Running {
-                attempt.started_at = since.get(&attempt.index).map(|elapsed| now - *elapsed);
+                attempt.started_at = began.get(&attempt.index).copied().flatten();
             }
             let request = (attempt.requests > 0).then(|| connector.request(&attempt.key));
             let url = request.and_then(Result::ok).map(|request| request.url);

@@ -20,7 +20,7 @@ use crate::{
         spec::{BatchSpec, Source},
         upstream::UpstreamId,
     },
-    source::{self, SourceError, Tools},
+    source::{self, SourceError},
     store::{Checked, CreateError, InTheWay, NewBatch, StoreError},
 };
 
@@ -156,9 +156,11 @@ impl Control {
         if let Some(items) = items {
             count(items);
         }
-        let tools = self.engine.tools_of_plan(spec);
-        let download = Recently { recent: Arc::clone(&self.recent), download: tools.download };
-        let tools = Tools { download: Arc::new(download), ..tools };
+        let mut tools = self.engine.tools_of_plan(spec);
+        if matches!(spec.source, Source::JpxListing(_)) {
+            let recent = Arc::clone(&self.recent);
+            tools.download = Arc::new(Recently { recent, download: tools.download });
+        }
         let Some(mut source) = source::open(spec, tools) else {
             read.is_partial = matches!(spec.source, Source::Uploaded(_));
             return Ok(read);

@@ -196,6 +196,7 @@ impl Results {
         }
         match self.control.followed(batch).await? {
             Followed::Over(batch) => self.known.take(&batch),
+            Followed::Gone => return Err(self.control.missing(&self.id).await),
             Followed::Live(entry) => {
                 let updates = entry.subscribe();
                 self.known.take(&updates.borrow());

@@ -126,7 +126,7 @@ impl Upload {
 
     /// The batch as it is.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.control.seen(self.batch.clone()).await
+        self.control.told(self.batch.clone()).await
     }
 }
 

@@ -17,7 +17,7 @@ use std::{borrow::Cow, fmt};
 
 use chrono::{DateTime, Utc};
 
-use super::item::State;
+use super::{id::BatchId, item::State};
 
 mod field;
 #[cfg(test)]
@@ -111,6 +111,8 @@ pub enum Datum<'a> {
 pub enum Type {
     /// Any text.
     Text,
+    /// A batch's name, in full.
+    Name,
     /// One of these words, and only whether it is that one.
     Words(fn() -> Vec<&'static str>),
     /// A whole number.
@@ -305,6 +307,12 @@ impl Type {
         let Word { text, at, quoted } = given;
         match self {
             Self::Text | Self::Labels => Ok(Value::Text(text)),
+            // Absent, or a name or its beginning. A bare id would be compared to names, and never match.
+            Self::Name if text.is_empty() || text.starts_with(BatchId::COLLECTION) => Ok(Value::Text(text)),
+            Self::Name => {
+                let full = BatchId::chosen(&text).map_or("batches/nightly".to_owned(), |id| id.name());
+                Err((at, format!("{name} is compared to a full name, {full}, not to {text:?}")))
+            }
             Self::Words(words) => {
                 let words = words();
                 if words.contains(&text.as_str()) {

@@ -15,7 +15,7 @@ pub struct BatchId(String);
 impl BatchId {
     /// What a chosen id must look like.
     pub const PATTERN: &str = "[a-z0-9][a-z0-9-]{2,61}[a-z0-9]";
-    const COLLECTION: &str = "batches/";
+    pub(super) const COLLECTION: &str = "batches/";
 
     /// Reads an id that a caller chose, or nothing if it is not of [`Self::PATTERN`].
     pub fn chosen(text: &str) -> Option<Self> {

@@ -171,7 +171,7 @@ pub struct Attempt {
     pub index: i64,
     /// The item's key.
     pub key: String,
-    /// When it began.
+    /// When its first request was sent; where there was none, when a worker took its item.
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub ended_at: DateTime<Utc>,

@@ -138,7 +138,7 @@ mod tests {
         if key.contains(' ') {
             return Err(failure("INVALID_KEY"));
         }
-        Ok(Request { url: format!("http://host/{key}"), accept: "*/*" })
+        Ok(Request { url: format!("http://host/{key}"), accept: "*/*", part: None })
     }
 
     fn tally(items: impl IntoIterator<Item = NewItem>) -> Tally {

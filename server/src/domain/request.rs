@@ -1,6 +1,6 @@
 //! Requests and replies as connectors see them.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 
@@ -11,6 +11,9 @@ pub struct Request {
     pub url: String,
     /// What the Accept header says.
     pub accept: &'static str,
+    /// The bytes of the file there that are asked for, as they lie there; without one, all of it. Whoever does not give
+    /// parts answers with all.
+    pub part: Option<Range<u64>>,
 }
 
 /// A reply, read to its end.
@@ -30,6 +33,21 @@ pub struct Response {
     pub bytes_received: i64,
     /// From the first byte sent to the last byte received.
     pub latency: Duration,
+    /// What it says of the file, where a part of one was asked for.
+    pub file: FileHead,
+}
+
+/// What a reply says of the file that its body is all or a part of, as received.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileHead {
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// Last-Modified.
+    pub last_modified: Option<String>,
+    /// Content-Range.
+    pub content_range: Option<String>,
+    /// Content-Encoding: the body is not as the file is.
+    pub content_encoding: Option<String>,
 }
 
 /// What a connector finds wrong with a reply. `fetch::classify` gives it a class.

@@ -34,7 +34,7 @@ pub struct BatchSpec {
     /// What it does where another live batch has its overlap key; nothing without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// Higher is admitted first.
+    /// Higher is admitted first, but for batches of one overlap key: those take their turns as they came.
     #[serde(default)]
     pub priority: i32,
     /// It stays QUEUED until then.
@@ -114,13 +114,15 @@ pub struct FailurePolicy {
 impl FailurePolicy {
     /// Why a batch is given up of whose items so many are final and so many of these failed, if it is.
     pub fn spent(&self, processed: i64, failed: i64) -> Option<String> {
+        let items = |count| if count == 1 { "item" } else { "items" };
         if let Some(max) = self.failed_items_max.filter(|max| failed > *max) {
-            return Some(format!("{failed} items failed, more than max_failed_items {max}"));
+            return Some(format!("{failed} {} failed, more than max_failed_items {max}", items(failed)));
         }
         let max = self.failed_ratio_max?;
         // Divided, not multiplied: 29 of 100 is 0.29 and no more.
         (processed >= self.processed_items_min && failed as f64 / processed as f64 > max).then(|| {
-            format!("{failed} of {processed} items failed, a larger share than max_failed_ratio {max}")
+            let items = items(processed);
+            format!("{failed} of {processed} {items} failed, a larger share than max_failed_ratio {max}")
         })
     }
 }
@@ -433,5 +435,7 @@ mod tests {
                 "{policy:?}: {failed} of {processed}"
             );
         }
+        let said = items(0).spent(5, 1).unwrap();
+        assert_eq!(said, "1 item failed, more than max_failed_items 0");
     }
 }

@@ -1,6 +1,6 @@
 //! Reads a batch's source, page by page, while its items already run.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -26,7 +26,7 @@ use crate::{
     store::{PageRead, SourceLease, SourcePage, StoreError},
 };
 
-/// The list and files of keys are read whole.
+/// Of the list, and of a file of keys whose server gives no parts of it.
 const BODY_BYTES_MAX: u64 = 64 << 20;
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
@@ -215,9 +215,8 @@ async fn cut_off(engine: &Engine, entry: &Entry) {
 fn unread(spec: &BatchSpec, wait: Duration) -> Option<Pressure> {
     let origin = match &spec.source {
         Source::JpxListing(list) => Origin::of_url(&list.uri)?,
-        Source::Inline { .. } | Source::Uploaded(_) | Source::File(_) | Source::BatchItems { .. } => {
-            return None;
-        }
+        Source::File(file) => Origin::of_url(&file.uri)?,
+        Source::Inline { .. } | Source::Uploaded(_) | Source::BatchItems { .. } => return None,
     };
     let now = clock::now();
     Some(Pressure {
@@ -240,9 +239,9 @@ fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration
     }
 }
 
-/// A page may take as long as a download and its quick try may.
+/// A page may take as long as two downloads and their quick tries may.
 fn page_lease(batch: &Batch) -> Duration {
-    LEASE + 2 * batch.spec.fetch.attempt_timeout
+    LEASE + 4 * batch.spec.fetch.attempt_timeout
 }
 
 /// Waits, unless the batch stops running or the node drains meanwhile.
@@ -292,7 +291,7 @@ struct Downloader {
 
 #[async_trait]
 impl Download for Downloader {
-    async fn get(&self, url: &str) -> Result<Response, Failure> {
+    async fn get(&self, url: &str, part: Option<Range<u64>>) -> Result<Response, Failure> {
         let origin = Origin::of_url(url).ok_or_else(|| {
             Failure::new(FailureClass::Permanent, "UNSENDABLE", &format!("{url:?} is no http(s) URL"))
         })?;
@@ -309,7 +308,7 @@ impl Download for Downloader {
             Failure::new(FailureClass::Temporary, "STORE", &error.to_string())
         })?;
         let call = Call {
-            request: Request { url: url.to_owned(), accept: "*/*" },
+            request: Request { url: url.to_owned(), accept: "*/*", part },
             user_agent: Arc::clone(&self.user_agent),
             timeout: self.terms.attempt_timeout,
             body_bytes_max: BODY_BYTES_MAX,

@@ -64,6 +64,16 @@ impl Terms {
             probe_interval: spec.outage.probe_interval,
         }
     }
+
+    /// A bucket that nobody has used since the process began. Where an earlier one did, the burst may just have gone when
+    /// it ended: the bucket was empty when this process began, and has filled at the rate since.
+    fn bucket(&self, was_in_use: bool) -> Bucket {
+        if was_in_use {
+            Bucket::empty(self.rate_per_s, self.burst)
+        } else {
+            Bucket::full(self.rate_per_s, self.burst)
+        }
+    }
 }
 
 /// Stands for a reader that is none; batches count from 1.
@@ -75,13 +85,15 @@ pub struct Gates {
     open: Mutex<HashMap<UpstreamId, Arc<Gate>>>,
     /// What the store knew when the node started: taken once, when the gate is made.
     known: Mutex<HashMap<UpstreamId, UpstreamRecord>>,
+    /// When that was. No earlier process has sent anything since.
+    epoch: Instant,
 }
 
 impl Gates {
     /// Reads what is durable of the upstreams.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let known = store.upstreams().await?.into_iter().map(|record| (record.id.clone(), record)).collect();
-        Ok(Self { store, open: Mutex::default(), known: Mutex::new(known) })
+        Ok(Self { store, open: Mutex::default(), known: Mutex::new(known), epoch: Instant::now() })
     }
 
     /// Opens a lane for a batch, or for reading its source.
@@ -143,7 +155,7 @@ impl Gates {
             batch: NO_BATCH,
             terms,
             sender: Sender::Probe,
-            own: Arc::new(Mutex::new(Bucket::full(terms.rate_per_s, terms.burst))),
+            own: Arc::new(Mutex::new(terms.bucket(false))),
             turn: tokio::sync::Mutex::new(()),
         };
         self.store.put_upstream(&gate.record()).await?;
@@ -155,7 +167,8 @@ impl Gates {
         let mut gates = locked(&self.open);
         let gate = gates.entry(upstream.clone()).or_insert_with(|| {
             let known = locked(&self.known).remove(upstream);
-            Arc::new(Gate::new(upstream.clone(), host.to_owned(), terms, known, Arc::clone(&self.store)))
+            let store = Arc::clone(&self.store);
+            Arc::new(Gate::new(upstream.clone(), host.to_owned(), terms, known, store, self.epoch))
         });
         Arc::clone(gate)
     }
@@ -180,6 +193,7 @@ pub struct Gate {
     /// Who is next. Fair: tokio's mutex is first come, first served.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
+    /// Its time zero: when the node started.
     epoch: Instant,
 }
 
@@ -190,33 +204,29 @@ impl Gate {
         terms: Terms,
         known: Option<UpstreamRecord>,
         store: Arc<dyn Store>,
+        epoch: Instant,
     ) -> Self {
-        let epoch = Instant::now();
-        let now = clock::now();
-        // An upstream that was in use may just have had its burst: the bucket of a new process begins empty.
-        let bucket = match &known {
-            Some(_) => Bucket::empty(terms.rate_per_s, terms.burst),
-            None => Bucket::full(terms.rate_per_s, terms.burst),
-        };
+        let (elapsed, now) = (epoch.elapsed(), clock::now());
+        let was_in_use = known.is_some();
         let held = known.as_ref().and_then(|record| record.held_until).and_then(|until| {
             let left = (until - now).to_std().ok()?;
-            Some(Held { until, opens: epoch + left, since: now, is_stored: true })
+            Some(Held { until, opens: Instant::now() + left, since: now, is_stored: true })
         });
         // A probe that was due, or on its way, is due now. How long it has been down counts from now on.
         let breaker = known.as_ref().and_then(|record| record.tripped).map_or(Breaker::CLOSED, |tripped| {
-            let probe_at = (tripped.probe_at - now).to_std().unwrap_or_default();
-            Breaker::Tripped { since: Duration::ZERO, probe_at, wait: tripped.wait }
+            let probe_at = elapsed + (tripped.probe_at - now).to_std().unwrap_or_default();
+            Breaker::Tripped { since: elapsed, probe_at, wait: tripped.wait }
         });
         Self {
             id,
             host,
             store,
             state: Mutex::new(State {
-                bucket,
+                bucket: terms.bucket(was_in_use),
                 lanes: BTreeMap::new(),
                 next_ticket: 0,
                 own: HashMap::new(),
-                was_in_use: known.is_some(),
+                was_in_use,
                 held,
                 push_backs: known.map_or(0, |record| record.push_backs),
                 breaker,
@@ -248,16 +258,9 @@ impl Gate {
     }
 
     fn own(&self, batch: BatchSeq, terms: Terms) -> Arc<Mutex<Bucket>> {
-        let now = self.epoch.elapsed();
         let mut state = self.state();
         let was_in_use = state.was_in_use;
-        let bucket = state.own.entry(batch).or_insert_with(|| {
-            let mut bucket = Bucket::full(terms.rate_per_s, terms.burst);
-            if was_in_use {
-                bucket.drain(now);
-            }
-            Arc::new(Mutex::new(bucket))
-        });
+        let bucket = state.own.entry(batch).or_insert_with(|| Arc::new(Mutex::new(terms.bucket(was_in_use))));
         Arc::clone(bucket)
     }
 

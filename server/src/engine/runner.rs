@@ -29,6 +29,7 @@ use crate::{
         id::{BatchId, BatchSeq},
         item::{Next, OpenItem, Outcome, RetryPolicy, settle},
     },
+    fetch::Meter,
     progress::Entry,
     store::{Claim, Commit, Hold, LeaseWrite, Recording, StoreError},
 };
@@ -260,7 +261,8 @@ impl Runner {
 
     fn start(&mut self, lease: Lease, item: OpenItem) {
         let Some(worker) = self.free_workers.pop() else { return };
-        self.entry.begin(item.index, &item.key, item.not_before.is_some());
+        let meter = Arc::new(Meter::default());
+        self.entry.begin(item.index, &item.key, item.not_before.is_some(), Arc::clone(meter.began()));
         if let Some(probe) = &mut self.probe {
             probe.started += 1;
         }
@@ -268,6 +270,7 @@ impl Runner {
             lease,
             item,
             worker,
+            meter,
             withdrawn: self.withdrawn.clone(),
             cut_off: self.entry.cut_off(),
             abort: self.engine.abort.clone(),

@@ -153,8 +153,10 @@ async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<
 async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request, lane: Arc<Lane>) {
     // Followed before it is read again, so that no later command is missed.
     let mut states = engine.hub.follow(&batch).subscribe();
-    if let Ok(Some(batch)) = engine.store.batch(&batch.id).await {
-        engine.hub.publish(batch, &[]);
+    if let Ok(read) = engine.store.batch(&batch.id).await
+        && !engine.hub.catch_up(batch.seq, read)
+    {
+        return;
     }
     let fetch = &batch.spec.fetch;
     let call = Call {

@@ -16,7 +16,7 @@ use crate::{
         failure::{Failure, FailureClass},
         id::BatchSeq,
         item::{Attempt, KEPT_BODY_BYTES_MAX, KeptBody, OpenItem, Outcome, Reply},
-        request::Response,
+        request::{FileHead, Response},
         spec::BatchSpec,
     },
     fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
@@ -73,6 +73,8 @@ pub(super) struct Job {
     pub(super) item: OpenItem,
     /// Which worker of the batch, from 1.
     pub(super) worker: u32,
+    /// Counts what it costs.
+    pub(super) meter: Arc<Meter>,
     /// Withdraws it as long as nothing was sent.
     pub(super) withdrawn: CancellationToken,
     /// Cuts it off, for its batch wishes it.
@@ -92,15 +94,17 @@ pub(super) struct Finished {
 impl Workshop {
     /// Makes one attempt. Whatever happens in it, it ends with an outcome.
     pub(super) async fn attempt(self: Arc<Self>, job: Job) -> Finished {
-        let Job { lease, item, worker, withdrawn, cut_off, abort } = job;
-        let started_at = clock::now();
-        let meter = Arc::new(Meter::default());
+        let Job { lease, item, worker, meter, withdrawn, cut_off, abort } = job;
+        let taken_at = clock::now();
         let work = async {
             match &self.replies {
                 Replies::Upstream { fetcher, permits, user_agent } => {
                     self.fetched(fetcher, permits, user_agent, &item, &meter, withdrawn).await
                 }
-                Replies::Kept { store, parent } => self.kept(store, *parent, &item, withdrawn).await,
+                Replies::Kept { store, parent } => {
+                    meter.began().get_or_init(|| taken_at);
+                    self.kept(store, *parent, &item, withdrawn).await
+                }
             }
         };
         let Made { outcome, body, redecoded } = tokio::select! {
@@ -114,7 +118,8 @@ impl Workshop {
         let attempt = Attempt {
             index: item.index,
             key: item.key.clone(),
-            started_at,
+            // Waiting for a permit is no part of it.
+            started_at: meter.began().get().copied().unwrap_or(taken_at),
             ended_at: clock::now(),
             requests: meter.requests(),
             bytes_received: meter.bytes_received(),
@@ -283,6 +288,7 @@ fn decompressed(kept: &KeptBody, body_bytes_max: u64) -> Result<Response, Failur
         body: body.into(),
         bytes_received: 0,
         latency: Duration::ZERO,
+        file: FileHead::default(),
     })
 }
 

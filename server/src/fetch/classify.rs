@@ -127,6 +127,7 @@ fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::request::FileHead;
     use proptest::prelude::*;
 
     fn response(status: u16, retry_after: Option<&str>) -> Response {
@@ -138,6 +139,7 @@ mod tests {
             body: bytes::Bytes::new(),
             bytes_received: 0,
             latency: Duration::ZERO,
+            file: FileHead::default(),
         }
     }
 

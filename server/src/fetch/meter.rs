@@ -1,15 +1,28 @@
 //! What one attempt cost.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicI64, AtomicU32, Ordering},
+};
+
+use chrono::{DateTime, Utc};
+
+use crate::clock;
 
 /// Counts requests sent and bytes received, quick tries included.
 #[derive(Debug, Default)]
 pub struct Meter {
+    began: Arc<OnceLock<DateTime<Utc>>>,
     requests: AtomicU32,
     bytes_received: AtomicI64,
 }
 
 impl Meter {
+    /// When the first request was sent, for whoever looks on; not set before.
+    pub fn began(&self) -> &Arc<OnceLock<DateTime<Utc>>> {
+        &self.began
+    }
+
     /// Requests sent.
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
@@ -26,6 +39,7 @@ impl Meter {
     }
 
     pub(super) fn sent(&self) {
+        self.began.get_or_init(clock::now);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 

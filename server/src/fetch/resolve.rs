@@ -32,7 +32,7 @@ impl Resolve for SystemResolver {
                     outbound.check_answer(&host, found.iter().map(SocketAddr::ip))?;
                     Ok(Box::new(found.into_iter()) as Addrs)
                 }
-                Err(source) => Err(Box::new(LookupError { host, source }).into()),
+                Err(source) => Err(LookupError { host, source }.into()),
             }
         }
         .boxed()

@@ -1,4 +1,4 @@
-//! The wire: one pooled client. Only this file and the resolver name the HTTP library.
+//! The wire: two pooled clients, one for parts of files. Only this file and the resolver name the HTTP library.
 
 use std::{
     error::Error,
@@ -11,7 +11,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{
     Client,
-    header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
+        RANGE, RETRY_AFTER, USER_AGENT,
+    },
 };
 use tower::Service;
 use url::Url;
@@ -22,7 +25,7 @@ use super::{
     resolve::{LookupError, SystemResolver},
 };
 use crate::domain::{
-    request::Response,
+    request::{FileHead, Response},
     text::{self, cut},
 };
 
@@ -32,6 +35,8 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Of Retry-After and Date.
 const TIME_BYTES_MAX: usize = 256;
+/// Of what names the state of a file.
+const MARK_BYTES_MAX: usize = 256;
 
 /// The client could not be made: the machine's TLS roots cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,22 +46,27 @@ pub struct ClientError(String);
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     client: Client,
+    /// Takes bodies as they come: a part of a compressed body cannot be decompressed.
+    plain: Client,
     outbound: Arc<Outbound>,
 }
 
 impl Wire {
     pub(super) fn new(outbound: Outbound) -> Result<Self, ClientError> {
         let outbound = Arc::new(outbound);
-        let client = Client::builder()
-            .dns_resolver(SystemResolver(Arc::clone(&outbound)))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| ClientError(sources(&error)))?;
-        Ok(Self { client, outbound })
+        let builder = || {
+            Client::builder()
+                .dns_resolver(SystemResolver(Arc::clone(&outbound)))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+                .tcp_nodelay(true)
+                .no_proxy()
+        };
+        let failed = |error| ClientError(sources(&error));
+        let client = builder().build().map_err(failed)?;
+        let plain = builder().no_gzip().no_brotli().build().map_err(failed)?;
+        Ok(Self { client, plain, outbound })
     }
 }
 
@@ -83,9 +93,15 @@ impl Wire {
         let url = Url::parse(&call.request.url).map_err(|error| FetchError::Unsendable(error.to_string()))?;
         self.outbound.check(&url).map_err(|error| FetchError::Forbidden(error.to_string()))?;
         let started = Instant::now();
-        let mut reply = self
-            .client
-            .get(url)
+        let part = call.request.part.as_ref().filter(|part| !part.is_empty());
+        let request = match part {
+            Some(part) => {
+                let range = format!("bytes={}-{}", part.start, part.end - 1);
+                self.plain.get(url).header(RANGE, range).header(ACCEPT_ENCODING, "identity")
+            }
+            None => self.client.get(url),
+        };
+        let mut reply = request
             .header(USER_AGENT, &*call.user_agent)
             .header(ACCEPT, call.request.accept)
             .send()
@@ -99,6 +115,12 @@ impl Wire {
         let content_type = header(CONTENT_TYPE, CONTENT_TYPE_BYTES_MAX).unwrap_or_default();
         let retry_after = header(RETRY_AFTER, TIME_BYTES_MAX);
         let date = header(DATE, TIME_BYTES_MAX);
+        let file = part.map(|_| FileHead {
+            etag: header(ETAG, MARK_BYTES_MAX),
+            last_modified: header(LAST_MODIFIED, MARK_BYTES_MAX),
+            content_range: header(CONTENT_RANGE, MARK_BYTES_MAX),
+            content_encoding: header(CONTENT_ENCODING, MARK_BYTES_MAX),
+        });
         let status = reply.status().as_u16();
         // Absent once the body is decompressed on the way in.
         let length = reply.content_length();
@@ -111,6 +133,7 @@ impl Wire {
             bytes_received: length.map_or(body.len() as i64, |length| length as i64),
             body,
             latency: started.elapsed(),
+            file: file.unwrap_or_default(),
         })
     }
 }
@@ -141,8 +164,8 @@ fn before_reply(error: &reqwest::Error) -> FetchError {
         FetchError::Unsendable(said)
     } else if let Some(forbidden) = in_chain::<Forbidden>(error) {
         FetchError::Forbidden(forbidden.to_string())
-    } else if in_chain::<LookupError>(error).is_some() {
-        FetchError::Dns(said)
+    } else if let Some(lookup) = in_chain::<LookupError>(error) {
+        FetchError::Dns(text::message(&lookup.to_string()))
     } else if error.is_connect() || error.is_timeout() {
         FetchError::Connect(said)
     } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
@@ -156,9 +179,42 @@ fn in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
     std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<E>())
 }
 
-/// The innermost causes in one line. The URL is left out: it may carry secrets one day.
+/// The innermost causes in one line, each once. The URL is left out: it may carry secrets one day.
 fn sources(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<String> =
+    let mut causes: Vec<String> =
         std::iter::successors(error.source(), |error| (*error).source()).map(ToString::to_string).collect();
+    // Many an error says its own cause.
+    causes.dedup_by(|cause, outer| outer.ends_with(cause.as_str()));
     text::message(&causes.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_told_from_a_connection_that_fails() {
+        let wire = Wire::new(Outbound::default()).unwrap();
+        let error = wire.client.get("http://nothing.invalid/").send().await.unwrap_err();
+        let said = before_reply(&error);
+        let FetchError::Dns(why) = said else { panic!("{said}") };
+        let cause = why.strip_prefix("nothing.invalid: ").unwrap();
+        assert!(!cause.is_empty() && !cause.contains(": failed to lookup"), "{why}");
+    }
+
+    #[test]
+    fn each_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outermost")]
+        struct Outer(#[source] LookupLike);
+        #[derive(Debug, thiserror::Error)]
+        #[error("prices.example: {source}")]
+        struct LookupLike {
+            source: io::Error,
+        }
+        let error = Outer(LookupLike { source: io::Error::other("no such name") });
+        assert_eq!(sources(&error), "prices.example: no such name");
+    }
 }

@@ -1,4 +1,4 @@
-//! A file of keys below one of the configured folders.
+//! A file of keys, below one of the configured folders or by http(s).
 
 use std::{
     path::{Path, PathBuf},
@@ -15,8 +15,9 @@ use crate::domain::{
 };
 
 pub mod read;
+pub mod remote;
 
-use read::{FileReader, ReadError};
+use read::{FilePage, FileReader, ReadError};
 
 /// Folders that files may be read from.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +82,7 @@ impl Roots {
     }
 }
 
-/// A file of keys, read in pages.
+/// A file of keys of this machine, read in pages.
 pub struct KeyFile {
     spec: FileSource,
     roots: Arc<Roots>,
@@ -103,20 +104,29 @@ impl Source for KeyFile {
         let spec = self.spec.clone();
         let position = position.map(str::to_owned);
         let kept = self.reader.take().filter(|(_, at)| *at == position).map(|(reader, _)| reader);
-        let read = move || {
-            let mut reader = match kept {
-                Some(reader) => reader,
-                None => FileReader::open(&path, &spec, position.as_deref())?,
-            };
-            let page = reader.page(PAGE_ITEMS)?;
-            Ok((reader, page))
+        let open = move || match kept {
+            Some(reader) => Ok(reader),
+            None => FileReader::open(&path, &spec, position.as_deref()),
         };
-        let (reader, page) = match tokio::task::spawn_blocking(read).await {
-            Ok(read) => read.map_err(source_error)?,
-            Err(error) => return Err(SourceError::Unreadable(format!("the file's reader failed: {error}"))),
-        };
+        let (reader, page) = read_page(open).await?;
         self.reader = Some((reader, page.next.clone()));
         Ok(Page { items: page.items, next: page.next, list: None })
+    }
+}
+
+/// The next page of a reader, beside the runtime's threads.
+#[allow(private_bounds, reason = "what it reads from is this source's own matter")]
+async fn read_page<C: read::Content + Send + 'static>(
+    open: impl FnOnce() -> Result<FileReader<C>, ReadError> + Send + 'static,
+) -> Result<(FileReader<C>, FilePage), SourceError> {
+    let read = move || {
+        let mut reader = open()?;
+        let page = reader.page(PAGE_ITEMS)?;
+        Ok((reader, page))
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read.map_err(source_error),
+        Err(error) => Err(SourceError::Unreadable(format!("the file's reader failed: {error}"))),
     }
 }
 

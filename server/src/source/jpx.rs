@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Fetched, PAGE_ITEMS, Page, Source, SourceError, Tools};
+use super::{Fetched, PAGE_ITEMS, Page, Source, SourceError, Tools, failed};
 use crate::{
     clock,
     domain::{
@@ -18,7 +18,6 @@ use crate::{
         item::NewItem,
         listing::{ListFile, ListVersion, ListedIssue},
         spec::{AsOf, JpxListing},
-        text,
     },
 };
 
@@ -96,7 +95,7 @@ impl Listing {
                 self.tools.roots.resolve(uri).map_err(|error| SourceError::Unreadable(error.to_string()))?;
             tokio::task::spawn_blocking(move || read(&path)).await
         } else {
-            let reply = self.tools.download.get(uri).await;
+            let reply = self.tools.download.get(uri, None).await;
             let file = reply.map_err(|failure| failed(uri, failure))?.body;
             tokio::task::spawn_blocking(move || parse::parse(&file).map_err(|error| error.to_string())).await
         };
@@ -190,14 +189,4 @@ pub fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("has {} bytes, more than {}", metadata.len(), parse::FILE_BYTES_MAX));
     }
     std::fs::read(path).map_err(unread)
-}
-
-fn failed(uri: &str, failure: Failure) -> SourceError {
-    let message = format!("{uri}: {}", failure.message);
-    match failure.class {
-        FailureClass::Temporary => {
-            SourceError::Temporary(Failure { message: text::message(&message), ..failure })
-        }
-        FailureClass::Permanent | FailureClass::System => SourceError::Unreadable(message),
-    }
 }

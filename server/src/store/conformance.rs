@@ -51,6 +51,7 @@ macro_rules! conformance {
                 a_batch_waits_for_its_time,
                 the_one_of_highest_priority_goes_first,
                 a_key_is_passed_on_in_the_order_of_coming,
+                a_priority_counts_between_keys_and_not_within_one,
                 a_paused_batch_keeps_its_place_and_holds_those_behind_it,
                 a_batch_that_waits_for_its_time_holds_those_behind_it,
                 an_open_batch_holds_its_key_from_creation,
@@ -130,6 +131,9 @@ macro_rules! conformance {
                 what_it_had_goes_in_bites,
                 a_batch_goes_when_its_retention_ends,
                 a_parent_outlives_its_children,
+                no_child_is_made_of_a_batch_that_is_gone,
+                a_retry_finds_its_parents_items_until_it_has_ended,
+                a_clock_that_is_set_back_ends_no_retention_early,
                 only_what_has_ended_and_is_as_it_was_read_is_deleted,
                 a_name_is_free_again_and_its_request_ids_too,
                 what_is_gone_is_known_for_a_month,
@@ -152,6 +156,7 @@ macro_rules! conformance {
                 ids_of_commands_are_forgotten_in_time,
                 an_etag_is_moved_by_control_and_not_by_progress,
                 a_stale_etag_is_refused_with_the_present_one,
+                a_refused_command_leaves_what_had_come_about_before_it,
                 what_refuses_a_command_is_found_in_order,
             }
             history {
@@ -182,6 +187,7 @@ macro_rules! conformance {
                 the_buffer_of_a_key_has_a_limit,
                 of_many_at_once_one_starts,
                 what_is_replaced_makes_room_in_the_same_transaction,
+                what_ended_before_it_was_replaced_says_so,
                 a_skipped_start_leaves_nothing_behind,
                 what_refuses_a_start_is_found_in_order,
                 a_child_has_its_parents_key,
@@ -200,6 +206,7 @@ macro_rules! conformance {
             }
             query {
                 batches_are_listed_in_each_order_page_by_page,
+                a_batch_that_ends_between_two_pages_by_end_is_told_once_at_most_and_moves_no_other,
                 a_filter_means_the_same_in_the_store_and_in_memory,
                 what_a_filter_holds_is_no_part_of_the_statement,
                 a_canceled_item_tells_when,
@@ -226,6 +233,7 @@ macro_rules! conformance {
                 bodies_stay_while_a_child_is_live,
                 rows_come_back_as_they_were_fetched,
                 what_the_family_wrote_and_the_body_does_not_hold_goes,
+                what_a_child_wrote_that_is_gone_goes_too,
                 what_others_wrote_stays,
                 what_was_fetched_later_stays,
                 a_bar_that_was_settled_later_does_not_come_back,
@@ -306,7 +314,10 @@ macro_rules! conformance {
                 a_batch_that_is_gone_says_so,
                 an_upload_goes_on_after_a_restart,
                 chunks_are_kept_as_long_as_they_can_come_again,
+                the_seal_of_many_chunks_does_not_wait_for_them_to_go,
                 a_large_chunk_is_cut_into_slices,
+                chunks_of_one_item_fill_slices_and_a_stop_cancels_slice_by_slice,
+                uploads_by_turns_fill_the_same_slices_until_one_seals,
                 what_is_not_there_is_said,
             }
             upstream {

@@ -110,6 +110,8 @@ pub enum CommandError {
     EtagMismatch {
         /// As it is.
         batch: Box<Batch>,
+        /// See [`CommandError::moved`].
+        moved: Vec<Batch>,
     },
     /// No such batch any more.
     #[error("batch {} is gone", .0.id)]
@@ -123,8 +125,20 @@ pub enum CommandError {
         state: State,
         /// Why.
         refusal: Refusal,
+        /// See [`CommandError::moved`].
+        moved: Vec<Batch>,
     },
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl CommandError {
+    /// Batches that moved before the command was refused: what had come about by then counts first, and is durable.
+    pub fn moved(&self) -> &[Batch] {
+        match self {
+            Self::EtagMismatch { moved, .. } | Self::Refused { moved, .. } => moved,
+            Self::NotFound(_) | Self::RequestIdReused(_) | Self::Purged(_) | Self::Store(_) => &[],
+        }
+    }
 }

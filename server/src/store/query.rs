@@ -26,7 +26,7 @@ pub enum BatchOrder {
     Newest,
     /// The one made first first.
     Oldest,
-    /// The one that ended last first, those that have not ended last.
+    /// The one that ended last first, those that have not ended last. One that ends between two pages may be on neither.
     EndTime,
     /// The latest logical date first.
     AsOf,

@@ -11,6 +11,7 @@ use crate::world::{
     canned::Canned,
     database::Database,
     eventually,
+    shelf::{Shelf, Shown},
     spec::{batch, codes, fast, inline},
 };
 
@@ -138,4 +139,28 @@ async fn a_clock_that_is_off_is_seen_by_the_date_of_a_reply() {
         let said = place.doctor(&["--spec", &place.spec(&canned.url(), &canned.url())]).await;
         assert_line(&said, "skew", words);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_keys_by_http_is_asked_for_its_first_part_and_its_first_key_fetched() {
+    let (place, upstream) = (Place::new(), Upstream::healthy().await);
+    let key = codes(1).remove(0);
+    let file = format!("key\n{key}\n{}", "7203\n".repeat(1 << 20));
+    let shelf = Shelf::of(Shown::in_parts(file, "1")).await;
+    let spec = |uri: &str| {
+        let chart = format!("yahooChart: {{baseUrl: \"{}\"}}", upstream.url());
+        place.write("spec.yaml", &format!("{{file: {{uri: \"{uri}\"}}, {chart}}}"))
+    };
+    let said = place.doctor(&["--spec", &spec(&shelf.url("keys.csv?token=secret"))]).await;
+    let first = format!("/keys.csv?… can be read, its first key is {key:?}");
+    assert!(said.out.contains(&first) && !said.out.contains("secret"), "{}", said.out);
+    assert_line(&said, "chart", &["ok"]);
+    assert_eq!((shelf.requests(), upstream.charts()[0].key()), (1, key.as_str()));
+    assert_eq!(shelf.asked()[0], 0..4 << 20);
+
+    let gone = Canned::saying("404 Not Found").await;
+    let said = place.doctor(&["--spec", &spec(&gone.url())]).await;
+    assert_eq!(said.status, 1, "{}", said.out);
+    assert_line(&said, "reply", &["FAIL", "NOT_FOUND: HTTP 404"]);
+    assert_eq!(gone.requests(), 1);
 }

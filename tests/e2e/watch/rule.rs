@@ -268,6 +268,7 @@ async fn w13_a_stream_ends_with_its_connections_age_and_the_client_goes_on() {
                 WatchEvent::Snapshot(batch) | WatchEvent::Update(batch) => states.push(batch),
                 WatchEvent::Terminal(batch) => return batch,
                 WatchEvent::Reconnecting { .. } => cuts += 1,
+                WatchEvent::Reconnected => {}
             }
         }
         panic!("the watch has an end")

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-type Reply = Arc<dyn Fn(&str) -> String + Send + Sync>;
+type Reply = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
 /// Answers as long as it is not dropped.
 pub(crate) struct Canned {
@@ -41,11 +41,15 @@ impl Canned {
     }
 
     /// Head and body are made from the request.
-    pub(crate) async fn choosing(reply: impl Fn(&str) -> (String, String) + Send + Sync + 'static) -> Self {
+    pub(crate) async fn choosing<B: AsRef<[u8]>>(
+        reply: impl Fn(&str) -> (String, B) + Send + Sync + 'static,
+    ) -> Self {
         let whole = move |request: &str| {
             let (head, body) = reply(request);
+            let body = body.as_ref();
             let length = body.len();
-            format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+            let head = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            [head.as_bytes(), body].concat()
         };
         Self::start(Some(Arc::new(whole))).await
     }
@@ -85,7 +89,7 @@ async fn answer(mut connection: TcpStream, reply: Option<Reply>, requests: Arc<A
     match reply {
         Some(reply) => {
             let reply = reply(&String::from_utf8_lossy(&request[..length]));
-            let _ = connection.write_all(reply.as_bytes()).await;
+            let _ = connection.write_all(&reply).await;
         }
         // Open until the other side has had enough.
         None => while matches!(connection.read(&mut request).await, Ok(1..)) {},

@@ -10,6 +10,7 @@ pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod server;
+pub(crate) mod shelf;
 pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod upstream;

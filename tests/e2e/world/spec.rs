@@ -53,6 +53,11 @@ pub(crate) fn file(path: &Path) -> Source {
     Source::File(FileSource { uri: format!("file://{}", path.display()), ..FileSource::default() })
 }
 
+/// A file of keys by http.
+pub(crate) fn remote(uri: impl Into<String>) -> Source {
+    Source::File(FileSource { uri: uri.into(), ..FileSource::default() })
+}
+
 /// As fast as it goes.
 pub(crate) fn fast() -> FetchPolicy {
     FetchPolicy {

@@ -5,7 +5,11 @@ use std::io::Write;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 
-use super::{Context, failure::Failure, read::cut};
+use super::{
+    Context,
+    failure::Failure,
+    read::{cut, limit},
+};
 
 /// List the attempts at the items of a batch
 ///
@@ -23,7 +27,7 @@ pub(super) struct Attempts {
     #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     item: String,
     /// Most attempts to list.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
     limit: usize,
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use clap_complete::{Shell, generate};
 
 use super::failure::Failure;
+use crate::cli::output::Format;
 
 /// Print a completion script for a shell
 ///
@@ -22,7 +23,15 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self, mut line: clap::Command, out: &mut impl Write) -> Result<u8, Failure> {
+    pub(super) fn run(
+        self,
+        mut line: clap::Command,
+        format: Format,
+        out: &mut impl Write,
+    ) -> Result<u8, Failure> {
+        if format != Format::Table {
+            return Err(Failure::Usage("a completion script has one format: leave -o out".to_owned()));
+        }
         // Made in memory: the generator takes a closed pipe for a bug.
         let mut script = Vec::new();
         generate(self.shell, &mut line, "haul", &mut script);

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use haul_proto::v1::{Batch, DrainMode, PauseRequest, StopRequest, batch::State};
+use haul_proto::v1::{Batch, DrainMode, PauseRequest, Progress, StopRequest, batch::State};
 
 use super::{Context, failure::Failure};
 use crate::{
@@ -134,12 +134,12 @@ async fn finish(
         (answered, in_flight_items)
     };
     if context.output.format() == Format::Table {
-        let in_flight = match in_flight_items {
-            0 => String::new(),
-            count => format!("; {} in flight", number::plural(count, "item", "items")),
-        };
-        let state = label::batch_state_with_cause(&batch);
-        writeln!(out, "{}  {state}{in_flight}", batch.name)?;
+        let progress = Progress { in_flight_items, ..batch.progress.clone().unwrap_or_default() };
+        let mut said = label::batch_state_with_cause(&batch);
+        for (items, what) in label::in_flight(&progress).into_iter().filter(|(items, _)| *items > 0) {
+            said = format!("{said}; {} {what}", number::plural(items, "item", "items"));
+        }
+        writeln!(out, "{}  {said}", batch.name)?;
     } else {
         context.output.batch(&batch, out)?;
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use haul_proto::v1::DeleteBatchRequest;
 
 use super::{Context, failure::Failure};
-use crate::name::batch_name;
+use crate::{Error, name::batch_name};
 
 /// Delete a batch that has ended, with its items and kept bodies
 ///
@@ -30,17 +30,28 @@ pub(super) struct Delete {
 impl Delete {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let name = batch_name(&self.batch);
-        if !self.yes && io::stdin().is_terminal() && !agreed(&name)? {
-            return Ok(1);
-        }
         let client = context.connect().await?;
-        let allow_missing = self.allow_missing;
-        client
-            .delete_batch(DeleteBatchRequest { name: name.clone(), allow_missing, ..Default::default() })
-            .await?;
+        let batch = match client.get_batch(&name).await {
+            Err(error) if self.allow_missing && is_missing(&error) => {
+                context.output.not_deleted(&name, error.metadata("purge_time"), out)?;
+                return Ok(0);
+            }
+            batch => batch?,
+        };
+        // Of one that goes on the server says that it cannot be deleted; what is asked about is what is deleted.
+        let has_ended = batch.end_time.is_some();
+        if has_ended && !self.yes && io::stdin().is_terminal() && !agreed(&name)? {
+            return Err(Failure::Declined { batch: name });
+        }
+        let (allow_missing, etag) = (self.allow_missing, batch.etag);
+        client.delete_batch(DeleteBatchRequest { name: name.clone(), etag, allow_missing }).await?;
         context.output.deleted(&name, out)?;
         Ok(0)
     }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.reason(), Some("BATCH_NOT_FOUND" | "BATCH_PURGED"))
 }
 
 fn agreed(name: &str) -> io::Result<bool> {

@@ -1,9 +1,13 @@
 //! Why a command came to nothing, how it is said, and the exit status for it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use tonic::Code;
 
+use super::explain;
 use crate::{
     Error,
     cli::{exit, spec::SpecError},
@@ -20,9 +24,21 @@ pub(super) enum Failure {
     UnknownReason(String),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    /// Of `haul results`.
+    #[error("cannot {what} the cursor file {}", .path.display())]
+    CursorFile { what: &'static str, path: PathBuf, source: io::Error },
+    /// What stands in it is refused.
+    #[error("{}: {error}", .path.display())]
+    Cursor { path: PathBuf, error: Error },
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
+    /// A file that was not sent whole, and what is there now.
+    #[error("{error}")]
+    Unsent { error: Error, left: Option<String> },
+    /// Somebody was asked, and did not say yes.
+    #[error("{batch} was not deleted")]
+    Declined { batch: String },
     /// Ctrl-C while a batch was followed.
     #[error("{batch} goes on; follow it with: haul watch {batch}")]
     Interrupted { batch: String },
@@ -33,9 +49,11 @@ impl Failure {
         match self {
             // Whoever reads our output has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Call(error) => exit::of_error(error),
-            Self::Spec(_) | Self::UnknownReason(_) | Self::Usage(_) => exit::USAGE,
-            Self::Output(_) => exit::CALL,
+            Self::Call(error) | Self::Cursor { error, .. } | Self::Unsent { error, .. } => {
+                exit::of_error(error)
+            }
+            Self::Spec(_) | Self::UnknownReason(_) | Self::CursorFile { .. } | Self::Usage(_) => exit::USAGE,
+            Self::Output(_) | Self::Declined { .. } => exit::CALL,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }
     }
@@ -47,19 +65,39 @@ impl Failure {
         }
         let mut text = format!("haul: {self}");
         // The layers of a transport between the two say nothing that these do not.
-        if let Some(cause) = innermost_cause(self) {
+        let cause = match self {
+            Self::Unsent { error, .. } => innermost_cause(error),
+            _ => innermost_cause(self),
+        };
+        if let Some(cause) = cause {
             text = format!("{text}: {cause}");
         }
         if let Some(advice) = self.advice() {
             text = format!("{text}\n  {advice}");
         }
+        if let Self::Unsent { left: Some(left), .. } = self {
+            text = format!("{text}\n  {left}");
+        }
+        if let Some(reason) = self.reason() {
+            text = format!("{text}\n  {}", explain::pointer(reason));
+        }
         // There is nobody left to tell.
         let _ = writeln!(err, "{text}");
     }
 
+    /// The server's stable word for it. What went wrong on this side of the connection has none.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Call(error) | Self::Cursor { error, .. } | Self::Unsent { error, .. } => error.reason(),
+            _ => None,
+        }
+    }
+
     fn advice(&self) -> Option<&'static str> {
-        let Self::Call(error) = self else {
-            return None;
+        let error = match self {
+            Self::Call(error) | Self::Unsent { error, .. } => error,
+            Self::Cursor { .. } => return Some("name the file of this batch, or none to begin anew"),
+            _ => return None,
         };
         match error {
             Error::Unreachable { .. } => {
@@ -78,7 +116,6 @@ impl Failure {
                 }
                 "BATCH_SEALED" => Some("it takes no further items: start another batch for them"),
                 "BATCH_OPEN" => Some("`haul upload` sends it items and seals it"),
-                "NO_FAILED_ITEMS" => Some("what failed for good is taken with --filter 'state = FAILED'"),
                 "" if refusal.code == Code::Unimplemented => {
                     Some("is that a haul server? Check --server and HAUL_SERVER")
                 }
@@ -136,8 +173,34 @@ mod tests {
         assert_eq!(failure.status(), 2);
         assert_eq!(
             said(&failure),
-            "haul: 2 fields are wrong\n  spec.fetch.workers: must be at least 1\n  batch_id: is too short\n"
+            "haul: 2 fields are wrong\n  spec.fetch.workers: must be at least 1\n  batch_id: is too short\n  \
+             (INVALID_FIELD; see: haul explain INVALID_FIELD)\n"
         );
+    }
+
+    #[test]
+    fn a_reason_is_said_once_as_the_last_line_and_explained_where_it_is_known() {
+        let refused = |reason: &str| {
+            Failure::Call(Error::Refused(Box::new(Refusal {
+                code: Code::FailedPrecondition,
+                reason: reason.to_owned(),
+                message: "it is so".to_owned(),
+                violations: Vec::new(),
+                metadata: HashMap::new(),
+                retry_after: None,
+            })))
+        };
+        for (failure, last) in [
+            (refused("BATCH_OPEN"), "  (BATCH_OPEN; see: haul explain BATCH_OPEN)"),
+            (refused("STORE_FULL"), "  (STORE_FULL; see: haul explain STORE_FULL)"),
+            (refused("OF_A_LATER_RELEASE"), "  (OF_A_LATER_RELEASE)"),
+            (refused(""), "haul: it is so"),
+            (Failure::Usage("no such file".to_owned()), "haul: no such file"),
+        ] {
+            let said = said(&failure);
+            assert_eq!(said.lines().last(), Some(last), "{said}");
+            assert_eq!(said.matches("haul explain").count(), last.matches("haul explain").count(), "{said}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod attempts;
 mod completions;
 mod control;
+mod cursor_file;
 mod delete;
 mod explain;
 mod failure;
@@ -15,6 +16,7 @@ mod redecode;
 mod results;
 mod retry;
 mod start;
+mod started;
 mod upload;
 mod watch;
 
@@ -157,8 +159,10 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Retry(retry) => Box::pin(retry.run(&context, out)).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
-        Command::Completions(completions) => completions.run(help::grouped(Line::command()), out),
-        Command::Explain(explain) => explain.run(out),
+        Command::Completions(completions) => {
+            completions.run(help::grouped(Line::command()), context.output.format(), out)
+        }
+        Command::Explain(explain) => explain.run(&context.output, out),
     }?;
     out.flush()?;
     Ok(status)

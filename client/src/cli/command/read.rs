@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use haul_proto::v1::{BatchView, ListBatchesRequest, ListItemsRequest};
 
 use super::{Context, failure::Failure};
+use crate::cli::{clock, output::Format, queue};
 
 /// Show one batch
 ///
@@ -43,7 +44,7 @@ pub(super) struct List {
     )]
     order_by: String,
     /// Most batches to list.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
     limit: usize,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Items {
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
     /// Most items to list.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
     limit: usize,
 }
 
@@ -81,8 +82,14 @@ pub(super) struct Report {
 
 impl Get {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let batch = context.connect().await?.get_batch(&self.batch).await?;
-        context.output.batch(&batch, out)?;
+        let client = context.connect().await?;
+        let batch = client.get_batch(&self.batch).await?;
+        let waits_for = match context.output.format() {
+            // The batch is what was asked for: what cannot be asked about others is left out.
+            Format::Table => queue::waits_for(&client, &batch, clock::now()).await.unwrap_or_default(),
+            Format::Json | Format::Yaml => None,
+        };
+        context.output.batch_that_waits(&batch, waits_for, out)?;
         Ok(0)
     }
 }
@@ -123,6 +130,15 @@ impl Report {
         let report = client.get_report(&self.batch).await?;
         context.output.report(&batch, &report, out)?;
         Ok(0)
+    }
+}
+
+/// A list of nothing would only say that there are more.
+pub(super) fn limit(given: &str) -> Result<usize, String> {
+    match given.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(limit) => Ok(limit),
+        Err(_) => Err("it must be a whole number, at least 1".to_owned()),
     }
 }
 

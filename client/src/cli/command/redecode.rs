@@ -5,13 +5,13 @@ use std::io::Write;
 use clap::Args;
 use haul_proto::v1::RedecodeRequest;
 
-use super::{Context, failure::Failure, plan, start};
+use super::{Context, failure::Failure, plan, start, started};
 
 /// Decode the kept bodies of a batch anew, without a request
 ///
 /// Makes a new batch that rebuilds the records of one that has ended, with the server's present decoder: what that
 /// batch wrote is replaced, what was fetched later stays. An item whose body was not kept is skipped. Prints the new
-/// batch's name.
+/// batch's name; with -o json or yaml what `haul start` prints.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -44,6 +44,6 @@ impl Redecode {
         let made = client.redecode(request).await?;
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
-        start::said(&client, &batch, outcome, self.child.watch, context, out).await
+        started::said(&client, &batch, outcome, self.child.watch, context, out).await
     }
 }

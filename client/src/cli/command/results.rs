@@ -1,26 +1,28 @@
 //! `haul results`
 
 use std::{
-    fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
 use futures::TryStreamExt;
 use haul_proto::v1::StreamResultsResponse;
-use serde_json::Value;
 
-use super::{Context, failure::Failure};
+use super::{Context, cursor_file::CursorFile, failure::Failure};
 use crate::{
     ResultsEvent, ResultsOptions,
-    cli::{json, output::Format},
+    cli::{
+        connection::Connection,
+        output::{Format, Output},
+    },
 };
 
 /// Print final items as they became final, a line of JSON each
 ///
-/// Each line is an item. With -o json or yaml each line is a chunk in JSON: items, and the cursor behind them. What was
-/// cut off goes on by itself behind the last line; a later run goes on with --cursor or --cursor-file.
+/// Each line is an item. With -o json each line is a chunk: items, and the cursor behind them; with -o yaml it is a
+/// document behind a line of ---. What was cut off goes on by itself behind the last line; a later run goes on with
+/// --cursor or --cursor-file.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -49,65 +51,59 @@ pub(super) struct Results {
 
 impl Results {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
-        let kept = self.cursor_file.as_deref().map(read).transpose()?.flatten();
+        let (file, after_cursor) = match self.cursor_file {
+            Some(path) => {
+                let (file, cursor) = CursorFile::open(path)?;
+                (Some(file), cursor)
+            }
+            None => (None, self.cursor),
+        };
         let options = ResultsOptions {
-            after_cursor: kept.unwrap_or(self.cursor),
+            after_cursor,
             filter: self.filter,
             follow: self.follow,
             inline_body_limit_bytes: self.bodies,
         };
         let mut last = options.after_cursor.clone();
         let mut complete = false;
+        let mut connection = Connection::default();
         let client = context.connect().await?;
         let mut events = client.results(&self.batch, options);
-        while let Some(event) = events.try_next().await? {
+        let in_words = |error| match &file {
+            Some(file) => file.in_its_words(error),
+            None => Failure::from(error),
+        };
+        while let Some(event) = events.try_next().await.map_err(in_words)? {
             let chunk = match event {
                 ResultsEvent::Chunk(chunk) => chunk,
-                ResultsEvent::Reconnecting { error, .. } => {
-                    // Lost with standard error; nothing is lost with it.
-                    let _ = writeln!(io::stderr(), "haul: the stream was cut, and goes on: {error}");
+                ResultsEvent::Reconnecting { attempt, error } => {
+                    connection.tell_lost(attempt, &error);
+                    continue;
+                }
+                ResultsEvent::Reconnected => {
+                    connection.tell_back();
                     continue;
                 }
             };
-            print(&chunk, context.output.format(), out)?;
+            print(&chunk, &context.output, out)?;
             out.flush()?;
             complete = chunk.complete;
             last = chunk.cursor;
-            if let Some(file) = &self.cursor_file {
-                write(file, &last)?;
+            if let Some(file) = &file {
+                file.write(&last)?;
             }
         }
-        if !complete && self.cursor_file.is_none() && !last.is_empty() {
+        if !complete && file.is_none() && !last.is_empty() {
             let _ = writeln!(io::stderr(), "haul: more may follow; go on with --cursor {last}");
         }
         Ok(0)
     }
 }
 
-fn print(chunk: &StreamResultsResponse, format: Format, out: &mut impl Write) -> io::Result<()> {
-    let mut line = |json: Result<Value, json::JsonError>| {
-        serde_json::to_writer(&mut *out, &json.map_err(io::Error::other)?)?;
-        writeln!(out)
-    };
-    if format == Format::Table {
-        return chunk.items.iter().try_for_each(|item| line(json::item(item)));
+fn print(chunk: &StreamResultsResponse, output: &Output, out: &mut impl Write) -> io::Result<()> {
+    if output.format() == Format::Table {
+        // Lines of JSON are what people read too.
+        return chunk.items.iter().try_for_each(|item| output.message("haul.v1.Item", item, out));
     }
-    line(json::to_json("haul.v1.StreamResultsResponse", chunk))
-}
-
-/// The cursor that a run before has left.
-fn read(file: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Puts the new cursor in the place of the old one: whenever the machine stops, one of them is there.
-fn write(file: &Path, cursor: &str) -> io::Result<()> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, format!("{cursor}\n"))?;
-    fs::rename(&beside, file)
+    output.message("haul.v1.StreamResultsResponse", chunk, out)
 }

@@ -7,13 +7,14 @@ use std::{
 
 use clap::Args;
 use haul_proto::v1::{
-    Batch, StartBatchRequest, UploadedItems, batch_spec::Source, start_batch_response::Outcome,
+    Batch, DeleteBatchRequest, StartBatchRequest, UploadedItems, batch::State, batch_spec::Source,
+    start_batch_response::Outcome,
 };
 
-use super::{Context, failure::Failure, upload, watch};
+use super::{Context, failure::Failure, started, upload};
 use crate::{
     Client,
-    cli::{label, output::Format, spec::SpecFile},
+    cli::{items, spec::SpecFile},
 };
 
 /// How a batch is made from another one.
@@ -36,8 +37,9 @@ pub(super) struct Child {
 /// Start a batch from a spec file
 ///
 /// The file is YAML or JSON: a batch's spec in canonical protobuf JSON, as the contract has it. What it leaves out
-/// takes the server's defaults. Prints the batch's name. Where another batch of its overlap key is live and nothing is
-/// made, it prints that one's, says so, and exits with 0.
+/// takes the server's defaults. Prints the batch's name; with -o json or yaml `batch` and `outcome`, and with --watch
+/// the `report` at its end. Where another batch of its overlap key is live and nothing is made, it prints that one,
+/// says so (`OUTCOME_SKIPPED`), follows nothing, and exits with 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -53,7 +55,7 @@ pub(super) struct Start {
     #[command(flatten)]
     what: What,
     /// Send it the items of this file, as `haul upload` does; - is standard input. With --request-id a second run goes
-    /// on where the first broke off.
+    /// on where the first broke off. Where the file is wrong and nothing of it was sent, no batch is left behind.
     #[arg(long, value_name = "FILE")]
     upload: Option<PathBuf>,
     #[command(flatten)]
@@ -94,59 +96,80 @@ impl What {
 impl Start {
     pub(super) async fn run(self, context: &Context, out: &mut impl Write) -> Result<u8, Failure> {
         let upload_id = self.what.request_id.clone();
-        let (mut request, file) = self.what.request()?;
+        if self.what.file.as_os_str() == "-"
+            && self.upload.as_ref().is_some_and(|file| file.as_os_str() == "-")
+        {
+            return Err(Failure::Usage("one of -f and --upload may be standard input, not both".to_owned()));
+        }
+        let (mut request, spec_file) = self.what.request()?;
         let spec = request.spec.get_or_insert_default();
         if self.upload.is_some() && !matches!(spec.source, None | Some(Source::UploadedItems(_))) {
             return Err(Failure::Usage("--upload is for a spec whose source is uploadedItems".to_owned()));
         } else if self.upload.is_some() && spec.source.is_none() {
             spec.source = Some(Source::UploadedItems(UploadedItems::default()));
         }
+        let opened = match &self.upload {
+            Some(file) => Some((file, self.reading.open(file, true)?)),
+            None => None,
+        };
         let client = context.connect().await?;
-        let started = client.start_batch(request).await.map_err(|error| file.in_its_words(error))?;
+        let started = client.start_batch(request).await.map_err(|error| spec_file.in_its_words(error))?;
         let outcome = started.outcome();
         let mut batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
-        // The batch that is in the way of this one has items of its own.
-        if let Some(file) = self.upload.as_ref().filter(|_| outcome != Outcome::Skipped) {
-            let uploaded = upload::send(&client, &batch.name, file, &self.reading, true, upload_id).await?;
-            batch = uploaded.batch.ok_or_else(|| client.malformed("UploadItems", "a batch"))?;
+        started::announce(&client, &batch, outcome, self.watch, context, out).await?;
+        match opened {
+            // The batch that is in the way of this one has items of its own.
+            Some((file, _)) if outcome == Outcome::Skipped => {
+                let _ = writeln!(io::stderr(), "haul: {} was not sent", items::origin(file));
+            }
+            Some((file, items)) => {
+                let sending = upload::Sending {
+                    client: &client,
+                    batch: &batch.name,
+                    file,
+                    reading: &self.reading,
+                    seal: true,
+                    id: upload_id,
+                };
+                match sending.send(items).await {
+                    Ok(sent) => batch = sent.batch,
+                    // Another start's batch, if it was answered with one, is not for this one to end.
+                    Err(unsent)
+                        if outcome != Outcome::Replayed
+                            && unsent.is_bad_from_the_start()
+                            && taken_back(&client, &batch.name).await =>
+                    {
+                        let left = format!(
+                            "nothing of it was sent, and {} is deleted again: correct the file and start anew",
+                            batch.name
+                        );
+                        return Err(unsent.leaving(left));
+                    }
+                    Err(unsent) => return Err(unsent.into_failure()),
+                }
+            }
+            None => {}
         }
-        said(&client, &batch, outcome, self.watch, context, out).await
+        started::followed(&client, &batch, outcome, self.watch, context, out).await
     }
 }
 
-/// What a start came to, where it is not simply a new batch that runs as soon as it may.
-fn remark(batch: &Batch, outcome: Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Replayed => Some("this request id was answered before; this is its batch".to_owned()),
-        Outcome::Buffered => Some("it waits behind another batch of its overlap key".to_owned()),
-        Outcome::Skipped => {
-            let state = label::batch_state_with_cause(batch);
-            Some(format!("nothing was started: {} has the same overlap key and is {state}", batch.name))
+/// Ends and deletes a batch that was made for a file which cannot be sent, so that it holds neither its name nor its
+/// overlap key. One that others have sent items to stays.
+async fn taken_back(client: &Client, name: &str) -> bool {
+    let is_empty = |batch: &Batch| batch.progress.as_ref().is_none_or(|progress| progress.total_items == 0);
+    let work = async {
+        let batch = client.get_batch(name).await?;
+        if batch.state() != State::Open || !is_empty(&batch) {
+            return Ok(false);
         }
-        Outcome::Unspecified | Outcome::Started | Outcome::Validated => None,
-    }
-}
-
-/// Prints a batch that was just made, and follows it if asked to; one that was skipped has nothing to follow.
-pub(super) async fn said(
-    client: &Client,
-    batch: &Batch,
-    outcome: Outcome,
-    watched: bool,
-    context: &Context,
-    out: &mut impl Write,
-) -> Result<u8, Failure> {
-    if let Some(remark) = remark(batch, outcome) {
-        // Lost with standard error.
-        let _ = writeln!(io::stderr(), "haul: {remark}");
-    }
-    let watched = watched && outcome != Outcome::Skipped;
-    // A document is whole: with --watch it is printed at the end.
-    match (context.output.format(), watched) {
-        (Format::Table, _) => writeln!(out, "{}", batch.name)?,
-        (_, false) => context.output.batch(batch, out)?,
-        (_, true) => {}
-    }
-    out.flush()?;
-    if watched { watch::to_the_end(client, &batch.name, context, out).await } else { Ok(0) }
+        client.stop(name, "its items could not be sent").await?;
+        let delete = DeleteBatchRequest {
+            name: name.to_owned(),
+            allow_missing: true,
+            ..DeleteBatchRequest::default()
+        };
+        client.delete_batch(delete).await.map(|()| true)
+    };
+    work.await.unwrap_or(false)
 }

@@ -7,14 +7,16 @@ use std::{
 
 use clap::Args;
 use futures::TryStreamExt;
-use haul_proto::v1::{WatchProgressResponse, watch_progress_response::Event};
+use haul_proto::v1::{Batch, Report, WatchProgressResponse, watch_progress_response::Event};
 
 use super::{Context, failure::Failure};
 use crate::{
     Client, MatchEvent, WatchOptions,
     cli::{
-        clock, exit, json, label,
-        output::Format,
+        clock,
+        connection::Connection,
+        exit, label,
+        output::{Format, Output},
         progress::{ProgressMode, follow, standing},
     },
 };
@@ -24,8 +26,8 @@ use crate::{
 /// Progress goes to standard error: a bar on a terminal, lines elsewhere. It outlives restarts of the server. Ctrl-C ends
 /// the watching, not the batch. With -o json or yaml the end is one document, `batch` and `report`.
 ///
-/// With --filter: all live batches that match, a line on standard output for each change, until Ctrl-C; with -o json or
-/// yaml each line is an event in JSON.
+/// With --filter: all live batches that match, a line on standard output for each change, until Ctrl-C; with -o json
+/// each line is an event, with -o yaml it is a document behind a line of ---.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "haul watch [OPTIONS] <BATCH>\n       haul watch [OPTIONS] --filter <FILTER>",
@@ -68,6 +70,7 @@ async fn matching(
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
     let options = WatchOptions { min_interval: LINES_INTERVAL, ..WatchOptions::default() };
+    let mut connection = Connection::default();
     let mut events = client.watch_matching(filter, options);
     while let Some(event) = events.try_next().await? {
         let event = match event {
@@ -75,24 +78,25 @@ async fn matching(
             MatchEvent::Update(batch) => Event::Update(batch),
             MatchEvent::Terminal(batch) => Event::Terminal(batch),
             MatchEvent::Removed(name) => Event::Removed(name),
-            MatchEvent::Reconnecting { error, .. } => {
-                // Lost with standard error; nothing is lost with it.
-                let _ = writeln!(io::stderr(), "haul: the stream was cut, and goes on: {error}");
+            MatchEvent::Reconnecting { attempt, error } => {
+                connection.tell_lost(attempt, &error);
+                continue;
+            }
+            MatchEvent::Reconnected => {
+                connection.tell_back();
                 continue;
             }
         };
-        print(event, context.output.format(), out)?;
+        print(event, &context.output, out)?;
         out.flush()?;
     }
     Ok(0)
 }
 
-fn print(event: Event, format: Format, out: &mut impl Write) -> io::Result<()> {
-    if format != Format::Table {
+fn print(event: Event, output: &Output, out: &mut impl Write) -> io::Result<()> {
+    if output.format() != Format::Table {
         let event = WatchProgressResponse { event: Some(event), ..WatchProgressResponse::default() };
-        let event = json::to_json("haul.v1.WatchProgressResponse", &event).map_err(io::Error::other)?;
-        serde_json::to_writer(&mut *out, &event)?;
-        return writeln!(out);
+        return output.message("haul.v1.WatchProgressResponse", &event, out);
     }
     let now = clock::now();
     let (name, said) = match &event {
@@ -106,12 +110,19 @@ fn print(event: Event, format: Format, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Follows a batch, prints its report, and says by the exit status how it ended.
-pub(super) async fn to_the_end(
+async fn to_the_end(
     client: &Client,
     name: &str,
     context: &Context,
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
+    let (batch, report) = ended(client, name).await?;
+    context.output.end(&batch, &report, out)?;
+    Ok(exit::code(&batch))
+}
+
+/// Follows a batch to its end.
+pub(super) async fn ended(client: &Client, name: &str) -> Result<(Batch, Report), Failure> {
     let batch = tokio::select! {
         batch = follow(client, name, ProgressMode::Auto) => batch?,
         // Where signals cannot be caught, Ctrl-C ends us all the same.
@@ -120,6 +131,5 @@ pub(super) async fn to_the_end(
         }
     };
     let report = client.get_report(name).await?;
-    context.output.end(&batch, &report, out)?;
-    Ok(exit::code(&batch))
+    Ok((batch, report))
 }

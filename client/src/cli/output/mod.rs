@@ -9,7 +9,8 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, FixedOffset};
 use clap::ValueEnum;
-use haul_proto::v1;
+use haul_proto::v1::{self, start_batch_response::Outcome};
+use prost::Message;
 use serde_json::{Value, json};
 
 pub(crate) use self::table::{Align, Table};
@@ -59,9 +60,42 @@ impl Output {
     /// One batch, its spec included.
     pub fn batch(&self, batch: &v1::Batch, out: &mut impl Write) -> io::Result<()> {
         match self.format {
-            Format::Table => view::batch(batch, self.now, self.width, out),
+            Format::Table => view::batch(batch, None, self.now, self.width, out),
             _ => self.document(&resource(canonical::batch(batch))?, out),
         }
+    }
+
+    /// One batch, and what it waits for as long as it is QUEUED. A document has the batch alone.
+    pub fn batch_that_waits(
+        &self,
+        batch: &v1::Batch,
+        waits_for: Option<String>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Table => view::batch(batch, waits_for, self.now, self.width, out),
+            _ => self.batch(batch, out),
+        }
+    }
+
+    /// What a call that makes a batch came to: its name, or its report once it has ended. A document has the answer,
+    /// `batch` and `outcome`, and with it the `report`.
+    pub fn started(
+        &self,
+        outcome: Outcome,
+        batch: &v1::Batch,
+        report: Option<&v1::Report>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let mut started = match (self.format, report) {
+            (Format::Table, Some(report)) => return self.end(batch, report, out),
+            (Format::Table, None) => return writeln!(out, "{}", batch.name),
+            _ => json!({"batch": resource(canonical::batch(batch))?, "outcome": outcome.as_str_name()}),
+        };
+        if let Some(report) = report {
+            started["report"] = resource(canonical::report(report))?;
+        }
+        self.document(&started, out)
     }
 
     /// Batches in the order given; a document has them as `batches`.
@@ -121,6 +155,18 @@ impl Output {
         self.document(&planned, out)
     }
 
+    /// One message of a stream as a document of its own, such as `haul.v1.WatchProgressResponse`: a line of JSON, or YAML
+    /// behind a line of `---`. A table has no such thing.
+    pub fn message<M: Message>(&self, full_name: &str, message: &M, out: &mut impl Write) -> io::Result<()> {
+        let json = resource(canonical::to_json(full_name, message))?;
+        if self.format == Format::Yaml {
+            out.write_all(b"---\n")?;
+            return self.document(&json, out);
+        }
+        serde_json::to_writer(&mut *out, &json)?;
+        writeln!(out)
+    }
+
     /// A batch that was deleted.
     pub fn deleted(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Table {
@@ -129,7 +175,17 @@ impl Output {
         self.document(&json!({ "name": name, "deleted": true }), out)
     }
 
-    fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
+    /// A batch that was to be deleted and was not there; since when, where that is known.
+    pub fn not_deleted(&self, name: &str, purge_time: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Table {
+            let since = purge_time.map(|at| format!(": it was deleted at {at}")).unwrap_or_default();
+            return writeln!(out, "{name}  was not there{since}");
+        }
+        self.document(&json!({ "name": name, "deleted": false }), out)
+    }
+
+    /// A document that is no resource of the contract's.
+    pub(crate) fn document(&self, document: &Value, out: &mut impl Write) -> io::Result<()> {
         if self.format == Format::Yaml {
             let text = serde_norway::to_string(document).map_err(io::Error::other)?;
             out.write_all(text.as_bytes())

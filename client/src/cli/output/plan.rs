@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, FixedOffset};
-use haul_proto::v1::{Batch, Plan, conflict::Kind};
+use haul_proto::v1::{Batch, BatchSpec, Plan, conflict::Kind};
 
 use super::{Align, Table, view};
 use crate::cli::{label, number, time};
@@ -25,9 +25,14 @@ pub(super) fn render(
         ("Title", spec.display_name.clone()),
         ("Source", view::source(&spec)),
         ("As of", view::as_of(&spec, now)),
+        ("Overlap", view::overlap(&spec)),
+        ("Priority", view::priority(&spec)),
+        ("Not before", view::not_before(&spec, now)),
+        ("Gives up", view::gives_up(&spec)),
         ("Items", items(plan)),
         ("Skipped", if plan.skipped_items > 0 { number::count(plan.skipped_items) } else { String::new() }),
         ("Requests", number::count(plan.requests)),
+        ("Workers", if plan.requests > 0 { workers(&spec) } else { String::new() }),
         ("Shortest", shortest(plan)),
     ] {
         if !value.is_empty() {
@@ -77,6 +82,15 @@ fn items(plan: &Plan) -> String {
     let more = if plan.duplicate_items > plan.sample_duplicate_keys.len() as i64 { " ..." } else { "" };
     let repeats = number::plural(plan.duplicate_items, "repeat", "repeats");
     format!("{items}; {repeats} of a key left out: {}{more}", plan.sample_duplicate_keys.join(" "))
+}
+
+/// `10, at most 4 attempts an item, 30s each`: the rate stands with the upstreams.
+fn workers(spec: &BatchSpec) -> String {
+    let fetch = spec.fetch.clone().unwrap_or_default();
+    let (Some(workers), Some(attempts)) = (fetch.workers, fetch.max_attempts) else { return String::new() };
+    let attempts = number::plural(attempts.into(), "attempt", "attempts");
+    let each = time::wire_duration(fetch.attempt_timeout).replace(".0s", "s");
+    format!("{}; at most {attempts} an item, {each} each", number::count(workers.into()))
 }
 
 /// For people, and to the second.

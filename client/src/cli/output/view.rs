@@ -11,6 +11,7 @@ use crate::cli::{label, number, progress, time};
 /// One batch, a line per figure.
 pub(super) fn batch(
     batch: &Batch,
+    waits_for: Option<String>,
     now: DateTime<FixedOffset>,
     width: Option<u16>,
     out: &mut impl Write,
@@ -18,10 +19,12 @@ pub(super) fn batch(
     let progress = batch.progress.clone().unwrap_or_default();
     let spec = batch.spec.clone().unwrap_or_default();
     let count = number::count;
+    let [at_work, to_be_recorded] = label::in_flight(&progress);
     let open = [
         (progress.pending_items, "pending"),
         (progress.waiting_retry_items, "waiting for a retry"),
-        (progress.in_flight_items, "in flight"),
+        at_work,
+        to_be_recorded,
     ];
     let done = [
         (progress.succeeded_items, "succeeded"),
@@ -36,21 +39,23 @@ pub(super) fn batch(
         ("Source", source(&spec)),
         ("As of", as_of(&spec, now)),
         ("Overlap", overlap(&spec)),
-        ("Priority", if spec.priority == 0 { String::new() } else { spec.priority.to_string() }),
-        ("Not before", time::date_time(spec.not_before.as_ref(), now).unwrap_or_default()),
+        ("Priority", priority(&spec)),
+        ("Not before", not_before(&spec, now)),
+        ("Gives up", gives_up(&spec)),
         (
             "Progress",
             format!(
-                "{} of {}{} final, {}",
-                count(progress.processed_items),
+                "{} of {}{} {}, {}",
+                count(progress::done(&progress)),
                 count(progress.total_items),
                 if progress.total_is_partial { "+" } else { "" },
+                if progress.canceled_items == 0 { "final" } else { "with an outcome" },
                 number::percentage(progress.percentage)
             ),
         ),
         ("Final", number::tally(&done)),
         ("Open", number::tally(&open)),
-        ("Waiting", progress::held_back(batch, now).unwrap_or_default()),
+        ("Waiting", waits_for.or_else(|| progress::held_back(batch, now)).unwrap_or_default()),
         ("Records", format!("{} written", count(progress.records_written))),
         ("Created", time::date_time(batch.create_time.as_ref(), now).unwrap_or_default()),
         ("Started", time::date_time(batch.start_time.as_ref(), now).unwrap_or_default()),
@@ -154,11 +159,34 @@ pub(super) fn source(spec: &v1::BatchSpec) -> String {
     }
 }
 
-fn overlap(spec: &v1::BatchSpec) -> String {
+pub(super) fn overlap(spec: &v1::BatchSpec) -> String {
     match spec.overlap_key.as_str() {
         "" => String::new(),
         key => format!("{key}, {}", label::overlap_policy(spec.overlap_policy)),
     }
+}
+
+pub(super) fn priority(spec: &v1::BatchSpec) -> String {
+    if spec.priority == 0 { String::new() } else { spec.priority.to_string() }
+}
+
+pub(super) fn not_before(spec: &v1::BatchSpec, now: DateTime<FixedOffset>) -> String {
+    time::date_time(spec.not_before.as_ref(), now).unwrap_or_default()
+}
+
+/// When it ends though items are open: `after 2h 00m, above 10 failed items, above 5.00% failed of 100 or more`.
+pub(super) fn gives_up(spec: &v1::BatchSpec) -> String {
+    let failure = spec.failure.unwrap_or_default();
+    let after = spec.max_duration.map(|time| format!("after {}", time::wire_duration(Some(time))));
+    let items = failure.max_failed_items.map(|most| {
+        let items = number::plural(most, "failed item", "failed items");
+        format!("above {items}")
+    });
+    let ratio = failure.max_failed_ratio.map(|most| {
+        let least = number::count(failure.min_processed_items.unwrap_or_default());
+        format!("above {} failed of {least} or more", number::percentage(most * 100.0))
+    });
+    [after, items, ratio].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn as_of(spec: &v1::BatchSpec, now: DateTime<FixedOffset>) -> String {

@@ -5,7 +5,7 @@ use haul_proto::v1::{Batch, FailureGroup};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::line;
-use crate::{Error, cli::number};
+use crate::cli::number;
 
 /// Drawn at most so often a second: a terminal over a slow line is one too.
 const DRAWS_PER_SECOND: u8 = 10;
@@ -18,19 +18,27 @@ pub(super) struct Bar {
     below: Vec<ProgressBar>,
     batch: Option<Batch>,
     failures: Vec<FailureGroup>,
-    disconnected: Option<String>,
+    waits_for: Option<String>,
+    lost: Option<String>,
 }
 
 impl Bar {
     pub(super) fn new() -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
         let gauge = screen.add(ProgressBar::new(BAR_LENGTH).with_style(style("{bar:32.cyan/dim} {msg}")));
-        Self { screen, gauge, below: Vec::new(), batch: None, failures: Vec::new(), disconnected: None }
+        Self {
+            screen,
+            gauge,
+            below: Vec::new(),
+            batch: None,
+            failures: Vec::new(),
+            waits_for: None,
+            lost: None,
+        }
     }
 
     pub(super) fn batch(&mut self, batch: Batch, now: DateTime<FixedOffset>) {
         self.batch = Some(batch);
-        self.disconnected = None;
         self.draw(now);
     }
 
@@ -39,8 +47,18 @@ impl Bar {
         self.draw(now);
     }
 
-    pub(super) fn disconnected(&mut self, error: &Error, now: DateTime<FixedOffset>) {
-        self.disconnected.get_or_insert_with(|| line::disconnected(error));
+    pub(super) fn waits_for(&mut self, waits_for: Option<String>, now: DateTime<FixedOffset>) {
+        self.waits_for = waits_for;
+        self.draw(now);
+    }
+
+    pub(super) fn lost(&mut self, text: String, now: DateTime<FixedOffset>) {
+        self.lost = Some(text);
+        self.draw(now);
+    }
+
+    pub(super) fn back(&mut self, now: DateTime<FixedOffset>) {
+        self.lost = None;
         self.draw(now);
     }
 
@@ -56,10 +74,10 @@ impl Bar {
             ));
             lines.push(line::pace(batch, now));
             lines.extend(line::current(batch));
-            lines.extend(line::waiting(batch, now));
+            lines.extend(line::waiting(batch, self.waits_for.as_deref(), now));
         }
         lines.extend(line::failed(&self.failures));
-        lines.extend(self.disconnected.clone());
+        lines.extend(self.lost.clone());
         self.below(lines);
     }
 

@@ -3,11 +3,7 @@
 use chrono::{DateTime, FixedOffset};
 use haul_proto::v1::{Batch, FailureGroup, Progress, batch::State, host_pressure::Cause};
 
-use crate::{
-    Error,
-    cli::{label, number, time},
-    error::innermost_cause,
-};
+use crate::cli::{label, number, time};
 
 /// A batch in one line: `12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, ETA 12:05:10`.
 pub(super) fn plain(batch: &Batch, now: DateTime<FixedOffset>) -> String {
@@ -27,18 +23,23 @@ pub(crate) fn standing(batch: &Batch, now: DateTime<FixedOffset>) -> String {
         parts[0].push(' ');
         parts[0].push_str(&items_per_minute(&progress));
     }
-    if progress.failed_items != 0 {
-        parts.push(format!("{} failed", number::count(progress.failed_items)));
-    }
+    let without_success =
+        number::tally(&[(progress.failed_items, "failed"), (progress.canceled_items, "canceled")]);
+    parts.extend(Some(without_success).filter(|counts| !counts.is_empty()));
     parts.extend(eta(&progress, now));
     parts.join(", ")
+}
+
+/// Items that came to an outcome, as the percentage counts them: what was canceled is final and did not.
+pub(crate) fn done(progress: &Progress) -> i64 {
+    progress.processed_items - progress.canceled_items
 }
 
 /// `1,234/4,430`, with a `+` while the total may still grow.
 pub(super) fn counts(progress: &Progress) -> String {
     format!(
         "{}/{}{}",
-        number::count(progress.processed_items),
+        number::count(done(progress)),
         number::count(progress.total_items),
         if progress.total_is_partial { "+" } else { "" }
     )
@@ -75,9 +76,12 @@ pub(super) fn current(batch: &Batch) -> Option<String> {
     (!keys.is_empty()).then(|| format!("now: {}", keys.join(" ")))
 }
 
-/// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`.
-pub(super) fn waiting(batch: &Batch, now: DateTime<FixedOffset>) -> Option<String> {
-    held_back(batch, now).map(|held| format!("waiting: {held}"))
+/// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`. Of a batch
+/// that is QUEUED what it `waits_for`, as far as that is known.
+pub(super) fn waiting(batch: &Batch, waits_for: Option<&str>, now: DateTime<FixedOffset>) -> Option<String> {
+    let queued = waits_for.filter(|_| batch.state() == State::Queued);
+    let held = queued.map(str::to_owned).or_else(|| held_back(batch, now));
+    held.map(|held| format!("waiting: {held}"))
 }
 
 /// The same without the word; nothing of a batch that does not run.
@@ -102,23 +106,7 @@ pub(crate) fn held_back(batch: &Batch, now: DateTime<FixedOffset>) -> Option<Str
 
 /// Failures by reason, the most frequent first: `failed: 9 NOT_FOUND 404, 1 CODE_NOT_LISTED`.
 pub(super) fn failed(groups: &[FailureGroup]) -> Option<String> {
-    let parts: Vec<String> = groups
-        .iter()
-        .map(|group| {
-            let count = number::count(group.items);
-            match group.http_status {
-                0 => format!("{count} {}", group.reason),
-                status => format!("{count} {} {status}", group.reason),
-            }
-        })
-        .collect();
-    (!parts.is_empty()).then(|| format!("failed: {}", parts.join(", ")))
-}
-
-/// A cut watch, and its innermost cause.
-pub(super) fn disconnected(error: &Error) -> String {
-    let why = innermost_cause(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("connection lost ({error}{why}), reconnecting; the batch goes on")
+    (!groups.is_empty()).then(|| format!("failed: {}", label::failures(groups)))
 }
 
 fn items_per_minute(progress: &Progress) -> String {
@@ -185,7 +173,7 @@ mod tests {
         );
         assert_eq!(pace(&batch, now()), "1m 23s elapsed, 12,000 items/min, 24,000 records/min, ETA 12:05:10");
         assert_eq!(current(&batch).unwrap(), "now: 1301 1332");
-        assert_eq!(waiting(&batch, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
+        assert_eq!(waiting(&batch, None, now()).unwrap(), "waiting: example.com held until 12:03:30 (429)");
     }
 
     #[test]
@@ -205,7 +193,7 @@ mod tests {
             ..HostPressure::default()
         };
         batch.progress.as_mut().unwrap().host_pressure = vec![pressure];
-        let said = waiting(&batch, now()).unwrap();
+        let said = waiting(&batch, None, now()).unwrap();
         assert_eq!(said, "waiting: example.com does not answer, asked again at 12:03:09");
     }
 
@@ -220,7 +208,34 @@ mod tests {
         assert_eq!(plain(&batch, now()), "12:03:04 PAUSED, USER_PAUSE (lunch) 0/0 0.00%");
         assert_eq!(pace(&batch, now()), "PAUSED, USER_PAUSE (lunch), 1m 23s elapsed");
         assert_eq!(current(&batch), None);
-        assert_eq!(waiting(&batch, now()), None);
+        assert_eq!(waiting(&batch, None, now()), None);
+    }
+
+    #[test]
+    fn a_queued_batch_says_what_it_waits_for_and_no_other_does() {
+        let mut batch = running();
+        batch.progress = None;
+        assert_eq!(waiting(&batch, Some("behind nightly-1"), now()), None);
+        batch.state = State::Queued.into();
+        assert_eq!(waiting(&batch, Some("behind nightly-1"), now()).unwrap(), "waiting: behind nightly-1");
+        assert_eq!(waiting(&batch, None, now()), None);
+    }
+
+    #[test]
+    fn what_was_canceled_is_no_progress() {
+        let mut batch = running();
+        batch.state = State::Stopped.into();
+        batch.end_reason = "USER_STOP".to_owned();
+        batch.progress = Some(Progress {
+            total_items: 300,
+            processed_items: 300,
+            succeeded_items: 29,
+            failed_items: 1,
+            canceled_items: 270,
+            percentage: 10.0,
+            ..Progress::default()
+        });
+        assert_eq!(plain(&batch, now()), "12:03:04 STOPPED, USER_STOP 30/300 10.00%, 1 failed, 270 canceled");
     }
 
     #[test]

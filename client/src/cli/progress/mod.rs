@@ -3,6 +3,7 @@
 //! ```text
 //!   watch ──────────┐
 //!   failures poll ──┼──▶ follow ──▶ display: bar (terminal), plain lines (elsewhere), nothing
+//!   wait poll ──────┤
 //!   tick ───────────┘
 //! ```
 //!
@@ -12,6 +13,7 @@ mod bar;
 mod failure;
 mod line;
 mod plain;
+mod wait;
 
 use std::{
     io::{self, IsTerminal},
@@ -22,9 +24,12 @@ use futures::{StreamExt, future::OptionFuture};
 use haul_proto::v1::{Batch, FailureGroup};
 use tokio::time::MissedTickBehavior;
 
-pub(crate) use self::line::{held_back, standing};
-use self::{bar::Bar, failure::FailurePoll, plain::Plain};
-use crate::{Client, Error, WatchEvent, WatchOptions, cli::clock};
+pub(crate) use self::line::{done, held_back, standing};
+use self::{bar::Bar, failure::FailurePoll, plain::Plain, wait::WaitPoll};
+use crate::{
+    Client, Error, WatchEvent, WatchOptions,
+    cli::{clock, connection::Connection, queue},
+};
 
 /// How to show progress.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -57,8 +62,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// ```
 pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<Batch, Error> {
     let mut display = Display::new(mode);
+    let mut connection = Connection::default();
     let mut failures = FailurePoll::new(mode);
     let mut poll = None;
+    let mut waits = WaitPoll::new(mode);
+    let mut asking = None;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = client.watch(name, WatchOptions::default());
@@ -71,9 +79,19 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                 }
                 Some(Ok(WatchEvent::Snapshot(batch) | WatchEvent::Update(batch))) => {
                     failures.observe(&batch);
+                    waits.observe(&batch);
                     display.batch(batch);
                 }
-                Some(Ok(WatchEvent::Reconnecting { attempt, error })) => display.disconnected(attempt, &error),
+                Some(Ok(WatchEvent::Reconnecting { attempt, error })) => {
+                    if let Some(text) = connection.lost(attempt, &error) {
+                        display.lost(text);
+                    }
+                }
+                Some(Ok(WatchEvent::Reconnected)) => {
+                    if let Some(text) = connection.back() {
+                        display.back(text);
+                    }
+                }
                 Some(Err(error)) => return Err(error),
                 None => return Err(client.malformed("WatchProgress", "a terminal event")),
             },
@@ -84,11 +102,22 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                     display.failures(report);
                 }
             }
+            Some(waits_for) = OptionFuture::from(asking.as_mut()) => {
+                asking = None;
+                if let Ok(waits_for) = waits_for {
+                    display.waits_for(waits_for);
+                }
+            }
             _ = tick.tick() => display.tick(),
         }
         if poll.is_none() && failures.is_due() {
             failures.begin();
             poll = Some(Box::pin(failure::groups(client, name)));
+        }
+        if asking.is_none()
+            && let Some(batch) = waits.begin()
+        {
+            asking = Some(Box::pin(async move { queue::waits_for(client, &batch, clock::now()).await }));
         }
     }
 }
@@ -124,14 +153,27 @@ impl Display {
         }
     }
 
-    fn disconnected(&mut self, attempt: u32, error: &Error) {
-        // A server that leaves in good order is back, or another is there, by the first try.
-        if attempt == 1 && error.reason() == Some("SERVER_DRAINING") {
-            return;
-        }
+    fn waits_for(&mut self, waits_for: Option<String>) {
         match self {
-            Self::Bar(bar) => bar.disconnected(error, clock::now()),
-            Self::Plain(plain) => plain.disconnected(error, clock::now()),
+            Self::Bar(bar) => bar.waits_for(waits_for, clock::now()),
+            Self::Plain(plain) => plain.waits_for(waits_for, clock::now()),
+            Self::Quiet => {}
+        }
+    }
+
+    fn lost(&mut self, text: String) {
+        match self {
+            Self::Bar(bar) => bar.lost(text, clock::now()),
+            Self::Plain(plain) => plain.lost(&text, clock::now()),
+            Self::Quiet => {}
+        }
+    }
+
+    fn back(&mut self, text: &str) {
+        match self {
+            // There the line below it is gone.
+            Self::Bar(bar) => bar.back(clock::now()),
+            Self::Plain(plain) => plain.back(text, clock::now()),
             Self::Quiet => {}
         }
     }

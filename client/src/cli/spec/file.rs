@@ -1,9 +1,11 @@
 //! A spec, and the file that it came from: what the server finds wrong with it is said in the file's own words.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read},
     path::Path,
+    sync::LazyLock,
 };
 
 use haul_proto::v1;
@@ -12,7 +14,7 @@ use super::{
     SpecError, parse,
     problem::{line_of_name, names},
 };
-use crate::{Error, Violation};
+use crate::{Error, Violation, cli::json};
 
 /// Largest file, bytes: what one request may carry.
 const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -50,12 +52,16 @@ impl SpecFile {
         let Error::Refused(refusal) = &mut error else { return error };
         let alone = refusal.violations.len() == 1;
         for Violation { field, description } in &mut refusal.violations {
-            let Some(place) = self.place(field) else { continue };
+            let place = self.place(field).unwrap_or_else(|| field.clone());
             // A message about one field names it, and may be all that is said of it.
+            let said = |text: &str| match text.split_once(&*field) {
+                Some((before, after)) if alone => format!("{before}{place}{}", self.reworded(after)),
+                _ => self.reworded(text),
+            };
             if alone {
-                refusal.message = refusal.message.replacen(&*field, &place, 1);
-                *description = description.replacen(&*field, &place, 1);
+                refusal.message = said(&refusal.message);
             }
+            *description = said(description);
             *field = place;
         }
         error
@@ -69,7 +75,41 @@ impl SpecFile {
         let line = line_of_name(&self.text, name).map(|line| format!("{line}:")).unwrap_or_default();
         Some(format!("{}:{line} spec.{}", self.origin, names.join(".")))
     }
+
+    /// A sentence of the server's with the spec's fields as the file spells them. What stands in quotes is a value.
+    fn reworded(&self, sentence: &str) -> String {
+        let word = |word: &str| {
+            let name = word.trim_end_matches(|c: char| !is_name(c));
+            let rest = &word[name.len()..];
+            if FIELDS.contains(name) { spelled(&self.text, name) + rest } else { word.to_owned() }
+        };
+        let words = |part: &str| part.split_inclusive(|c| !is_name(c)).map(word).collect();
+        let parts = sentence.split('"').enumerate();
+        let parts: Vec<String> =
+            parts.map(|(n, part)| if n % 2 == 0 { words(part) } else { part.to_owned() }).collect();
+        parts.join("\"")
+    }
 }
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The names of a spec's fields that have more than one spelling.
+static FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let mut names = HashSet::new();
+    let mut messages: Vec<_> = json::descriptor("haul.v1.BatchSpec").into_iter().collect();
+    let mut seen = HashSet::new();
+    while let Some(message) = messages.pop() {
+        if seen.insert(message.full_name().to_owned()) {
+            names.extend(
+                message.fields().map(|field| field.name().to_owned()).filter(|name| name.contains('_')),
+            );
+            messages.extend(message.fields().filter_map(|field| field.kind().as_message().cloned()));
+        }
+    }
+    names
+});
 
 /// A field's name as a file spells it: as the contract does where it says so, and else as JSON does.
 fn spelled(text: &str, name: &str) -> String {
@@ -154,6 +194,30 @@ inlineItems:
         assert_eq!(
             said(TEXT, whole, &[("spec.inline_items", whole)]),
             "nightly.yaml:5: spec.inlineItems has 3 items, at most 2 are taken"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_a_field_names_others_as_the_file_does() {
+        let missing = "one of inline_items, uploaded_items, jpx_listing and file is required";
+        assert_eq!(
+            said(TEXT, &format!("spec.source: {missing}"), &[("spec.source", missing)]),
+            "nightly.yaml: spec.source: one of inlineItems, uploadedItems, jpxListing and file is required"
+        );
+        let key = "needs spec.overlap_key: set the key, or leave the policy out";
+        assert_eq!(
+            said(
+                "max_backoff: 1s\noverlap_policy: SKIP\n",
+                "2 fields are wrong",
+                &[
+                    ("spec.overlap_policy", key),
+                    ("spec.display_name", "\"overlap_key or not\" is too long; see max_backoff, max_length")
+                ]
+            ),
+            "\
+2 fields are wrong
+  nightly.yaml:2: spec.overlap_policy: needs spec.overlapKey: set the key, or leave the policy out
+  nightly.yaml: spec.displayName: \"overlap_key or not\" is too long; see max_backoff, max_length"
         );
     }
 

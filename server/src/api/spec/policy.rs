@@ -13,6 +13,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const TEN_YEARS: Duration = Duration::from_secs(3_652 * 86_400);
 const OVERLAP_KEY_BYTES_MAX: usize = 256;
+/// What a bound is by default that a batch need not have.
+const NONE: &str = "none";
 
 pub(super) fn overlap(key: &str, policy: i32, faults: &mut Faults) -> Option<Overlap> {
     use v1::OverlapPolicy as Given;
@@ -41,13 +43,15 @@ pub(super) fn overlap(key: &str, policy: i32, faults: &mut Faults) -> Option<Ove
 
 pub(super) fn failure(given: &v1::FailurePolicy, faults: &mut Faults) -> FailurePolicy {
     let default = FailurePolicy::default();
-    let items = given.max_failed_items;
+    if let Some(items) = given.max_failed_items {
+        faults.bounded("spec.failure.max_failed_items", items, &(0..=i64::MAX), NONE);
+    }
+    if let Some(ratio) = given.max_failed_ratio {
+        faults.bounded("spec.failure.max_failed_ratio", ratio, &(0.0..=1.0), NONE);
+    }
     FailurePolicy {
-        failed_items_max: items
-            .map(|items| faults.number("spec.failure.max_failed_items", Some(items), 0, 0..=i64::MAX)),
-        failed_ratio_max: given
-            .max_failed_ratio
-            .map(|ratio| faults.number("spec.failure.max_failed_ratio", Some(ratio), 1.0, 0.0..=1.0)),
+        failed_items_max: given.max_failed_items,
+        failed_ratio_max: given.max_failed_ratio,
         processed_items_min: faults.number(
             "spec.failure.min_processed_items",
             given.min_processed_items,
@@ -73,8 +77,7 @@ pub(super) fn not_before(
 }
 
 pub(super) fn max_duration(given: Option<&prost_types::Duration>, faults: &mut Faults) -> Option<Duration> {
-    let second = Duration::from_secs(1);
-    given.map(|given| faults.duration("spec.max_duration", Some(given), TEN_YEARS, second..=TEN_YEARS))
+    faults.span("spec.max_duration", given?, Duration::from_secs(1)..=TEN_YEARS, NONE)
 }
 
 pub(super) fn retention(given: Option<&prost_types::Duration>, faults: &mut Faults) -> Duration {
@@ -132,6 +135,25 @@ mod tests {
                 "spec.retention",
                 "spec.uploaded_items.expected_items",
                 "spec.uploaded_items.open_ttl",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_said_with_the_bounds_and_the_default() {
+        let mut faults = Faults::default();
+        let given = v1::FailurePolicy { max_failed_items: Some(-1), ..v1::FailurePolicy::default() };
+        failure(&given, &mut faults);
+        let none = prost_types::Duration::default();
+        max_duration(Some(&none), &mut faults);
+        retention(Some(&none), &mut faults);
+        let problems: Vec<_> = faults.0.into_iter().map(|violation| violation.problem).collect();
+        assert_eq!(
+            problems,
+            [
+                "-1 is not 0 to 9223372036854775807 (default none)",
+                "0s is not 1s to 315532800s = 3652 d (default none)",
+                "0s is not 3600s to 315532800s = 3652 d (default 2592000s = 30 d)",
             ]
         );
     }

@@ -58,7 +58,7 @@ async fn who_does_not_say_what_it_speaks_is_cut_off() {
         let took = closed(&mut socket).await;
         assert!(took + Duration::from_millis(50) >= first_bytes, "{begun:?} after {took:?}");
     }
-    // Who has said it may be silent as long as it answers pings.
+    // Who has said it may be silent as long as it answers pings. That nothing happens for a time has no sign to wait for.
     let mut client = health(served.address);
     client.check(check()).await.unwrap();
     tokio::time::sleep(3 * first_bytes).await;

@@ -1,49 +1,12 @@
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    control::Control,
-    domain::batch::{Batch, Command, DrainMode},
-    engine::Engine,
-    fetch::{Fetcher, Outbound},
-    progress::Hub,
-    source::file::Roots,
-    store::{
-        Guard, Store,
-        conformance::fixture::batch::inline,
-        sqlite::{Limits, SqliteStore},
-    },
-};
+use crate::control::tests::World;
 
 type Frames = Pin<Box<dyn Stream<Item = Result<WatchFrame, Status>> + Send>>;
-
-struct World {
-    _folder: tempfile::TempDir,
-    batch: Batch,
-    store: Arc<dyn Store>,
-    hub: Arc<Hub>,
-    control: Control,
-}
-
-impl World {
-    /// A batch of one item, which nobody works on.
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { running_batches: 1, live_batches: 1 };
-        let store = SqliteStore::open(&folder.path().join("haul.db"), limits).await.unwrap();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let batch = store.create_batch(inline("batch-a", &["1"]), clock::now()).await.unwrap().batch;
-        let hub = Arc::new(Hub::default());
-        let roots = Arc::new(Roots::new(&[]).unwrap());
-        let fetcher = Fetcher::new(Outbound::default()).unwrap();
-        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, roots).await.unwrap();
-        let control = Control::new(Arc::clone(&store), Arc::clone(&hub), engine);
-        Self { _folder: folder, batch, store, hub, control }
-    }
-}
 
 fn bytes(event: &FrameEvent) -> &bytes::Bytes {
     match event {
@@ -56,9 +19,9 @@ fn bytes(event: &FrameEvent) -> &bytes::Bytes {
 async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
     const WATCHERS: usize = 1_000;
     const UPDATES: i64 = 20;
-    let World { _folder, batch, store, hub, control } = World::new().await;
+    let World { batch, store, hub, control, .. } = &World::new().await;
     // Of a batch that is followed the store is not asked.
-    hub.follow(&batch).set_current();
+    hub.follow(batch).set_current();
     store.close().await;
     tokio::time::pause();
 
@@ -94,10 +57,9 @@ async fn w12_however_many_watch_each_update_is_encoded_once_a_view() {
 
 #[tokio::test]
 async fn w08_news_that_comes_late_brings_no_batch_back_that_is_over() {
-    let World { _folder, batch, store, hub, control } = World::new().await;
-    let stop = Command::Stop { reason: String::new(), drain: DrainMode::Finish };
-    let over = store.command(&batch.id, &stop, &Guard::default(), clock::now()).await.unwrap().batch;
-    assert!(over.state.is_terminal());
+    let world = World::new().await;
+    let over = world.end().await;
+    let World { batch, store, hub, control, .. } = &world;
     let options = Options { heartbeat_interval: Some(Duration::from_secs(1)), ..Options::default() };
     let events = control.watch_matching(Filter::ALL, options, CancellationToken::new()).await.unwrap();
     let mut frames = Box::pin(frames(events, BatchView::Basic));
@@ -108,6 +70,11 @@ async fn w08_news_that_comes_late_brings_no_batch_back_that_is_over() {
     hub.publish(batch.clone(), &[]);
     assert!(matches!(next().await, FrameEvent::Heartbeat(_)), "nothing is live");
     assert!(hub.live(batch.seq).is_none(), "and nothing is kept of it");
+    // Later still.
+    store.delete_batch(&batch.id, None, clock::now()).await.unwrap();
+    hub.publish(batch.clone(), &[]);
+    assert!(matches!(next().await, FrameEvent::Heartbeat(_)), "nor is what was deleted");
+    assert!(hub.live(batch.seq).is_none());
 }
 
 #[test]

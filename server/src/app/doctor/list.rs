@@ -1,5 +1,7 @@
 //! Where the items come from: the exchange's list, a file of keys, or the spec itself.
 
+use std::ops::Range;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use haul_client::cli::number;
 
@@ -13,12 +15,12 @@ use crate::{
     config::Config,
     connector::Origin,
     domain::{
-        request::{Fault, Request},
+        request::{Fault, Request, Response},
         spec::{BatchSpec, FileSource, JpxListing, Source},
     },
     fetch::classify,
     source::{
-        file::{Roots, read::FileReader},
+        file::{Roots, read::FileReader, remote},
         jpx::{self, parse},
     },
 };
@@ -44,7 +46,7 @@ pub(super) async fn check(
             let items = number::plural(*item_count, "item is", "items are");
             (vec![GROUP.ok("items", format!("{items} in the spec"))], None)
         }
-        Source::File(file) => keys(file, config),
+        Source::File(file) => keys(file, config, probe, now, dates).await,
         // No spec that a caller gives has it.
         Source::BatchItems { .. } => (Vec::new(), None),
         Source::Uploaded(_) => (vec![GROUP.ok("items", "come by upload")], None),
@@ -62,21 +64,39 @@ pub(super) async fn check(
     }
 }
 
-fn keys(file: &FileSource, config: &Config) -> (Vec<Finding>, Option<String>) {
-    let read = || {
-        let roots = Roots::new(&config.file_roots).map_err(|error| error.to_string())?;
-        let path = roots.resolve(&file.uri).map_err(|error| error.to_string())?;
-        let mut reader = FileReader::open(&path, file, None).map_err(|error| error.to_string())?;
-        reader.page(KEYS_MAX).map_err(|error| error.to_string())
+async fn keys(
+    file: &FileSource,
+    config: &Config,
+    probe: &mut Probe<'_>,
+    now: DateTime<Utc>,
+    dates: &mut Vec<Dated>,
+) -> (Vec<Finding>, Option<String>) {
+    let shown = remote::shown(&file.uri);
+    let page = if let Some(origin) = Origin::of_url(&file.uri) {
+        if let Some(held) = probe.held(GROUP, &origin, now) {
+            return (vec![held], None);
+        }
+        match get(&file.uri, &shown, &origin, Some(remote::first_part()), probe, now, dates).await {
+            Ok(reply) => remote::first_items(file, reply, KEYS_MAX).map_err(|error| error.to_string()),
+            Err(finding) => return (vec![finding], None),
+        }
+    } else {
+        let read = || {
+            let roots = Roots::new(&config.file_roots).map_err(|error| error.to_string())?;
+            let path = roots.resolve(&file.uri).map_err(|error| error.to_string())?;
+            let mut reader = FileReader::open(&path, file, None).map_err(|error| error.to_string())?;
+            reader.page(KEYS_MAX).map_err(|error| error.to_string())
+        };
+        read()
     };
-    let page = match read() {
+    let page = match page {
         Ok(page) => page,
         Err(problem) => return (vec![GROUP.fail("file", problem, "correct the file or the spec")], None),
     };
     let key = page.items.first().map(|item| item.key.clone());
     let finding = match &key {
-        Some(key) => GROUP.ok("file", format!("{} can be read, its first key is {key:?}", file.uri)),
-        None => GROUP.warn("file", format!("{} has no keys", file.uri), "a batch over it would end at once"),
+        Some(key) => GROUP.ok("file", format!("{shown} can be read, its first key is {key:?}")),
+        None => GROUP.warn("file", format!("{shown} has no keys"), "a batch over it would end at once"),
     };
     (vec![finding], key)
 }
@@ -111,25 +131,34 @@ async fn fetch(
     if let Some(held) = probe.held(GROUP, &origin, now) {
         return Err(held);
     }
-    let request = Request { url: uri.clone(), accept: "*/*" };
-    let reply = probe.get(&origin, request, parse::FILE_BYTES_MAX as u64, dates).await.and_then(|reply| {
+    let reply = get(uri, &shown, &origin, None, probe, now, dates).await?;
+    let size = number::bytes(reply.body.len() as i64);
+    findings.push(GROUP.ok("reply", format!("HTTP {} from {shown}, {size}", reply.status)));
+    Ok(reply.body)
+}
+
+/// What is at an address, or a part of it.
+async fn get(
+    uri: &str,
+    shown: &str,
+    origin: &Origin,
+    part: Option<Range<u64>>,
+    probe: &mut Probe<'_>,
+    now: DateTime<Utc>,
+    dates: &mut Vec<Dated>,
+) -> Result<Response, Finding> {
+    let request = Request { url: uri.to_owned(), accept: "*/*", part };
+    let reply = probe.get(origin, request, parse::FILE_BYTES_MAX as u64, dates).await.and_then(|reply| {
         if (200..300).contains(&reply.status) {
             Ok(reply)
         } else {
             Err(classify::reply(&Fault::Status, &reply, now))
         }
     });
-    match reply {
-        Ok(reply) => {
-            let size = number::bytes(reply.body.len() as i64);
-            findings.push(GROUP.ok("reply", format!("HTTP {} from {shown}, {size}", reply.status)));
-            Ok(reply.body)
-        }
-        Err(failure) => {
-            probe.heed(&origin, &failure, now);
-            Err(GROUP.fail("reply", format!("{shown}: {}", said(&failure)), advice(&failure)))
-        }
-    }
+    reply.map_err(|failure| {
+        probe.heed(origin, &failure, now);
+        GROUP.fail("reply", format!("{shown}: {}", said(&failure)), advice(&failure))
+    })
 }
 
 async fn parsed(file: bytes::Bytes, now: DateTime<Utc>, findings: &mut Vec<Finding>) -> Option<String> {

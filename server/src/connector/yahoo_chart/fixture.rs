@@ -9,7 +9,7 @@ use crate::{
     connector::Origin,
     domain::{
         datum::PriceHistory,
-        request::{Fault, Response},
+        request::{Fault, FileHead, Response},
         spec::ChartEvent,
     },
 };
@@ -53,6 +53,7 @@ pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> Response {
         body: body.into().into(),
         bytes_received: 0,
         latency: Duration::ZERO,
+        file: FileHead::default(),
     }
 }
 

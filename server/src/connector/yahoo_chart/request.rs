@@ -42,7 +42,7 @@ pub(super) fn of(chart: &YahooChart, key: &str) -> Result<Request, Failure> {
         let message = format!("the URL has {} bytes, more than {URL_BYTES_MAX}", url.len());
         return Err(refuse("INVALID_KEY", &message));
     }
-    Ok(Request { url, accept: "application/json" })
+    Ok(Request { url, accept: "application/json", part: None })
 }
 
 /// Why a text is no symbol. Whatever else it holds, the upstream may judge.

@@ -1,7 +1,7 @@
 //! The list that was last fetched for a plan. A spec is planned again and again while it is written: the exchange need
 //! not be asked each time, nor a permit waited for, which at the pace of days takes minutes.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::Mutex, time::Instant};
@@ -24,14 +24,14 @@ pub(super) struct Recently {
 
 #[async_trait]
 impl Download for Recently {
-    async fn get(&self, url: &str) -> Result<Response, Failure> {
+    async fn get(&self, url: &str, part: Option<Range<u64>>) -> Result<Response, Failure> {
         if let Some((of, at, reply)) = &*self.recent.lock().await
             && of == url
             && at.elapsed() < RECENT
         {
             return Ok(reply.clone());
         }
-        let reply = self.download.get(url).await?;
+        let reply = self.download.get(url, part).await?;
         *self.recent.lock().await = Some((url.to_owned(), Instant::now(), reply.clone()));
         Ok(reply)
     }
@@ -42,6 +42,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::domain::request::FileHead;
 
     /// Counts what it is asked for.
     #[derive(Default)]
@@ -49,7 +50,7 @@ mod tests {
 
     #[async_trait]
     impl Download for Counting {
-        async fn get(&self, url: &str) -> Result<Response, Failure> {
+        async fn get(&self, url: &str, _: Option<Range<u64>>) -> Result<Response, Failure> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Ok(Response {
                 date: None,
@@ -59,6 +60,7 @@ mod tests {
                 body: url.to_owned().into(),
                 bytes_received: 0,
                 latency: Duration::ZERO,
+                file: FileHead::default(),
             })
         }
     }
@@ -72,7 +74,7 @@ mod tests {
             [("a", 0, 1), ("a", 599, 1), ("a", 1, 2), ("b", 0, 3), ("b", 0, 3), ("a", 0, 4)]
         {
             tokio::time::advance(Duration::from_secs(wait_s)).await;
-            assert_eq!(download.get(url).await.unwrap().body, url);
+            assert_eq!(download.get(url, None).await.unwrap().body, url);
             assert_eq!(counting.0.load(Ordering::SeqCst), asked, "{url} {wait_s}");
         }
     }

@@ -215,8 +215,8 @@ impl Many {
         let Some(watched) = self.watched.get(&seq) else {
             let Some(live) = self.hub.live(seq).map(Live::new) else { return Ok(None) };
             let id = live.updates.borrow().id.clone();
-            self.control.made_current(&live.entry, &id).await?;
-            let enters = self.filter.matches(&**live.updates.borrow());
+            let is_there = self.control.made_current(&live.entry, seq, &id).await?;
+            let enters = is_there && self.filter.matches(&**live.updates.borrow());
             if enters {
                 self.watched.insert(seq, Watched { live, sent: None });
             }

@@ -39,6 +39,7 @@ impl Control {
             phase: match followed {
                 Followed::Over(batch) => Phase::Over(batch),
                 Followed::Live(entry) => Phase::First(Live::new(entry)),
+                Followed::Gone => return Err(self.missing(id).await),
             },
         };
         Ok(stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) }))

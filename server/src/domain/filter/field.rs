@@ -31,7 +31,7 @@ pub enum BatchField {
 
 impl Field for BatchField {
     const TABLE: &'static [(&'static str, Self, Type)] = &[
-        ("name", Self::Name, Type::Text),
+        ("name", Self::Name, Type::Name),
         ("kind", Self::Kind, Type::Words(|| Kind::WORDS.to_vec())),
         ("state", Self::State, Type::Words(|| batch::State::ALL.map(batch::State::as_str).to_vec())),
         ("pause_cause", Self::PauseCause, Type::Words(|| PauseCause::ALL.map(PauseCause::as_str).to_vec())),
@@ -40,7 +40,7 @@ impl Field for BatchField {
         ("batch_type", Self::BatchType, Type::Text),
         ("labels", Self::Labels, Type::Labels),
         ("as_of", Self::AsOf, Type::Instant),
-        ("parent_batch", Self::ParentBatch, Type::Text),
+        ("parent_batch", Self::ParentBatch, Type::Name),
         ("overlap_key", Self::OverlapKey, Type::Text),
         ("priority", Self::Priority, Type::Whole),
         ("create_time", Self::CreateTime, Type::Instant),

@@ -44,6 +44,8 @@ fn filters_are_read_as_they_bind() {
         ("-state = PAUSED", "!State Equal \"PAUSED\""),
         ("NOT(state = PAUSED)AND(kind=FETCH)", "(!State Equal \"PAUSED\" & Kind Equal \"FETCH\")"),
         ("name = batches/nightly", "Name Equal \"batches/nightly\""),
+        ("name >= batches/", "Name GreaterOrEqual \"batches/\""),
+        ("parent_batch != \"\"", "!ParentBatch Equal \"\""),
         (r#"display_name = "a \"b\" \\ 'c'""#, r#"DisplayName Equal "a \"b\" \\ 'c'""#),
         (
             "display_name > 'NOT a \"keyword\" AND (so on'",
@@ -106,6 +108,9 @@ fn what_is_wrong_is_told_with_its_column() {
         ("()", 2, "name of a field"),
         ("display_name = \"日本\" AND name = \"x", 32, "not closed"),
         (r#"name = "a\nb""#, 11, "backslash"),
+        ("name = nightly", 8, "a full name, batches/nightly, not to \"nightly\""),
+        ("NOT parent_batch = \"a b\"", 20, "a full name, batches/nightly, not to \"a b\""),
+        ("name > nightly", 8, "a full name"),
         ("create_time > yesterday", 15, "2026-02-28T15:00:00Z"),
         ("create_time > 2026-02-28", 15, "2026-02-28T15:00:00Z"),
         ("labels = x", 8, "labels.key:value"),

@@ -34,7 +34,7 @@ impl Bucket {
         bucket
     }
 
-    /// A bucket that was just emptied, at time zero.
+    /// A bucket that was emptied at time zero, and not used since.
     pub fn empty(rate_per_s: f64, burst: u32) -> Self {
         let mut bucket = Self::full(rate_per_s, burst);
         bucket.tat_s = bucket.tolerance_s + bucket.interval_s;

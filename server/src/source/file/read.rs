@@ -1,4 +1,4 @@
-//! Reads a local file of keys in pages, from the position where the last page ended.
+//! Reads a file of keys in pages, from the position where the last page ended.
 //!
 //! Promised: the pages of a file hold the same items as one reading of the whole, whatever their sizes and however often
 //! the reader was opened anew; a file that changes in between is an error, never a mixture. Memory does not grow with the
@@ -12,15 +12,16 @@ mod position;
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::Path,
 };
 
+use haul_client::cli::items::csv::Header;
+
+pub(super) use self::position::{Fingerprint, Position};
 use self::{
-    csv::Header,
     encoding::Charset,
     line::{LineReader, Unit},
-    position::{Fingerprint, Position},
 };
 use crate::domain::{
     item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
@@ -44,13 +45,25 @@ pub enum ReadError {
     Io(#[from] io::Error),
 }
 
+/// The bytes of a file. Where they are not at hand, it answers [`io::ErrorKind::WouldBlock`].
+pub(super) trait Content: BufRead + Seek {
+    /// The state of the file that they are of.
+    fn fingerprint(&self) -> io::Result<Fingerprint>;
+}
+
+impl Content for BufReader<File> {
+    fn fingerprint(&self) -> io::Result<Fingerprint> {
+        Ok(Fingerprint::of(&self.get_ref().metadata()?))
+    }
+}
+
 /// A file of keys, open at a position.
 #[derive(Debug)]
-pub struct FileReader {
+pub struct FileReader<C = BufReader<File>> {
     /// What messages call the file.
     name: String,
     layout: Layout,
-    lines: LineReader<BufReader<File>>,
+    lines: LineReader<C>,
     charset: Charset,
     fingerprint: Fingerprint,
 }
@@ -62,6 +75,8 @@ pub struct FilePage {
     pub items: Vec<NewItem>,
     /// Where the next page begins, an opaque text for [`FileReader::open`]; nothing at the file's end.
     pub next: Option<String>,
+    /// It ends where the bytes at hand do: there is no next page without more of them.
+    pub is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -74,22 +89,30 @@ enum Layout {
 impl FileReader {
     /// Opens a file at its start or at a position that a page of the same file gave.
     pub fn open(path: &Path, spec: &FileSource, position: Option<&str>) -> Result<Self, ReadError> {
+        let file = open_regular(path, &spec.uri)?;
+        Self::over(BufReader::new(file), spec, position)
+    }
+}
+
+// Only the reader of local files is public; what else it reads from is this source's own matter.
+#[allow(private_bounds)]
+impl<C: Content> FileReader<C> {
+    /// Reads these bytes, which must hold the file's start, from their start or from such a position.
+    pub(super) fn over(mut file: C, spec: &FileSource, position: Option<&str>) -> Result<Self, ReadError> {
         let name = spec.uri.clone();
-        let file = open_regular(path, &name)?;
-        let fingerprint = Fingerprint::of(&file.metadata()?);
+        let fingerprint = file.fingerprint()?;
         let at = match position {
             Some(text) => {
                 let position = Position::parse(text).ok_or_else(|| {
                     unreadable(&name, None, "the position in it cannot be read: start a new batch")
                 })?;
-                if position.fingerprint != fingerprint {
-                    return Err(changed(&name));
+                if let Some(what) = position.fingerprint.change(&fingerprint) {
+                    return Err(changed(&name, &what));
                 }
                 Some(position)
             }
             None => None,
         };
-        let mut file = BufReader::new(file);
         let (charset, mark_bytes) = Charset::detect(&mut file, &spec.encoding)
             .map_err(|fault| fault.or_unreadable(|what| unreadable(&name, None, what)))?;
         file.seek(SeekFrom::Start(mark_bytes))?;
@@ -110,27 +133,46 @@ impl FileReader {
     pub fn page(&mut self, items_max: usize) -> Result<FilePage, ReadError> {
         let mut items = Vec::new();
         let mut size_bytes = 0;
-        let mut at_end = false;
+        let (mut at_end, mut is_cut) = (false, false);
         while items.len() < items_max.max(1) && size_bytes < PAGE_BYTES_MAX {
             // A file that somebody writes into may show anything: then the change is what is wrong with it.
-            let item = self.item().map_err(|fault| self.check_unchanged().err().unwrap_or(fault))?;
-            let Some(item) = item else {
-                at_end = true;
-                break;
+            let item = match self.item() {
+                Ok(Some(item)) => item,
+                Ok(None) => {
+                    at_end = true;
+                    break;
+                }
+                Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    is_cut = true;
+                    break;
+                }
+                Err(fault) => return Err(self.check_unchanged().err().unwrap_or(fault)),
             };
             size_bytes += item.key.len() + item.columns.as_ref().map_or(0, String::len);
             items.push(item);
         }
         let at_end = at_end || self.lines.is_at_end()?;
         self.check_unchanged()?;
-        let position =
-            Position { byte: self.lines.byte(), line: self.lines.line(), fingerprint: self.fingerprint };
-        Ok(FilePage { items, next: (!at_end).then(|| position.to_text()) })
+        let next = (!at_end).then(|| {
+            let fingerprint = self.fingerprint.clone();
+            Position { byte: self.lines.byte(), line: self.lines.line(), fingerprint }.to_text()
+        });
+        Ok(FilePage { items, next, is_cut })
+    }
+
+    /// Bytes before the next line, and the file that they are of.
+    pub(super) fn place(&self) -> (u64, &Fingerprint) {
+        (self.lines.byte(), &self.fingerprint)
+    }
+
+    /// Reads on in these bytes of the same file.
+    pub(super) fn go_on_in(&mut self, content: C) -> Result<(), ReadError> {
+        Ok(self.lines.go_on_in(content)?)
     }
 
     fn check_unchanged(&self) -> Result<(), ReadError> {
-        let now = Fingerprint::of(&self.lines.get_ref().get_ref().metadata()?);
-        if now == self.fingerprint { Ok(()) } else { Err(changed(&self.name)) }
+        let now = self.lines.get_ref().fingerprint()?;
+        self.fingerprint.change(&now).map_or(Ok(()), |what| Err(changed(&self.name, &what)))
     }
 
     /// The next item, past whatever holds none.
@@ -144,7 +186,7 @@ impl FileReader {
                 Layout::Lines if record.trim().is_empty() || record.starts_with('#') => continue,
                 Layout::Lines => Ok(NewItem::keyed(record)),
                 Layout::Csv(_) if record.is_empty() => continue,
-                Layout::Csv(header) => header.item(&record),
+                Layout::Csv(header) => csv::item(header, &record),
                 Layout::Ndjson { .. } if record.trim().is_empty() => continue,
                 Layout::Ndjson { key_column } => ndjson::item(&record, key_column),
             };
@@ -157,11 +199,19 @@ impl FileReader {
 }
 
 fn read_header(
-    lines: &mut LineReader<BufReader<File>>,
+    lines: &mut LineReader<impl Content>,
     charset: Charset,
     spec: &FileSource,
 ) -> Result<Header, ReadError> {
-    while let Some((line, record)) = next_record(lines, Unit::CsvRecord, charset, &spec.uri)? {
+    let endless = |fault| match fault {
+        ReadError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            unreadable(&spec.uri, None, "it begins with nothing but blank lines: put its header row first")
+        }
+        fault => fault,
+    };
+    while let Some((line, record)) =
+        next_record(lines, Unit::CsvRecord, charset, &spec.uri).map_err(endless)?
+    {
         if !record.is_empty() {
             let header = Header::read(&record, &spec.key_column);
             return header.map_err(|what| unreadable(&spec.uri, Some(line), &what));
@@ -172,7 +222,7 @@ fn read_header(
 
 /// The next line or record as text without its line end, and the line that it begins in, counted from 1.
 fn next_record(
-    lines: &mut LineReader<BufReader<File>>,
+    lines: &mut LineReader<impl Content>,
     unit: Unit,
     charset: Charset,
     name: &str,
@@ -227,12 +277,12 @@ fn unreadable(name: &str, line: Option<u64>, what: &str) -> ReadError {
     ReadError::Unreadable(text::message(&format!("{}{place}: {what}", text::cut(name, 400))))
 }
 
-fn changed(name: &str) -> ReadError {
-    unreadable(
-        name,
-        None,
-        "the file changed while it was read: start a new batch, and leave the file alone until it is read",
-    )
+/// The file is not as it was, in `what`.
+pub(super) fn changed(name: &str, what: &str) -> ReadError {
+    let what = format!(
+        "the file changed while it was read, {what}: start a new batch, and leave the file alone until it is read"
+    );
+    unreadable(name, None, &what)
 }
 
 #[cfg(test)]

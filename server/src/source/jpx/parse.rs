@@ -28,6 +28,8 @@ use crate::domain::{
 
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
+/// Most bytes that a spreadsheet has once it is unpacked.
+pub const UNPACKED_BYTES_MAX: u64 = 128 << 20;
 /// Most rows below the headings.
 pub const ROWS_MAX: usize = 100_000;
 /// Longest cell, in characters.

@@ -87,7 +87,7 @@ pub(super) async fn the_one_of_highest_priority_goes_first(mut h: Harness) {
     }
 }
 
-pub(super) async fn a_key_is_passed_on_in_the_order_of_coming(h: Harness) {
+pub(super) async fn a_key_is_passed_on_in_the_order_of_coming(mut h: Harness) {
     let first = come(&h, nightly("first")).await;
     let second = come(&h, nightly("second")).await;
     let urgent = come(&h, ranked(nightly("urgent"), 10)).await;
@@ -100,14 +100,26 @@ pub(super) async fn a_key_is_passed_on_in_the_order_of_coming(h: Harness) {
     h.claim(&first).await;
     assert_eq!(h.stop(&first).await.state, Stopping);
     assert_eq!(states(&h, &[&second, &urgent]).await, [Queued; 2], "as long as it drains it has the key");
-    let mut h = h;
     h.pass(60);
     let settled = h.settle(h.now).await.unwrap();
-    assert_eq!(settled.iter().filter(|batch| batch.seq == urgent.seq).count(), 1, "{settled:?}");
-    assert_eq!(states(&h, &[&first, &second, &urgent]).await, [Stopped, Queued, Running]);
-    assert_eq!(after_stop(&h, &urgent).await, [second.seq]);
-    assert_eq!(after_stop(&h, &second).await, [third.seq]);
+    assert_eq!(settled.iter().filter(|batch| batch.seq == second.seq).count(), 1, "{settled:?}");
+    assert_eq!(states(&h, &[&first, &second, &urgent]).await, [Stopped, Running, Queued]);
+    assert_eq!(after_stop(&h, &second).await, [urgent.seq], "no priority overtakes within a key");
+    assert_eq!(after_stop(&h, &urgent).await, [third.seq]);
     assert_eq!(after_stop(&h, &third).await, []);
+}
+
+pub(super) async fn a_priority_counts_between_keys_and_not_within_one(mut h: Harness) {
+    h.bound(1, 100).await;
+    let running = come(&h, inline("running", &["a"])).await;
+    let first = come(&h, nightly("first")).await;
+    let urgent = come(&h, ranked(nightly("urgent"), 100)).await;
+    let beside = come(&h, ranked(keyed(inline("beside", &["a"]), "nightly", AllowAll), 50)).await;
+    let other = come(&h, ranked(keyed(inline("other", &["a"]), "hourly", BufferAll), 10)).await;
+    assert_eq!(after_stop(&h, &running).await, [beside.seq], "it asks for no free key");
+    assert_eq!(after_stop(&h, &beside).await, [other.seq], "the oldest of a key stands for those behind it");
+    assert_eq!(after_stop(&h, &other).await, [first.seq]);
+    assert_eq!(after_stop(&h, &first).await, [urgent.seq]);
 }
 
 pub(super) async fn a_paused_batch_keeps_its_place_and_holds_those_behind_it(h: Harness) {
@@ -118,13 +130,11 @@ pub(super) async fn a_paused_batch_keeps_its_place_and_holds_those_behind_it(h: 
     assert_eq!(after_stop(&h, &first).await, [], "it holds those behind it, however urgent they are");
     assert_eq!(states(&h, &[&second, &third]).await, [Paused, Queued]);
     assert_eq!(h.resume(&third).await.state, Queued);
-    // With the key free and its pause over the more urgent one of the two goes first.
-    let changed = h.order(&second, crate::domain::batch::Command::Resume).await;
-    assert_eq!((changed.batch.state, numbers(&changed.admitted)), (Queued, vec![third.seq]));
+    assert_eq!(h.resume(&second).await.state, Running, "its place was kept");
+    h.pause(&third).await;
+    assert_eq!(after_stop(&h, &second).await, []);
     let fourth = come(&h, nightly("fourth")).await;
-    h.pause(&second).await;
-    assert_eq!(after_stop(&h, &third).await, []);
-    assert_eq!(after_stop(&h, &second).await, [fourth.seq], "its end lets the next one in");
+    assert_eq!(after_stop(&h, &third).await, [fourth.seq], "its end lets the next one in");
 }
 
 pub(super) async fn a_batch_that_waits_for_its_time_holds_those_behind_it(mut h: Harness) {

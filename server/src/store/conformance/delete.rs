@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 
 use super::{
     fixture::{
-        batch::{inline, numbered, redecoding, requested},
-        outcome, price,
+        batch::{inline, numbered, redecoding, requested, retrying},
+        outcome, page, price,
         recording::Group,
     },
     harness::Harness,
@@ -14,9 +14,10 @@ use crate::{
     domain::{
         batch::{Batch, Command, State},
         etag,
+        filter::{Filter, RETRIED},
         id::BatchId,
     },
-    store::{CommandError, DeleteError, NewBatch, Purged},
+    store::{CommandError, CreateError, DeleteError, ItemQuery, NewBatch, Purged},
 };
 
 const PARTS: &str = "SELECT 'item' FROM batch_execution_details UNION ALL SELECT 'slice' FROM batch_slices
@@ -127,6 +128,73 @@ pub(super) async fn a_parent_outlives_its_children(mut h: Harness) {
     purge(&h).await;
     assert_gone(&h, &parent).await;
     assert_eq!(h.read(&child).await.parent(), Some(&parent.id), "it still says what it was made from");
+}
+
+pub(super) async fn no_child_is_made_of_a_batch_that_is_gone(mut h: Harness) {
+    let parent = done(&h, inline("parent", &["a"])).await;
+    // Both were read before.
+    let children = [redecoding("child", &parent), retrying("child", &parent, "")];
+    delete(&h, &parent).await;
+    let gone = Purged { id: parent.id.clone(), at: h.now };
+    for child in &children {
+        let refused = h.create_batch(child.clone(), h.now).await;
+        assert!(matches!(refused, Err(CreateError::ParentPurged(told)) if told == gone), "{:?}", child.kind);
+        let refused = h.check_batch(child, h.now).await;
+        assert!(matches!(refused, Err(CreateError::ParentPurged(_))), "{:?}", child.kind);
+    }
+    h.now += TimeDelta::days(31);
+    purge(&h).await;
+    for child in children {
+        let refused = h.create_batch(child, h.now).await;
+        assert!(matches!(refused, Err(CreateError::NoParent(id)) if id == parent.id), "nobody remembers it");
+    }
+}
+
+pub(super) async fn a_retry_finds_its_parents_items_until_it_has_ended(mut h: Harness) {
+    let parent = h.start(inline("parent", &["a", "b"])).await;
+    let parent = h.stop(&parent).await;
+    let child = h.start(retrying("child", &parent, RETRIED)).await;
+    let lease = h.read_source(&child).await;
+    h.page(&child, &lease, page::keys(&["a"], Some("1"))).await;
+    let child = h.pause(&child).await;
+    h.now += TimeDelta::days(365);
+    purge(&h).await;
+    let rest = ItemQuery { filter: Filter::retried(RETRIED).unwrap(), from: 1, limit: 10 };
+    let rest = h.list_items(parent.seq, &rest, h.now).await.unwrap();
+    assert_eq!(
+        rest.iter().map(|item| item.key.as_str()).collect::<Vec<_>>(),
+        ["b"],
+        "it reads on where it was"
+    );
+    assert_eq!(h.read(&parent).await, parent);
+
+    let child = h.stop(&child).await;
+    let grandchild = h.start(retrying("grandchild", &child, RETRIED)).await;
+    h.now += TimeDelta::days(365);
+    purge(&h).await;
+    assert_gone(&h, &parent).await;
+    assert_eq!(h.read(&child).await, child, "who has a live child stays, and nobody before him");
+    assert_eq!(h.read(&grandchild).await.parent(), Some(&child.id));
+}
+
+pub(super) async fn a_clock_that_is_set_back_ends_no_retention_early(mut h: Harness) {
+    let before = done(&h, inline("before", &["a"])).await;
+    let true_time = h.now;
+    h.now -= TimeDelta::days(400);
+    let meanwhile = done(&h, inline("meanwhile", &["b"])).await;
+    assert_eq!(meanwhile.purge_at, Some(h.now + TimeDelta::days(30)), "by the clock that there is");
+    h.now += TimeDelta::days(30) - TimeDelta::seconds(1);
+    purge(&h).await;
+    h.read(&meanwhile).await;
+    h.pass(1);
+    purge(&h).await;
+    assert_gone(&h, &meanwhile).await;
+    h.now = true_time + TimeDelta::days(30) - TimeDelta::seconds(1);
+    purge(&h).await;
+    h.read(&before).await;
+    h.pass(1);
+    purge(&h).await;
+    assert_gone(&h, &before).await;
 }
 
 pub(super) async fn only_what_has_ended_and_is_as_it_was_read_is_deleted(h: Harness) {

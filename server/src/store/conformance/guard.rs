@@ -152,7 +152,9 @@ pub(super) async fn a_stale_etag_is_refused_with_the_present_one(h: Harness) {
     let pausing = order(&h, &batch.id, &pause(""), &read).await.expect("it is what was read").batch;
     for command in [pause(""), Command::Resume, stop()] {
         match order(&h, &batch.id, &command, &read).await {
-            Err(CommandError::EtagMismatch { batch }) => assert_eq!(*batch, pausing, "{command:?}"),
+            Err(CommandError::EtagMismatch { batch, moved }) => {
+                assert_eq!((*batch, moved), (pausing.clone(), Vec::new()), "{command:?}");
+            }
             other => panic!("{command:?}: {other:?}"),
         }
     }
@@ -160,6 +162,38 @@ pub(super) async fn a_stale_etag_is_refused_with_the_present_one(h: Harness) {
     let resumed = order(&h, &batch.id, &Command::Resume, &tagged(etag::of(&pausing))).await.unwrap().batch;
     let stopping = order(&h, &batch.id, &stop(), &tagged(etag::of(&resumed))).await.unwrap().batch;
     assert_eq!(stopping.state, State::Stopping);
+}
+
+pub(super) async fn a_refused_command_leaves_what_had_come_about_before_it(mut h: Harness) {
+    h.bound(1, 100).await;
+    let batch = h.start(inline("batch-a", &["a"])).await;
+    h.claim(&batch).await;
+    let read = tagged(etag::of(&h.pause(&batch).await));
+    // Its last lease has run out, and nobody has seen it yet.
+    h.pass(30);
+    let refused = order(&h, &batch.id, &Command::Resume, &read).await.unwrap_err();
+    let paused = h.read(&batch).await;
+    assert_eq!(paused.state, State::Paused);
+    assert_eq!(refused.moved(), std::slice::from_ref(&paused), "it is told");
+    match refused {
+        CommandError::EtagMismatch { batch, .. } => assert_eq!(*batch, paused, "the etag is the present one"),
+        other => panic!("{other:?}"),
+    }
+
+    assert_eq!(h.resume(&batch).await.state, State::Running);
+    h.claim(&batch).await;
+    assert_eq!(h.stop(&batch).await.state, State::Stopping);
+    let waiting = h.create_batch(inline("batch-b", &["a"]), h.now).await.unwrap().batch;
+    assert_eq!(waiting.state, State::Queued);
+    h.pass(30);
+    let refused = order(&h, &batch.id, &pause(""), &requesting(&h, &pause(""), 1)).await.unwrap_err();
+    assert!(matches!(refused, CommandError::Refused { state: State::Stopped, .. }), "{refused:?}");
+    let after = [h.read(&waiting).await, h.read(&batch).await];
+    assert_eq!(after.each_ref().map(|batch| batch.state), [State::Running, State::Stopped]);
+    assert_eq!(refused.moved(), after, "whom it let in too");
+    let refused = order(&h, &batch.id, &pause(""), &requesting(&h, &pause(""), 2)).await.unwrap_err();
+    assert!(matches!(refused, CommandError::Refused { .. }), "its id is usable still: {refused:?}");
+    assert_eq!(refused.moved(), [], "nothing had come about");
 }
 
 pub(super) async fn what_refuses_a_command_is_found_in_order(h: Harness) {

@@ -2,7 +2,7 @@
 
 use super::{
     fixture::{
-        batch::{delayed, filed, inline, keyed, opened, redecoding, requested},
+        batch::{OPEN_TTL_S, delayed, filed, inline, keyed, opened, redecoding, requested},
         outcome, price,
         recording::Group,
     },
@@ -214,6 +214,35 @@ pub(super) async fn what_is_replaced_makes_room_in_the_same_transaction(mut h: H
     let last = comes(&h, keyed(inline("last", &["a"]), "nightly", CancelOther)).await;
     assert_eq!((last.outcome, last.batch.state), (Started, Queued));
     assert_eq!(h.read(&newest.batch).await.state, Stopped, "it never ran");
+}
+
+pub(super) async fn what_ended_before_it_was_replaced_says_so(mut h: Harness) {
+    let timed = |id: &str, key: &str| {
+        let mut new = keyed(inline(id, &["a"]), key, Skip);
+        new.spec.max_duration = Some(std::time::Duration::from_secs(60));
+        new
+    };
+    let idle = h.start(timed("idle", "idle")).await;
+    let leased = h.start(timed("leased", "leased")).await;
+    let open = h.start(keyed(opened("open"), "open", Skip)).await;
+    h.pass(59);
+    h.claim(&leased).await;
+    h.pass(1);
+    for (key, outcome, state) in [("idle", Started, State::Failed), ("leased", Buffered, Stopping)] {
+        let created = comes(&h, keyed(inline(&format!("{key}-new"), &["a"]), key, CancelOther)).await;
+        let old = h.read(if key == "idle" { &idle } else { &leased }).await;
+        assert_eq!((created.outcome, old.state), (outcome, state), "{key}");
+        assert_eq!(
+            old.end.as_ref().unwrap().reason,
+            EndReason::MaxDuration,
+            "{key}: its time was over first"
+        );
+        assert!(created.changed.contains(&old), "{key}: it is told");
+    }
+    h.pass(OPEN_TTL_S);
+    let created = comes(&h, keyed(inline("open-new", &["a"]), "open", CancelOther)).await;
+    let open = h.read(&open).await;
+    assert_eq!((created.outcome, open.end.unwrap().reason), (Started, EndReason::OpenTtl));
 }
 
 pub(super) async fn a_skipped_start_leaves_nothing_behind(h: Harness) {

@@ -125,6 +125,55 @@ pub(super) async fn batches_are_listed_in_each_order_page_by_page(mut h: Harness
     }
 }
 
+/// All pages of an order; `meanwhile` happens after the one with that number.
+async fn paged(h: &Harness, order: BatchOrder, limit: usize, meanwhile: (usize, &Batch)) -> Vec<Batch> {
+    let mut query = BatchQuery { order, ..BatchQuery::newest(limit) };
+    let mut listed = Vec::new();
+    for n in 1.. {
+        let page = h.list_batches(&query).await.unwrap();
+        let Some((place, _)) = page.last() else { break };
+        query.after = Some(*place);
+        listed.extend(page.into_iter().map(|(_, batch)| batch));
+        if n == meanwhile.0 {
+            h.stop(meanwhile.1).await;
+        }
+    }
+    listed
+}
+
+pub(super) async fn a_batch_that_ends_between_two_pages_by_end_is_told_once_at_most_and_moves_no_other(
+    mut h: Harness,
+) {
+    for name in ["ended-a", "ended-b", "ended-c", "live-a", "live-b"] {
+        h.pass(1);
+        let batch = h.start(inline(name, &["a"])).await;
+        if name.starts_with("ended") {
+            h.stop(&batch).await;
+        }
+    }
+    let (mut once, mut left_out) = (0, 0);
+    for limit in 1..4 {
+        for n in 1..=3 {
+            h.pass(1);
+            let ends = h.start(inline(&format!("ends-{limit}-{n}"), &["a"])).await;
+            let before = h.listed().await;
+            let page = if n == 3 { before.len().div_ceil(limit) } else { n };
+            let told = paged(&h, BatchOrder::EndTime, limit, (page, &ends)).await;
+            let count = |batch: &Batch| told.iter().filter(|told| told.seq == batch.seq).count();
+            for batch in before.iter().filter(|batch| batch.seq != ends.seq) {
+                assert_eq!(count(batch), 1, "{} by {limit}, after page {page}", batch.id);
+            }
+            match count(&ends) {
+                0 => left_out += 1,
+                1 => once += 1,
+                times => panic!("{times} times"),
+            }
+        }
+    }
+    // Before it ended, and not at all.
+    assert!(once > 0 && left_out > 0, "{once} {left_out}");
+}
+
 /// Random filters over the fields of a kind, with values that occur and values that do not.
 struct Writer<'a> {
     rng: StdRng,
@@ -182,7 +231,9 @@ impl Writer<'_> {
         let value = match shape {
             Type::Words(words) => (*words().choose(&mut self.rng).unwrap()).to_owned(),
             Type::Whole | Type::Instant => seen.clone(),
-            Type::Text | Type::Labels => format!("\"{}\"", seen.replace('\\', "\\\\").replace('"', "\\\"")),
+            Type::Text | Type::Name | Type::Labels => {
+                format!("\"{}\"", seen.replace('\\', "\\\\").replace('"', "\\\""))
+            }
         };
         format!("{name} {order} {value}")
     }
@@ -196,6 +247,7 @@ fn values<'a, F: Field, S: Subject<F> + 'a>(
         let mut seen: Vec<String> = match shape {
             Type::Whole => vec!["-1".to_owned()],
             Type::Instant => vec!["2026-02-27T15:00:00.001Z".to_owned()],
+            Type::Name => vec!["batches/x' OR 1=1 --".to_owned()],
             _ => vec!["x' OR 1=1 --".to_owned()],
         };
         seen.extend(of.clone().filter_map(|thing| match thing.datum(*field) {
@@ -258,7 +310,7 @@ pub(super) async fn what_a_filter_holds_is_no_part_of_the_statement(mut h: Harne
     let batches = world(&mut h).await;
     for value in ["' OR '1'='1", "x\" OR 1=1 --", "?1", "$1", "%", "_", "*", "\0"] {
         let quoted = value.replace('"', "\\\"");
-        for text in [format!("name = \"{quoted}\""), format!("labels.\"{quoted}\":\"{quoted}\"")] {
+        for text in [format!("name = \"batches/{quoted}\""), format!("labels.\"{quoted}\":\"{quoted}\"")] {
             let filter = Filter::parse(&text).unwrap();
             let query = BatchQuery { filter, ..BatchQuery::newest(100) };
             assert!(h.list_batches(&query).await.unwrap().is_empty(), "{text}");

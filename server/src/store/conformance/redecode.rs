@@ -1,5 +1,7 @@
 //! Children that decode kept bodies anew: what they are made from, and what becomes of the rows.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -15,7 +17,7 @@ use crate::{
         batch::{Batch, Kind, State},
         datum::Records,
         filter::Filter,
-        id::BatchSeq,
+        id::{BatchId, BatchSeq},
         item::{self, NO_KEPT_BODY, NewItem, Outcome},
         spec::Source,
     },
@@ -282,6 +284,30 @@ pub(super) async fn what_the_family_wrote_and_the_body_does_not_hold_goes(mut h:
     let none = redecoded(&h, "child-3", &parent, outcome::success_with(price::closes(0, &[]))).await;
     assert_eq!((none.state, none.records_written), (item::State::Succeeded, 0));
     assert!(h.texts(BARS).await.is_empty());
+}
+
+pub(super) async fn what_a_child_wrote_that_is_gone_goes_too(mut h: Harness) {
+    let mut new = inline("parent", &["7203"]);
+    new.spec.retention = Duration::from_secs(100 * 86_400);
+    new.spec.fetch.keep_bodies = new.spec.retention;
+    let parent = h.start(new).await;
+    let slice = h.claim(&parent).await;
+    let fetched = outcome::success_with(price::closes(0, &[1.5]));
+    let parent =
+        h.record(&parent, Group::new().with_bodies().keep(&slice).add(&slice, 0, fetched)).await.batch;
+    redecoded(&h, "spoilt", &parent, outcome::success_with(price::closes(0, &[1.5, 98.0]))).await;
+    let spoilt = BatchId::chosen("spoilt").unwrap();
+    h.delete_batch(&spoilt, None, h.now).await.unwrap();
+    // Longer than anybody else's name is remembered.
+    h.pass(40 * 86_400);
+    while h.purge(h.now).await.unwrap() > 0 {}
+    redecoded(&h, "mended", &parent, outcome::success_with(price::closes(0, &[1.5]))).await;
+    assert_eq!(h.texts(BARS).await, ["7203 2026-02-24 1.5 0"]);
+
+    assert!(h.purged(&spoilt).await.unwrap().is_some(), "it is known as long as it may matter");
+    h.delete_batch(&parent.id, None, h.now).await.unwrap();
+    while h.purge(h.now).await.unwrap() > 0 {}
+    assert_eq!(h.purged(&spoilt).await.unwrap(), None, "with the parent it is forgotten");
 }
 
 pub(super) async fn what_others_wrote_stays(mut h: Harness) {

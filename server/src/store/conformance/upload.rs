@@ -95,7 +95,7 @@ pub(super) async fn chunks_are_appended_and_the_last_one_lets_the_batch_run(h: H
     assert_eq!((last.batch.state, last.batch.expanded), (State::Running, true));
     assert_eq!(keys(&h, &batch).await, "a b c");
     let slice = h.claim(&batch).await;
-    assert_eq!(slice.items.len(), 2, "a chunk begins a slice");
+    assert_eq!(slice.items.len(), 3, "a chunk fills up the slice of the one before");
 }
 
 pub(super) async fn an_empty_chunk_seals(h: Harness) {
@@ -326,8 +326,39 @@ pub(super) async fn chunks_are_kept_as_long_as_they_can_come_again(h: Harness) {
     }
     assert_eq!(h.texts(chunks).await, ["sealed 0+2", "sealed 2+1", "stopped 0+2", "stopped 2+1"]);
     h.stop(&stopped).await;
-    open(&h, &sealed, 2).await.seal(&h, 0, &["d"]).await;
+    let sealing = open(&h, &sealed, 2).await;
+    sealing.seal(&h, 0, &["d"]).await;
+    while h.purge(h.now).await.unwrap() > 0 {}
     assert_eq!(h.texts(chunks).await, ["sealed 0+1"]);
+    assert_eq!(sealing.seal(&h, 0, &["d"]).await.progress, so_far(1, 0, true), "its repeat is known as such");
+}
+
+pub(super) async fn the_seal_of_many_chunks_does_not_wait_for_them_to_go(h: Harness) {
+    const CHUNKS: usize = 1_100;
+    let left = async || h.texts("SELECT 'chunk' FROM upload_chunks").await.len();
+    let batch = h.start(opened("uploaded")).await;
+    let uploads = [open(&h, &batch, 1).await, open(&h, &batch, 2).await];
+    send_by_ones(&h, &uploads, 0..CHUNKS).await;
+    assert_eq!(h.purge(h.now).await.unwrap(), 0, "they are needed while it is OPEN");
+    let [sealing, other] = &uploads;
+    let sealed = sealing.seal(&h, 550, &["last"]).await;
+    assert_eq!((sealed.batch.state, left().await), (State::Running, CHUNKS + 1));
+    let repeated = async || {
+        let again = sealing.try_send(&h, 550, &["last"], true).await.unwrap();
+        assert_eq!(again.progress, so_far(551, 0, true));
+        assert_eq!(refused(other.try_send(&h, 0, &["0001"], false).await), (State::Running, Refusal::Sealed));
+    };
+    repeated().await;
+    loop {
+        let before = left().await;
+        if h.purge(h.now).await.unwrap() == 0 {
+            break;
+        }
+        assert!(before - left().await <= 500, "no commit waits long behind it");
+        repeated().await;
+    }
+    assert_eq!(left().await, 1);
+    assert_eq!(h.read(&batch).await.counts.total, CHUNKS as i64 + 1);
 }
 
 pub(super) async fn a_large_chunk_is_cut_into_slices(h: Harness) {
@@ -339,6 +370,55 @@ pub(super) async fn a_large_chunk_is_cut_into_slices(h: Harness) {
         assert_eq!(h.claim(&batch).await.items.len(), items);
     }
     assert_eq!(keys(&h, &batch).await, many.join(" "));
+}
+
+/// So many keys in chunks of one, over these uploads by turns. Not audited at each step: that would take most of the time.
+async fn send_by_ones(h: &Harness, uploads: &[Stream], keys: std::ops::Range<usize>) {
+    for n in keys {
+        let (offset, upload) = ((n / uploads.len()) as i64, &uploads[n % uploads.len()]);
+        upload.try_send(h, offset, &[&format!("{n:04}")], false).await.unwrap();
+    }
+}
+
+const SLICES: &str =
+    "SELECT status || ' ' || first_index || '-' || end_index || ' ' || open_count FROM batch_slices
+                      ORDER BY batch_seq, slice_no";
+
+pub(super) async fn chunks_of_one_item_fill_slices_and_a_stop_cancels_slice_by_slice(h: Harness) {
+    let batch = h.start(opened("uploaded")).await;
+    let uploads = [open(&h, &batch, 1).await];
+    let one = SLICE_ITEMS as i64;
+    send_by_ones(&h, &uploads, 0..10 * SLICE_ITEMS).await;
+    let full = |status: &str, no: i64| format!("{status} {}-{} {one}", no * one, (no + 1) * one);
+    let slices: Vec<String> = (0..10).map(|no| full("READY", no)).collect();
+    assert_eq!(h.texts(SLICES).await, slices);
+    send_by_ones(&h, &uploads, 10 * SLICE_ITEMS..10 * SLICE_ITEMS + 1).await;
+    let many: Vec<String> = (0..SLICE_ITEMS).map(|n| format!("more-{n}")).collect();
+    let appended =
+        uploads[0].send(&h, 10 * one + 1, &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(appended.batch.counts.total, 11 * one + 1, "a chunk may end one slice and begin another");
+
+    let stopped = h.stop(&batch).await;
+    assert_eq!((stopped.counts.total, stopped.counts.canceled), (11 * one + 1, 11 * one + 1));
+    let mut slices: Vec<String> = (0..11).map(|no| full("CANCELED", no)).collect();
+    slices.push(format!("CANCELED {}-{} 1", 11 * one, 11 * one + 1));
+    assert_eq!(h.texts(SLICES).await, slices);
+    assert_eq!(h.texts("SELECT 'run' FROM item_results").await.len(), 12, "a row a slice, not one an item");
+}
+
+pub(super) async fn uploads_by_turns_fill_the_same_slices_until_one_seals(h: Harness) {
+    let batch = h.start(opened("uploaded")).await;
+    let uploads = [open(&h, &batch, 1).await, open(&h, &batch, 2).await, open(&h, &batch, 3).await];
+    let total = 2 * SLICE_ITEMS + SLICE_ITEMS / 2;
+    send_by_ones(&h, &uploads, 0..total).await;
+    let sealed = open(&h, &batch, 4).await.seal(&h, 0, &["0000"]).await;
+    assert_eq!((sealed.batch.counts.total, sealed.batch.counts.duplicates), (total as i64, 1));
+    for items in [SLICE_ITEMS, SLICE_ITEMS, SLICE_ITEMS / 2] {
+        assert_eq!(h.claim(&batch).await.items.len(), items);
+    }
+    assert!(matches!(h.ask(&batch).await, Claim::Nothing { ready_at: None }));
+    let in_order: Vec<String> = (0..total).map(|n| format!("{n:04}")).collect();
+    assert_eq!(keys(&h, &batch).await, in_order.join(" "));
 }
 
 pub(super) async fn what_is_not_there_is_said(h: Harness) {

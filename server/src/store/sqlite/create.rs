@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, overlap, query, request, source};
+use super::{SqliteStore, error, ms, overlap, purge, query, request, source};
 use crate::{
     domain::{
         batch::{Batch, Kind, State},
@@ -180,16 +180,24 @@ async fn check_parent(
     new: &NewBatch,
     now: DateTime<Utc>,
 ) -> Result<(), CreateError> {
-    let batch = store.load(conn, parent).await?;
+    let Source::BatchItems { batch: name, filter, .. } = &new.spec.source else { return Ok(()) };
+    let row = sqlx::query("SELECT * FROM batch_executions WHERE seq = $1")
+        .bind(parent.0)
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(error::store)?;
+    let Some(row) = row else {
+        // It was there when the caller read it.
+        let gone = purge::purged_batch(conn, parent).await.map_err(error::store)?;
+        return Err(gone.map_or_else(|| CreateError::NoParent(name.clone()), CreateError::ParentPurged));
+    };
+    let batch = store.decode(&row)?;
     if !batch.state.is_terminal() {
         return Err(CreateError::ParentNotTerminal { id: batch.id, state: batch.state });
     }
-    match (new.kind, &new.spec.source) {
-        (Kind::Retry { .. }, Source::BatchItems { filter, .. }) => {
-            check_items(conn, batch, filter, now).await
-        }
-        (_, Source::BatchItems { filter, .. }) => check_bodies(conn, batch, filter, now).await,
-        _ => Ok(()),
+    match new.kind {
+        Kind::Retry { .. } => check_items(conn, batch, filter, now).await,
+        Kind::Redecode { .. } | Kind::Fetch => check_bodies(conn, batch, filter, now).await,
     }
 }
 

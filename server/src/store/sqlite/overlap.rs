@@ -75,16 +75,18 @@ pub(super) async fn replace(
     let why = transition::Why::event("", &message);
     let mut waits = false;
     for other in others {
-        transition::apply(conn, other.seq, Input::Replaced, why, now).await?;
-        // Its last lease may have run out since the last commit, and nobody else will tell.
+        // Its time may have passed since the last commit, or that of its last lease: that counts first.
         transition::settle(conn, other.seq, None, now).await?;
+        if !transition::state(conn, other.seq).await?.is_terminal() {
+            transition::apply(conn, other.seq, Input::Replaced, why, now).await?;
+        }
         waits |= !transition::state(conn, other.seq).await?.is_terminal();
     }
     Ok(waits)
 }
 
-/// The next batch to be let in. Its time has come, a slot is free, and so is its key: no other batch that has run is
-/// live under it, and no older one is open, paused or waits for its time.
+/// The next batch to be let in. Its time has come, a slot is free, and so is its key: no older batch is live under it,
+/// and none that has run. Of batches that wait for one key only the oldest is looked at, whatever their priorities.
 pub(super) const NEXT: &str = "
     SELECT b.seq FROM batch_executions b
     WHERE b.status = 'QUEUED' AND (b.not_before_at IS NULL OR b.not_before_at <= $1)
@@ -94,8 +96,7 @@ pub(super) const NEXT: &str = "
           SELECT 1 FROM batch_executions x
           WHERE x.overlap_key = b.overlap_key AND x.seq <> b.seq
             AND x.status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')
-            AND (x.started_at IS NOT NULL
-              OR (x.seq < b.seq AND (x.status IN ('OPEN', 'PAUSED') OR x.not_before_at > $1)))))
+            AND (x.seq < b.seq OR x.started_at IS NOT NULL)))
     ORDER BY b.priority DESC, b.seq LIMIT 1";
 
 /// Who is next, if anybody is.

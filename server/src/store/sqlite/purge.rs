@@ -1,4 +1,4 @@
-//! What goes: batches that are deleted or past their retention, and bodies and request ids past their time.
+//! What goes: batches that are deleted or past their retention, and bodies, request ids and chunks past their time.
 //!
 //! A batch goes in two steps. Its row goes at once, with its request ids, and its name into `purged_batches`: from then on
 //! nobody finds it. What it had goes a little at a time. Datasets stay.
@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, instant, ms};
+use super::{SqliteStore, error, instant, ms, upload};
 use crate::{
     domain::{
         etag,
@@ -89,8 +89,9 @@ pub(super) async fn purged_batch(
 /// The first step.
 async fn remove(conn: &mut SqliteConnection, seq: BatchSeq, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO purged_batches (seq, name, purged_at, forget_at, revision)
-         SELECT seq, name, $2, $3, revision FROM batch_executions WHERE seq = $1",
+        "INSERT INTO purged_batches (seq, name, purged_at, forget_at, revision, redecoded_seq)
+         SELECT seq, name, $2, $3, revision, CASE WHEN kind = 'REDECODE' THEN parent_seq END
+         FROM batch_executions WHERE seq = $1",
     )
     .bind(seq.0)
     .bind(ms(now))
@@ -140,8 +141,8 @@ const PARTS: [&str; 7] = [
        (SELECT item_index, number FROM item_attempts WHERE batch_seq = $1 LIMIT $2)",
     "DELETE FROM item_results WHERE batch_seq = $1 AND first_no IN
        (SELECT first_no FROM item_results WHERE batch_seq = $1 LIMIT $2)",
-    "DELETE FROM upload_chunks WHERE batch_seq = $1 AND (upload_id, first_offset) IN
-       (SELECT upload_id, first_offset FROM upload_chunks WHERE batch_seq = $1 LIMIT $2)",
+    "DELETE FROM upload_chunks WHERE batch_seq = $1 AND (upload_id, first_offset, item_count) IN
+       (SELECT upload_id, first_offset, item_count FROM upload_chunks WHERE batch_seq = $1 LIMIT $2)",
     "DELETE FROM uploads WHERE batch_seq = $1 AND upload_id IN
        (SELECT upload_id FROM uploads WHERE batch_seq = $1 LIMIT $2)",
     "DELETE FROM batch_execution_details WHERE batch_seq = $1 AND item_index IN
@@ -164,8 +165,11 @@ async fn left_behind_in(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Resu
             .fetch_optional(&mut *conn)
             .await?;
     let Some(seq) = seq else {
-        let forgotten = sqlx::query("DELETE FROM purged_batches WHERE forget_at <= $1").bind(ms(now));
-        return Ok(forgotten.execute(conn).await?.rows_affected());
+        let forgotten = sqlx::query(
+            "DELETE FROM purged_batches WHERE seq IN (SELECT seq FROM purged_batches p WHERE forget_at <= $1
+               AND NOT EXISTS (SELECT 1 FROM batch_executions WHERE seq = p.redecoded_seq) LIMIT $2)",
+        );
+        return Ok(forgotten.bind(ms(now)).bind(PURGE_ROWS).execute(conn).await?.rows_affected());
     };
     let mut gone = 0;
     for part in PARTS {
@@ -182,7 +186,7 @@ async fn left_behind_in(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Resu
     Ok(gone)
 }
 
-/// Bodies and request ids past their time.
+/// Bodies, request ids and chunks past their time.
 async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
     // A live child decodes them.
@@ -222,6 +226,7 @@ async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreEr
     .await
     .map_err(error::store)?
     .rows_affected();
+    let chunks = upload::forget_chunks(&mut tx, PURGE_ROWS).await.map_err(error::store)?;
     tx.commit().await.map_err(error::store)?;
-    Ok(bodies + requests)
+    Ok(bodies + requests + chunks)
 }

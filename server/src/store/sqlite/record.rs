@@ -67,7 +67,9 @@ static RETRACT: LazyLock<[String; 2]> = LazyLock::new(|| {
             "DELETE FROM {table} WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
                SELECT parent_seq FROM batch_executions WHERE seq = $3
                UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
-                 AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3))"
+                 AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3)
+               UNION ALL SELECT seq FROM purged_batches
+                 WHERE redecoded_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3))"
         )
     })
 });

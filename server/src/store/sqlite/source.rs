@@ -135,7 +135,8 @@ async fn release(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx:
 const ROWS_PER_INSERT: usize = 200;
 
 /// Adds items after those that are there, in slices. The first of a key wins, repeats are counted: answers with how many
-/// there were.
+/// there were. Nobody can have claimed a slice of an OPEN batch, so its last one is filled up first: however small its
+/// chunks are, the slices are not.
 pub(super) async fn append(
     conn: &mut SqliteConnection,
     seq: BatchSeq,
@@ -144,18 +145,25 @@ pub(super) async fn append(
 ) -> Result<i64, sqlx::Error> {
     let fresh = without_known(conn, seq, items).await?;
     let row = sqlx::query(
-        "SELECT total_count, (SELECT coalesce(max(slice_no) + 1, 0) FROM batch_slices WHERE batch_seq = $1) AS slice_no
-         FROM batch_executions WHERE seq = $1",
+        "SELECT b.total_count, s.slice_no,
+           CASE WHEN b.status = 'OPEN' AND s.status = 'READY' THEN s.end_index - s.first_index END AS filled
+         FROM batch_executions b LEFT JOIN batch_slices s ON s.batch_seq = b.seq
+           AND s.slice_no = (SELECT max(slice_no) FROM batch_slices WHERE batch_seq = $1)
+         WHERE b.seq = $1",
     )
     .bind(seq.0)
     .fetch_one(&mut *conn)
     .await?;
     let first_index: i64 = row.get("total_count");
-    let first_slice: i64 = row.get("slice_no");
+    let last: Option<i64> = row.get("slice_no");
+    let (first_slice, filled) = match (last, row.get("filled")) {
+        (Some(last), Some(filled)) => (last, filled),
+        _ => (last.map_or(0, |last| last + 1), 0),
+    };
 
     let indexed: Vec<(i64, i64, &NewItem)> = (0i64..)
         .zip(&fresh)
-        .map(|(n, item)| (first_index + n, first_slice + n / SLICE_ITEMS as i64, *item))
+        .map(|(n, item)| (first_index + n, first_slice + (filled + n) / SLICE_ITEMS as i64, *item))
         .collect();
     for rows in indexed.chunks(ROWS_PER_INSERT) {
         let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
@@ -182,15 +190,17 @@ pub(super) async fn append(
         });
         insert.build().execute(&mut *conn).await?;
     }
-    for (n, slice) in (0i64..).zip(indexed.chunks(SLICE_ITEMS)) {
+    for slice in indexed.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+        let (first, no, _) = slice[0];
         let open = slice.iter().filter(|(.., item)| item.is_open()).count() as i64;
-        let first = first_index + n * SLICE_ITEMS as i64;
         sqlx::query(
             "INSERT INTO batch_slices (batch_seq, slice_no, first_index, end_index, open_count, status)
-             VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 = 0 THEN 'DONE' ELSE 'READY' END)",
+             VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 = 0 THEN 'DONE' ELSE 'READY' END)
+             ON CONFLICT (batch_seq, slice_no) DO UPDATE SET
+               end_index = excluded.end_index, open_count = open_count + excluded.open_count",
         )
         .bind(seq.0)
-        .bind(first_slice + n)
+        .bind(no)
         .bind(first)
         .bind(first + slice.len() as i64)
         .bind(open)

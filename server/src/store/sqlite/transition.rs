@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, ms, overlap, purge, request, result, upload};
+use super::{SqliteStore, error, ms, overlap, purge, request, result};
 use crate::{
     domain::{
         batch::{Command, Decision, DrainMode, EndReason, Input, Leases, PauseCause, State, decide},
@@ -51,12 +51,13 @@ pub(super) async fn command(
     now: DateTime<Utc>,
 ) -> Result<Changed, CommandError> {
     let mut tx = store.begin().await?;
-    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM batch_executions WHERE name = $1")
-        .bind(id.as_str())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(error::store)?;
-    let Some(seq) = seq.map(BatchSeq) else {
+    let found: Option<(i64, i64)> =
+        sqlx::query_as("SELECT seq, revision FROM batch_executions WHERE name = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(error::store)?;
+    let Some((seq, revision)) = found.map(|(seq, revision)| (BatchSeq(seq), revision)) else {
         return Err(match purge::purged(&mut tx, id).await.map_err(error::store)? {
             Some(purged) => CommandError::Purged(purged),
             None => CommandError::NotFound(id.clone()),
@@ -73,31 +74,41 @@ pub(super) async fn command(
     }
     // Its last lease may have run out since the last commit, or its time: that counts first.
     settle(&mut tx, seq, None, now).await.map_err(error::store)?;
-    if let Some(known) = &guard.etag {
-        let batch = store.load(&mut tx, seq).await?;
-        if etag::of(&batch) != *known {
-            return Err(CommandError::EtagMismatch { batch: Box::new(batch) });
-        }
-    }
-    let (reason, message) = match command {
-        Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
-        Command::Resume => ("", ""),
-        Command::Stop { reason, .. } => ("", reason.as_str()),
+    let is_current = match &guard.etag {
+        Some(known) => etag::of(&store.load(&mut tx, seq).await?) == *known,
+        None => true,
     };
-    let why = Why { reason, message, drain: command.drain() };
-    let decision = apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?;
+    // None of a stale etag.
+    let decision = if is_current {
+        let (reason, message) = match command {
+            Command::Pause { reason, .. } => (USER_PAUSE, reason.as_str()),
+            Command::Resume => ("", ""),
+            Command::Stop { reason, .. } => ("", reason.as_str()),
+        };
+        let why = Why { reason, message, drain: command.drain() };
+        Some(apply(&mut tx, seq, command.input(), why, now).await.map_err(error::store)?)
+    } else {
+        None
+    };
     let admitted =
         overlap::admit_after(&mut tx, seq, store.limits.running_batches, now).await.map_err(error::store)?;
-    if let Some(key) = &guard.request {
+    let batch = store.load(&mut tx, seq).await?;
+    let mut admitted = store.load_all(&mut tx, &admitted).await?;
+    if matches!(decision, None | Some(Decision::Refuse(_))) {
+        if batch.revision > revision {
+            admitted.push(batch.clone());
+        }
+    } else if let Some(key) = &guard.request {
         request::remember(&mut tx, key, id).await?;
     }
-    let batch = store.load(&mut tx, seq).await?;
-    if let Decision::Refuse(refusal) = decision {
-        return Err(CommandError::Refused { id: id.clone(), state: batch.state, refusal });
-    }
-    let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await.map_err(error::store)?;
-    Ok(Changed { batch, admitted })
+    match decision {
+        None => Err(CommandError::EtagMismatch { batch: Box::new(batch), moved: admitted }),
+        Some(Decision::Refuse(refusal)) => {
+            Err(CommandError::Refused { id: id.clone(), state: batch.state, refusal, moved: admitted })
+        }
+        Some(_) => Ok(Changed { batch, admitted }),
+    }
 }
 
 /// Decides on one input and carries the decision out. Answers with it.
@@ -301,6 +312,7 @@ impl Step {
                END,
                purge_at = CASE WHEN $5 THEN $4 + coalesce(json_extract(spec, '$.retention_ms'), 2592000000) END,
                bodies_expire_at = CASE WHEN $5 THEN $4 + json_extract(spec, '$.fetch.keep_bodies_ms') END,
+               has_stale_chunks = max(has_stale_chunks, status = 'OPEN'),
                pause_cause = CASE WHEN $6 THEN coalesce($7, pause_cause) END,
                pause_reason = CASE WHEN $6 THEN coalesce($8, pause_reason) END,
                pause_message = CASE WHEN $6 THEN coalesce($9, pause_message) END,
@@ -326,9 +338,6 @@ impl Step {
         .execute(&mut *conn)
         .await?;
         debug_assert_eq!(entered.rows_affected(), 1, "the state was read in this transaction");
-        if self.from == State::Open {
-            upload::forget_chunks(conn, self.seq).await?;
-        }
         Ok(())
     }
 }

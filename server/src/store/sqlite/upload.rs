@@ -201,13 +201,31 @@ async fn write(
     Ok(())
 }
 
-/// Forgets the chunks of a batch that takes nothing more, but for the one that sealed it: its repeat is no other upload.
-pub(super) async fn forget_chunks(conn: &mut SqliteConnection, seq: BatchSeq) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM upload_chunks WHERE batch_seq = $1 AND sealed = 0")
-        .bind(seq.0)
-        .execute(conn)
-        .await?;
-    Ok(())
+/// Forgets some chunks of a batch that takes nothing more, but for the one that sealed it: its repeat is no other upload.
+/// Answers how many.
+pub(super) async fn forget_chunks(conn: &mut SqliteConnection, limit: i64) -> Result<u64, sqlx::Error> {
+    let seq: Option<i64> =
+        sqlx::query_scalar("SELECT seq FROM batch_executions WHERE has_stale_chunks = 1 LIMIT 1")
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some(seq) = seq else { return Ok(0) };
+    let mut gone = sqlx::query(
+        "DELETE FROM upload_chunks WHERE batch_seq = $1 AND (upload_id, first_offset, item_count) IN
+           (SELECT upload_id, first_offset, item_count FROM upload_chunks WHERE batch_seq = $1 AND sealed = 0 LIMIT $2)",
+    )
+    .bind(seq)
+    .bind(limit)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if gone < limit as u64 {
+        gone += sqlx::query("UPDATE batch_executions SET has_stale_chunks = 0 WHERE seq = $1")
+            .bind(seq)
+            .execute(conn)
+            .await?
+            .rows_affected();
+    }
+    Ok(gone)
 }
 
 async fn find(store: &SqliteStore, conn: &mut SqliteConnection, id: &BatchId) -> Result<Batch, UploadError> {
@@ -263,7 +281,7 @@ fn refused(batch: &Batch) -> UploadError {
         Decision::Refuse(refusal) => refusal,
         _ => Refusal::Sealed,
     };
-    CommandError::Refused { id: batch.id.clone(), state: batch.state, refusal }.into()
+    CommandError::Refused { id: batch.id.clone(), state: batch.state, refusal, moved: Vec::new() }.into()
 }
 
 /// Each key with its length before it, so that no two lists of keys have the same bytes.

@@ -54,6 +54,12 @@ impl<R: BufRead + Seek> LineReader<R> {
         &self.reader
     }
 
+    /// Reads on from another stream of the same bytes.
+    pub(super) fn go_on_in(&mut self, reader: R) -> io::Result<()> {
+        self.reader = reader;
+        self.seek(self.byte, self.line)
+    }
+
     /// Bytes before the next line.
     pub(super) fn byte(&self) -> u64 {
         self.byte
@@ -71,35 +77,52 @@ impl<R: BufRead + Seek> LineReader<R> {
     }
 
     pub(super) fn is_at_end(&mut self) -> io::Result<bool> {
-        Ok(self.reader.fill_buf()?.is_empty())
+        match self.reader.fill_buf() {
+            Ok(rest) => Ok(rest.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The next line or record without its line end, or nothing at the end. The encodings that are taken have no quote
-    /// and no line feed inside a character, so that bytes can be looked at.
+    /// The next line or record without its line end, or nothing at the end. One that the stream does not give whole is
+    /// not begun. The encodings that are taken have no quote and no line feed inside a character, so that bytes can be
+    /// looked at.
     pub(super) fn next(&mut self, unit: Unit) -> Result<Option<&[u8]>, Fault> {
+        let (byte, line) = (self.byte, self.line);
+        match self.fill(unit) {
+            Ok(false) => return Ok(None),
+            Ok(true) => {}
+            Err(fault) => {
+                if matches!(fault, Fault::Io(_)) {
+                    self.seek(byte, line)?;
+                }
+                return Err(fault);
+            }
+        }
+        let line = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
+        Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// Reads a line or record with its line end; false at the end.
+    fn fill(&mut self, unit: Unit) -> Result<bool, Fault> {
         self.buffer.clear();
         let mut in_quotes = false;
         loop {
             let before = self.buffer.len();
             if !self.append_line()? {
-                if self.buffer.is_empty() {
-                    return Ok(None);
-                }
                 if in_quotes {
                     let what =
                         "a quote is opened here and never closed: close it, or double it where it is text";
                     return Err(Fault::Unreadable(what.to_owned()));
                 }
-                break;
+                return Ok(!self.buffer.is_empty());
             }
             // A quote inside quotes is doubled: it closes them and opens them again.
             in_quotes = self.buffer[before..].iter().fold(in_quotes, |open, byte| open ^ (*byte == b'"'));
             if unit == Unit::Line || !in_quotes {
-                break;
+                return Ok(true);
             }
         }
-        let line = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
-        Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
     /// Appends a line with its end; false if there is none.

@@ -1,13 +1,16 @@
 //! The first sheet of a spreadsheet, through calamine.
 //!
 //! calamine 0.38 trusts its input: on damaged .xls files it was seen to panic and to ask for 46 GB in one piece. So an
-//! .xls is looked through before (`ole`, `biff`), an .xlsx is read cell by cell, and a panic is an error here.
+//! .xls is looked through before (`ole`, `biff`), an .xlsx is measured and then read cell by cell, and a panic is an error
+//! here.
 
 use std::{io::Cursor, panic};
 
 use calamine::{Data, DataType, Reader, SheetType, Xls, Xlsx, open_workbook_from_rs};
 
-use super::{Container, ParseError, biff, cell::Cell, ole, table::Table};
+use zip::ZipArchive;
+
+use super::{Container, ParseError, UNPACKED_BYTES_MAX, biff, cell::Cell, ole, table::Table};
 use crate::domain::text;
 
 /// Columns that are looked at; the list has ten.
@@ -42,7 +45,22 @@ fn of_xls(file: &[u8]) -> Result<Table, ParseError> {
     Ok(table)
 }
 
+/// calamine holds a workbook's texts in memory, however small they were packed. The archive's word on sizes is enough:
+/// what grows beyond it is an error to the reader of archives that both have.
+fn measure(file: &[u8]) -> Result<(), ParseError> {
+    // What is wrong with an archive is for calamine to say.
+    let Ok(mut archive) = ZipArchive::new(Cursor::new(file)) else { return Ok(()) };
+    let sizes = (0..archive.len()).filter_map(|at| archive.by_index_raw(at).ok().map(|part| part.size()));
+    let unpacked = sizes.fold(0, u64::saturating_add);
+    if unpacked > UNPACKED_BYTES_MAX {
+        let message = format!("it has {unpacked} bytes unpacked, more than {UNPACKED_BYTES_MAX}");
+        return Err(ParseError::TooLarge(message));
+    }
+    Ok(())
+}
+
 fn of_xlsx(file: &[u8]) -> Result<Table, ParseError> {
+    measure(file)?;
     let mut workbook: Xlsx<_> =
         open_workbook_from_rs(Cursor::new(file)).map_err(failed::<calamine::XlsxError>)?;
     let sheets = workbook.sheets_metadata();

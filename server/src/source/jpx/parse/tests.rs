@@ -210,6 +210,45 @@ fn a_workbook_of_the_newer_kind_is_read_too() {
     }
 }
 
+/// Packed into a thousandth of what it is; the second says that it is small, the third that nobody knows.
+#[test]
+#[cfg(feature = "sheets")]
+fn a_workbook_that_grows_beyond_all_bounds_when_it_is_unpacked_is_refused() {
+    use std::io::{Cursor, Write};
+    let size = super::UNPACKED_BYTES_MAX as usize + 0x1235;
+    let mut files = small_xlsx();
+    files.push(("xl/sharedStrings.xml".to_owned(), vec![b' '; size]));
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in &files {
+        writer.start_file(name.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(content).unwrap();
+    }
+    let honest = writer.finish().unwrap().into_inner();
+    assert!(honest.len() < 1 << 20, "{}", honest.len());
+    let places = |archive: &[u8], bytes: &[u8]| -> Vec<usize> {
+        (0..archive.len()).filter(|at| archive[*at..].starts_with(bytes)).collect()
+    };
+    let mut lying = honest.clone();
+    for at in places(&honest, &u32::try_from(size).unwrap().to_le_bytes()) {
+        lying[at..at + 4].copy_from_slice(&1_000_u32.to_le_bytes());
+    }
+    // Bit 3 of the flags: sizes come behind the data.
+    let mut silent = lying.clone();
+    for (signature, flags_at) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
+        for at in places(&lying, signature) {
+            silent[at + flags_at] |= 8;
+        }
+    }
+    for (file, said) in [
+        (honest, "bytes unpacked, more than 134217728"),
+        (lying, "larger than its declared uncompressed size"),
+        (silent, "larger than its declared uncompressed size"),
+    ] {
+        let fault = fault(file);
+        assert!(fault.contains(said), "{said}: {fault}");
+    }
+}
+
 #[cfg(feature = "sheets")]
 fn sheet_row(row: usize, line: &str) -> workbook::Row {
     (row, ('A'..='J').zip(line.split(',')).map(|(column, cell)| workbook::text(column, row, cell)).collect())
