@@ -202,7 +202,7 @@ async fn a_skipped_start_says_that_the_file_was_not_sent() {
     assert_eq!((said.status, said.out.as_str()), (0, "batches/live\n"), "{}", said.err);
     let said = server.haul(&["start", "-f", &spec, "--upload", &keys]).await;
     assert_eq!((said.status, said.out.as_str()), (0, "batches/live\n"));
-    let expected = "nothing was started: batches/live has the same overlap key and is OPEN\nhaul: ";
+    let expected = "nothing was started: live (OPEN) has the overlap key \"night\"\nhaul: ";
     assert!(said.err.contains(expected), "{}", said.err);
     assert!(said.err.ends_with("keys.txt was not sent\n"), "{}", said.err);
     let live = server.client().await.get_batch("live").await.unwrap();
