@@ -86,12 +86,11 @@ async fn try_commit(
         finals.extend(written.next.is_final().then_some(recording.item.index));
         tally.add(recording, &written);
     }
-    result::append(&mut tx, commit.batch, &finals).await?;
-    result::append_canceled(&mut tx, commit.batch, &mut slices).await?;
     // Its items came back, so the batch is not exhausted by this commit.
     let found = system_failure(commit, &fenced)
         .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
-    let written = if tally.changed { Some(tally.write(&mut tx, commit).await?) } else { None };
+    let written = if tally.changed { Some(tally.write(&mut tx, commit, &finals).await?) } else { None };
+    result::append_canceled(&mut tx, commit.batch, &mut slices).await?;
     let settled = match &written {
         Some(row) => transition::settle_standing(&mut tx, commit.batch, row, found, commit.now).await?,
         None => {
@@ -296,11 +295,20 @@ impl Tally {
         }
     }
 
-    /// Answers with the batch's row, and how it stands.
-    async fn write(&self, conn: &mut SqliteConnection, commit: &Commit) -> Result<SqliteRow, sqlx::Error> {
-        static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    /// Also appends what became final to its order: one run, as a group has so many items at most. Answers with the
+    /// batch's row, and how it stands.
+    async fn write(
+        &self,
+        conn: &mut SqliteConnection,
+        commit: &Commit,
+        finals: &[i64],
+    ) -> Result<SqliteRow, sqlx::Error> {
+        // Both on one way to the engine's thread.
+        static WRITE: LazyLock<String> = LazyLock::new(|| {
+            let append = result::appending("$2", "$18", "$19");
             format!(
-                "UPDATE batch_executions SET
+                "{append};
+                 UPDATE batch_executions SET
                    successful_count = successful_count + $3, failed_count = failed_count + $4,
                    canceled_count = canceled_count + $5, returned_count = returned_count + $6,
                    records_count = records_count + $7, records_changed = records_changed + $8,
@@ -314,7 +322,7 @@ impl Tally {
                  WHERE seq = $2 RETURNING *, {STANDING}"
             )
         });
-        sqlx::query(UPDATE.as_str())
+        sqlx::query(WRITE.as_str())
             .bind(ms(commit.now))
             .bind(commit.batch.0)
             .bind(self.succeeded)
@@ -332,6 +340,8 @@ impl Tally {
             .bind(self.attempts_by_class[0])
             .bind(self.attempts_by_class[1])
             .bind(self.attempts_by_class[2])
+            .bind(finals.len() as i64)
+            .bind(result::json(finals))
             .fetch_one(conn)
             .await
     }

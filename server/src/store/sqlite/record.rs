@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::LazyLock};
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::ms;
 use crate::domain::{
@@ -22,8 +22,7 @@ pub(super) async fn write(
 ) -> Result<(i64, i64), sqlx::Error> {
     let Records::PriceHistory(history) = records;
     let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
-    drop_provisional(conn, key, history, None).await?;
-    write_prices(conn, batch, key, history, fetched_at).await?;
+    write_prices(conn, batch, key, history, fetched_at, None).await?;
     write_events(conn, batch, key, history, fetched_at).await?;
     Ok((records.len() as i64, changed))
 }
@@ -42,8 +41,8 @@ pub(super) async fn rewrite(
     let rest = without_later(conn, key, history, fetched_at).await?;
     let changed = changed_prices(conn, key, &rest).await? + changed_events(conn, key, &rest).await?;
     retract(conn, batch, key, fetched_at).await?;
-    drop_provisional(conn, key, history, Some(fetched_at)).await?;
-    write_prices(conn, batch, key, &rest, fetched_at).await?;
+    drop_provisional(conn, key, history, fetched_at).await?;
+    write_prices(conn, batch, key, &rest, fetched_at, Some(fetched_at)).await?;
     write_events(conn, batch, key, &rest, fetched_at).await?;
     Ok((Records::PriceHistory(rest).len() as i64, changed))
 }
@@ -115,10 +114,14 @@ async fn without_later(
 /// Rows per statement. Each statement is a way to the engine's thread and back, which costs more than a few rows do.
 const PRICES_PER_INSERT: usize = 128;
 
-/// The statement for one to [`PRICES_PER_INSERT`] rows. Its text is made once, so that the engine prepares it once.
+/// Drops the provisional bars of some days, fetched until some time.
 ///
-/// The parameters have no names: sqlx asks for the name of each, and SQLite walks through all of them to find it, which
-/// at some hundred parameters took a third of the server's time.
+/// Parameters have no names in this file's longer statements: sqlx asks for the name of each, and SQLite walks through all
+/// of them to find it, which at some hundred parameters took a third of the server's time.
+const DROP_PROVISIONAL: &str = "DELETE FROM stock_prices WHERE code = ? AND interval = ? AND provisional = 1
+    AND session_date BETWEEN ? AND ? AND fetched_at <= ?";
+
+/// The statement for one to [`PRICES_PER_INSERT`] rows. Its text is made once, so that the engine prepares it once.
 static INSERT_PRICES: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..=PRICES_PER_INSERT)
         .map(|rows| {
@@ -139,15 +142,26 @@ static INSERT_PRICES: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The same after [`DROP_PROVISIONAL`], both on one way to the engine's thread.
+static REPLACE_PRICES: LazyLock<Vec<String>> =
+    LazyLock::new(|| INSERT_PRICES.iter().map(|insert| format!("{DROP_PROVISIONAL}; {insert}")).collect());
+
+/// Writes the bars in the place of those that were provisional.
 async fn write_prices(
     conn: &mut SqliteConnection,
     batch: BatchSeq,
     code: &str,
     history: &PriceHistory,
     fetched_at: DateTime<Utc>,
+    fetched_until: Option<DateTime<Utc>>,
 ) -> Result<(), sqlx::Error> {
-    for prices in history.prices.chunks(PRICES_PER_INSERT) {
-        let mut insert = sqlx::query(INSERT_PRICES[prices.len()].as_str())
+    for (n, prices) in history.prices.chunks(PRICES_PER_INSERT).enumerate() {
+        let mut write = if n == 0 {
+            dropping(sqlx::query(REPLACE_PRICES[prices.len()].as_str()), code, history, fetched_until)
+        } else {
+            sqlx::query(INSERT_PRICES[prices.len()].as_str())
+        };
+        write = write
             .bind(code)
             .bind(&history.interval)
             .bind(&history.symbol)
@@ -155,7 +169,7 @@ async fn write_prices(
             .bind(batch.0)
             .bind(ms(fetched_at));
         for price in prices {
-            insert = insert
+            write = write
                 .bind(price.ts)
                 .bind(price.session_date.to_string())
                 .bind(price.open)
@@ -166,7 +180,7 @@ async fn write_prices(
                 .bind(price.volume)
                 .bind(price.provisional);
         }
-        insert.execute(&mut *conn).await?;
+        write.execute(&mut *conn).await?;
     }
     Ok(())
 }
@@ -215,21 +229,31 @@ async fn drop_provisional(
     conn: &mut SqliteConnection,
     code: &str,
     history: &PriceHistory,
-    fetched_until: Option<DateTime<Utc>>,
+    fetched_until: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return Ok(()) };
-    sqlx::query(
-        "DELETE FROM stock_prices WHERE code = $1 AND interval = $2 AND provisional = 1
-           AND session_date BETWEEN $3 AND $4 AND fetched_at <= $5",
-    )
-    .bind(code)
-    .bind(&history.interval)
-    .bind(first.session_date.to_string())
-    .bind(last_day(&history.interval, last.session_date).to_string())
-    .bind(fetched_until.map_or(i64::MAX, ms))
-    .execute(conn)
-    .await?;
+    if !history.prices.is_empty() {
+        let drop = dropping(sqlx::query(DROP_PROVISIONAL), code, history, Some(fetched_until));
+        drop.execute(conn).await?;
+    }
     Ok(())
+}
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// Binds what [`DROP_PROVISIONAL`] asks for of a history that has bars.
+fn dropping<'q>(
+    statement: Statement<'q>,
+    code: &'q str,
+    history: &'q PriceHistory,
+    fetched_until: Option<DateTime<Utc>>,
+) -> Statement<'q> {
+    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return statement };
+    statement
+        .bind(code)
+        .bind(&history.interval)
+        .bind(first.session_date.to_string())
+        .bind(last_day(&history.interval, last.session_date).to_string())
+        .bind(fetched_until.map_or(i64::MAX, ms))
 }
 
 /// The last day of the bar of that length that begins on a day, or is of it.

@@ -1,7 +1,7 @@
 //! The order in which items become final. Each transaction that makes items final appends one run with their numbers,
 //! so the order costs a row a commit and no index on items; what a cancel takes is one run per slice.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use futures::TryStreamExt;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
@@ -17,23 +17,27 @@ const RUN_ITEMS: usize = 1_000;
 /// Runs per statement.
 const RUNS_PER_INSERT: usize = 200;
 
+/// Appends a run to the order, unless it has no items: `count` of them, as their numbers' JSON. The arguments are the
+/// statement's parameters.
+pub(super) fn appending(batch: &str, count: &str, items: &str) -> String {
+    format!(
+        "INSERT INTO item_results (batch_seq, first_no, item_count, items)
+         SELECT {batch}, coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = {batch}
+                                   ORDER BY first_no DESC LIMIT 1), 1), {count}, {items}
+         WHERE {count} > 0"
+    )
+}
+
 /// These items became final, in this order.
 pub(super) async fn append(
     conn: &mut SqliteConnection,
     batch: BatchSeq,
     indexes: &[i64],
 ) -> Result<(), sqlx::Error> {
+    static APPEND: LazyLock<String> = LazyLock::new(|| appending("$1", "$2", "$3"));
     for run in indexes.chunks(RUN_ITEMS) {
-        sqlx::query(
-            "INSERT INTO item_results (batch_seq, first_no, item_count, items)
-             SELECT $1, coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = $1
-                                  ORDER BY first_no DESC LIMIT 1), 1), $2, $3",
-        )
-        .bind(batch.0)
-        .bind(run.len() as i64)
-        .bind(json(run))
-        .execute(&mut *conn)
-        .await?;
+        let append = sqlx::query(APPEND.as_str()).bind(batch.0).bind(run.len() as i64).bind(json(run));
+        append.execute(&mut *conn).await?;
     }
     Ok(())
 }
@@ -132,6 +136,6 @@ async fn numbered(
     Ok(numbered)
 }
 
-fn json(indexes: &[i64]) -> String {
+pub(super) fn json(indexes: &[i64]) -> String {
     serde_json::Value::from(indexes).to_string()
 }
