@@ -2,15 +2,23 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::config::LogFormat;
 
 /// What is logged, out of a level or directives.
 pub fn filter(log: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(log).map_err(|error| {
-        format!("log {log:?} is neither a level (error, warn, info, debug, trace) nor a filter: {error}")
-    })
+    let refused = |why: &str| {
+        format!("log {log:?} is neither a level (error, warn, info, debug, trace, off) nor a filter: {why}")
+    };
+    // A misspelt level would be the name of a target that logs nothing, and everything else be silent.
+    let is_bare = |part: &&str| part.chars().all(|c| c.is_ascii_alphanumeric());
+    if let Some(word) =
+        log.split(',').map(str::trim).filter(is_bare).find(|word| word.parse::<LevelFilter>().is_err())
+    {
+        return Err(refused(&format!("there is no level {word:?}")));
+    }
+    EnvFilter::try_new(log).map_err(|error| refused(&error.to_string()))
 }
 
 /// Begins to log. What was begun before in this process stays.

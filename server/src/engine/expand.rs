@@ -129,7 +129,10 @@ impl Expansion<'_> {
             self.unrecorded.bytes_received += bytes_received;
             let read = match page {
                 Ok(Page { items, next, list }) => {
-                    failures = 0;
+                    // One that brings nothing was read to where the reading was.
+                    if next != position {
+                        failures = 0;
+                    }
                     self.entry.set_source(None);
                     position.clone_from(&next);
                     PageRead::Items { items, next, list }
@@ -307,6 +310,7 @@ impl Download for Downloader {
         let lane = lane.map_err(|error: StoreError| {
             Failure::new(FailureClass::Temporary, "STORE", &error.to_string())
         })?;
+        let is_part = part.is_some();
         let call = Call {
             request: Request { url: url.to_owned(), accept: "*/*", part },
             user_agent: Arc::clone(&self.user_agent),
@@ -329,10 +333,16 @@ impl Download for Downloader {
             lane.lives().await;
         }
         match reply {
-            Ok(response) if (200..300).contains(&response.status) => Ok(response),
+            // Other successes hold something else than the file: "not yet", or nothing.
+            Ok(response) if response.status == 200 || is_part && response.status == 206 => Ok(response),
             Ok(response) => Err(classify::reply(&request::Fault::Status, &response, now)),
             Err(FetchError::Held { until }) => {
-                let mut failure = Failure::new(FailureClass::Temporary, "RATE_LIMITED", "the gate is held");
+                let message = format!(
+                    "nothing was asked: requests to {} are held until {}, as it asked for fewer or failed",
+                    origin.host,
+                    until.format("%Y-%m-%dT%H:%M:%SZ")
+                );
+                let mut failure = Failure::new(FailureClass::Temporary, "RATE_LIMITED", &message);
                 failure.retry_after = (until - now).to_std().ok();
                 Err(failure)
             }

@@ -1,6 +1,6 @@
 //! `haul retry`
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::Args;
 use haul_proto::v1::{FailureClass, Report, RetryFailedRequest};
@@ -54,6 +54,17 @@ impl Retry {
             Err(error) => return Err(with_what_is_left_out(&client, &parent, &filter, error).await.into()),
             Ok(made) => made,
         };
+        if let Ok(parent) = client.get_batch(&parent).await
+            && parent.progress.is_some_and(|progress| progress.total_is_partial)
+        {
+            // Lost with standard error.
+            let _ = writeln!(
+                io::stderr(),
+                "haul: {} ended before its source was read to the end: what it never read is not retried; for that start \
+                 its spec anew",
+                parent.name
+            );
+        }
         if child.plan {
             return plan::said(&client, "RetryFailed", made.batch, made.plan, context, out);
         }
@@ -109,6 +120,9 @@ fn left_out(report: &Report, filter: &str) -> String {
     } else {
         "\n  take what was skipped with --filter 'state = SKIPPED'"
     };
+    if parts.is_empty() {
+        return format!("{} has no items: start its spec anew", report.name);
+    }
     format!("no item of {} is to be retried: {}{way_out}", report.name, parts.join(", "))
 }
 

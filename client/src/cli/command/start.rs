@@ -101,6 +101,11 @@ impl Start {
         {
             return Err(Failure::Usage("one of -f and --upload may be standard input, not both".to_owned()));
         }
+        if self.upload.is_none() && !self.reading.is_default() {
+            let what =
+                "--format, --key-column and --allow-empty say how the file of --upload is read: name one";
+            return Err(Failure::Usage(what.to_owned()));
+        }
         let (mut request, spec_file) = self.what.request()?;
         let spec = request.spec.get_or_insert_default();
         if self.upload.is_some() && !matches!(spec.source, None | Some(Source::UploadedItems(_))) {
@@ -132,7 +137,10 @@ impl Start {
                     id: upload_id,
                 };
                 match sending.send(items).await {
-                    Ok(sent) => batch = sent.batch,
+                    Ok(sent) => {
+                        let _ = writeln!(io::stderr(), "haul: {}", sent.said());
+                        batch = sent.batch;
+                    }
                     // Another start's batch, if it was answered with one, is not for this one to end.
                     Err(unsent)
                         if outcome != Outcome::Replayed

@@ -80,6 +80,11 @@ impl Reading {
         }
         Ok(items)
     }
+
+    /// Nothing of it was said.
+    pub(super) fn is_default(&self) -> bool {
+        self.format.is_none() && self.key_column == KEY_COLUMN && !self.allow_empty
+    }
 }
 
 impl Upload {
@@ -89,14 +94,21 @@ impl Upload {
         let client = context.connect().await?;
         let sending =
             Sending { client: &client, batch: &batch, file: &file, reading: &reading, seal: !no_seal, id };
-        let Sent { batch, before, after } = sending.send(items).await.map_err(Unsent::into_failure)?;
+        let sent = sending.send(items).await.map_err(Unsent::into_failure)?;
         if context.output.format() == Format::Table {
-            let state = label::batch_state(batch.state);
-            writeln!(out, "{}  {state}; {}", batch.name, what_came_of(&batch, &before, &after))?;
+            let state = label::batch_state(sent.batch.state);
+            writeln!(out, "{}  {state}; {}", sent.batch.name, sent.said())?;
         } else {
-            context.output.batch(&batch, out)?;
+            context.output.batch(&sent.batch, out)?;
         }
         Ok(0)
+    }
+}
+
+impl Sent {
+    /// What it came to, in words.
+    pub(super) fn said(&self) -> String {
+        what_came_of(&self.batch, &self.before, &self.after)
     }
 }
 
@@ -106,7 +118,9 @@ fn what_came_of(batch: &Batch, before: &GetUploadStatusResponse, after: &UploadI
     let added = after.committed_items - before.committed_items - repeats;
     let mut parts = vec![format!("{} added", number::plural(added, "item", "items"))];
     if repeats > 0 {
-        parts.push(format!("{} of keys that it has left out", number::plural(repeats, "repeat", "repeats")));
+        let keys = if repeats == 1 { "its key was" } else { "their keys were" };
+        let repeats = number::plural(repeats, "repeat", "repeats");
+        parts.push(format!("{repeats} left out as {keys} there"));
     }
     if before.committed_items > 0 {
         parts.push(format!("{} sent before", number::count(before.committed_items)));
@@ -266,13 +280,13 @@ mod tests {
     fn what_was_added_what_was_left_out_and_what_was_there_are_told_apart() {
         for ((committed, duplicates), (known, known_duplicates), total, expected) in [
             ((10, 0), (0, 0), 10, "10 items added; it has 10"),
-            ((15, 5), (0, 0), 20, "10 items added, 5 repeats of keys that it has left out; it has 20"),
+            ((15, 5), (0, 0), 20, "10 items added, 5 repeats left out as their keys were there; it has 20"),
             ((10, 0), (10, 0), 10, "0 items added, 10 sent before; it has 10"),
             (
                 (1_200, 3),
                 (1_000, 2),
                 1_197,
-                "199 items added, 1 repeat of keys that it has left out, 1,000 sent before; it has 1,197",
+                "199 items added, 1 repeat left out as its key was there, 1,000 sent before; it has 1,197",
             ),
         ] {
             let progress = Some(Progress { total_items: total, ..Progress::default() });

@@ -131,5 +131,7 @@ pub(super) async fn ended(client: &Client, name: &str) -> Result<(Batch, Report)
         }
     };
     let report = client.get_report(name).await?;
+    // A watch leaves out what of the spec may be long; a batch that was deleted meanwhile has no more of it to tell.
+    let batch = client.get_batch(name).await.unwrap_or(batch);
     Ok((batch, report))
 }

@@ -92,7 +92,11 @@ pub(super) fn batches(
             label::batch_id(&batch.name).to_owned(),
             label::batch_state(batch.state),
             number::percentage(progress.percentage),
-            number::count(progress.total_items),
+            format!(
+                "{}{}",
+                number::count(progress.total_items),
+                if progress.total_is_partial { "+" } else { "" }
+            ),
             number::count(progress.failed_items),
             time::age(batch.create_time.as_ref(), now),
         ]);

@@ -20,9 +20,12 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::OptionFuture};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, OptionFuture},
+};
 use haul_proto::v1::{Batch, FailureGroup};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 pub(crate) use self::line::{done, held_back, standing};
 use self::{bar::Bar, failure::FailurePoll, plain::Plain, wait::WaitPoll};
@@ -43,6 +46,8 @@ pub enum ProgressMode {
     Quiet,
 }
 
+/// After which figures that did not move are asked for.
+const STALE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 
 /// Watches a batch to its end, and shows how it goes on standard error. Returns the batch as it ended.
@@ -67,6 +72,8 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
     let mut poll = None;
     let mut waits = WaitPoll::new(mode);
     let mut asking = None;
+    let mut heard = Instant::now();
+    let mut refresh: Option<BoxFuture<'_, Result<Batch, Error>>> = None;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = client.watch(name, WatchOptions::default());
@@ -78,6 +85,7 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                     return Ok(batch);
                 }
                 Some(Ok(WatchEvent::Snapshot(batch) | WatchEvent::Update(batch))) => {
+                    heard = Instant::now();
                     failures.observe(&batch);
                     waits.observe(&batch);
                     display.batch(batch);
@@ -108,7 +116,19 @@ pub async fn follow(client: &Client, name: &str, mode: ProgressMode) -> Result<B
                     display.waits_for(waits_for);
                 }
             }
+            Some(batch) = OptionFuture::from(refresh.as_mut()) => {
+                refresh = None;
+                heard = Instant::now();
+                // Its end is told by the watch.
+                if let Ok(batch) = batch && batch.end_time.is_none() {
+                    display.batch(batch);
+                }
+            }
             _ = tick.tick() => display.tick(),
+        }
+        // A watch tells of what was committed. Where nothing is, estimates grow old, and what is waited for changes.
+        if refresh.is_none() && mode != ProgressMode::Quiet && heard.elapsed() >= STALE {
+            refresh = Some(Box::pin(client.get_batch(name)));
         }
         if poll.is_none() && failures.is_due() {
             failures.begin();

@@ -147,9 +147,10 @@ async fn get(
     now: DateTime<Utc>,
     dates: &mut Vec<Dated>,
 ) -> Result<Response, Finding> {
+    let is_part = part.is_some();
     let request = Request { url: uri.to_owned(), accept: "*/*", part };
     let reply = probe.get(origin, request, parse::FILE_BYTES_MAX as u64, dates).await.and_then(|reply| {
-        if (200..300).contains(&reply.status) {
+        if reply.status == 200 || is_part && reply.status == 206 {
             Ok(reply)
         } else {
             Err(classify::reply(&Fault::Status, &reply, now))

@@ -1,13 +1,14 @@
 //! A file of keys by http(s), read in parts.
 //!
-//! Of a server that gives parts (Range) and says which state of the file they are of (a strong `ETag`, Last-Modified), a
-//! part at a time is held, so the file may have any size. Of any other the file is had whole, within the bound of a
+//! Of a server that gives parts (Range) and says which state of the file they are of (a strong `ETag`, a Last-Modified
+//! that is some seconds old), a part at a time is held, so the file may have any size. Of any other the file is had whole, within the bound of a
 //! download, and is had again when the reading is resumed; where the server names no state, a hash tells one from another.
 
 use std::{
     io::{self, BufRead, Read, Seek, SeekFrom},
     ops::Range,
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use super::{
     read_page, source_error,
 };
 use crate::domain::{
+    failure::{Failure, FailureClass},
     request::{FileHead, Response},
     spec::FileSource,
     text,
@@ -27,6 +29,9 @@ use crate::domain::{
 
 /// What is asked for at once. More than the longest line, so that each part ends one.
 const PART_BYTES: u64 = 4 * LINE_BYTES_MAX as u64;
+
+/// Since it was modified. Last-Modified and Date are in seconds.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A file of keys elsewhere, read in pages.
 pub struct RemoteFile {
@@ -83,8 +88,20 @@ impl RemoteFile {
             Err(failure) if failure.http_status == Some(416) && part.is_some() => return Ok(None),
             reply => reply.map_err(|failure| failed(&self.spec.uri, failure))?,
         };
+        if reply.content_type.to_ascii_lowercase().starts_with("text/html") {
+            let what = format!("{}: an HTML page came where a list of keys was asked for", self.spec.uri);
+            return Err(SourceError::Unreadable(what));
+        }
         let window = tokio::task::spawn_blocking(move || Window::of(reply, part.as_ref())).await;
-        window.map_err(|error| SourceError::Unreadable(format!("the file's reader failed: {error}")))
+        match window {
+            Ok(Ok(window)) => Ok(window),
+            Ok(Err(Cut)) => Err(SourceError::Temporary(Failure::new(
+                FailureClass::Temporary,
+                "TRUNCATED_BODY",
+                &format!("{}: a part of it was cut", self.spec.uri),
+            ))),
+            Err(error) => Err(SourceError::Unreadable(format!("the file's reader failed: {error}"))),
+        }
     }
 
     fn changed(&self, what: &str) -> SourceError {
@@ -98,9 +115,16 @@ impl Source for RemoteFile {
         let open = self.open.take().filter(|open| open.next.as_deref() == position);
         let reader = match open {
             Some(Open { reader, is_cut: false, .. }) => reader,
-            Some(Open { mut reader, .. }) => {
+            Some(Open { mut reader, next, is_cut }) => {
                 let (byte, of) = reader.place();
-                let window = self.fetch(byte, Some(of)).await?;
+                let window = match self.fetch(byte, Some(of)).await {
+                    Ok(window) => window,
+                    // Whoever asks again goes on from here, and for the same part.
+                    Err(error) => {
+                        self.open = Some(Open { reader, next, is_cut });
+                        return Err(error);
+                    }
+                };
                 reader.go_on_in(window).map_err(source_error)?;
                 reader
             }
@@ -118,7 +142,8 @@ impl Source for RemoteFile {
 
 /// The first items of a file, out of a reply that holds its first bytes.
 pub fn first_items(spec: &FileSource, reply: Response, items_max: usize) -> Result<FilePage, ReadError> {
-    let size = reply.body.len() as u64 + u64::from(reply.status == 206);
+    let told = reply.file.content_range.as_deref().and_then(in_range).map(|(_, size)| size);
+    let size = told.unwrap_or(reply.body.len() as u64 + u64::from(reply.status == 206));
     let of = Fingerprint::Marked { size, etag: None, modified: None };
     let window = Window { start: 0, bytes: reply.body, at: 0, of };
     FileReader::over(window, &FileSource { uri: shown(&spec.uri), ..spec.clone() }, None)?.page(items_max)
@@ -149,31 +174,46 @@ struct Window {
 
 impl Window {
     /// What a reply holds; nothing if it is not the part that was asked for, or a part of nobody knows what.
-    fn of(reply: Response, asked: Option<&Range<u64>>) -> Option<Self> {
+    fn of(reply: Response, asked: Option<&Range<u64>>) -> Result<Option<Self>, Cut> {
         let FileHead { etag, last_modified: modified, content_range, content_encoding } = reply.file;
         if content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return None;
+            return Ok(None);
         }
+        // A weak ETag may stay as it is while bytes change, and a file that was just written may be written again in the
+        // same second (RFC 9110, 8.8.1 and 8.8.2.2). Their change is one all the same.
+        let is_named = etag.as_ref().is_some_and(|etag| !etag.starts_with("W/"))
+            || modified.as_deref().is_some_and(|modified| is_settled(modified, reply.date.as_deref()));
         let length = reply.body.len() as u64;
-        let is_part = reply.status == 206;
-        let (start, size) = if is_part {
-            let (range, size) = in_range(&content_range?)?;
-            let expected = asked.map(|asked| asked.start..asked.end.min(size))?;
-            (range == expected && expected.end - expected.start == length).then_some((range.start, size))?
+        let (start, size) = if reply.status == 206 {
+            let range = content_range.as_deref().and_then(in_range);
+            let (Some((range, size)), Some(asked), true) = (range, asked, is_named) else { return Ok(None) };
+            if range != (asked.start..asked.end.min(size)) {
+                return Ok(None);
+            }
+            if length < range.end - range.start {
+                return Err(Cut);
+            }
+            (range.start, size)
         } else {
             (0, length)
         };
-        // A weak one stays as it is while bytes change.
-        let etag = etag.filter(|etag| !etag.starts_with("W/"));
-        let of = if etag.is_some() || modified.is_some() {
+        let of = if is_named {
             Fingerprint::Marked { size, etag, modified }
-        } else if is_part {
-            return None;
         } else {
             Fingerprint::Whole { size, sha256: text::hex(&Sha256::digest(&reply.body)) }
         };
-        Some(Self { start, bytes: reply.body, at: start, of })
+        Ok(Some(Self { start, bytes: reply.body, at: start, of }))
     }
+}
+
+/// A part ended before its end, on a connection that did not say how much was to come.
+struct Cut;
+
+/// Whether a file has rested for some seconds by its server's own clock.
+fn is_settled(modified: &str, date: Option<&str>) -> bool {
+    let time = |text: &str| httpdate::parse_http_date(text).ok();
+    let rested = time(modified).zip(date.and_then(time)).and_then(|(from, to)| to.duration_since(from).ok());
+    rested.is_some_and(|rested| rested >= SETTLED)
 }
 
 /// What a Content-Range says (RFC 9110, 14.4): the bytes, and how many the whole has.

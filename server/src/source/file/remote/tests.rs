@@ -9,6 +9,8 @@ use crate::domain::{
     spec::FileFormat,
 };
 
+const NOW: &str = "Sun, 22 Nov 2026 00:00:02 GMT";
+
 #[derive(Clone, Default)]
 struct Served {
     bytes: Bytes,
@@ -17,8 +19,14 @@ struct Served {
     modified: Option<&'static str>,
     /// Of what it sends where a part was asked for.
     encoding: Option<&'static str>,
-    /// Bytes that its parts lack at their end.
+    /// Bytes that its parts lack at their end, by their head.
     short_by: usize,
+    /// Bytes of a part that are not sent.
+    cut_by: usize,
+    /// It cannot give what begins behind this.
+    fails_behind: Option<u64>,
+    /// What it is that lies there, if it says so.
+    content_type: &'static str,
 }
 
 /// It, and what it was asked for.
@@ -45,6 +53,9 @@ impl Download for Server {
         state.1.push(part.clone());
         let served = state.0.clone();
         let (mut status, mut body, mut file) = (200, served.bytes.clone(), FileHead::default());
+        if served.fails_behind.zip(part.as_ref()).is_some_and(|(at, part)| part.start > at) {
+            return Err(Failure::new(FailureClass::Temporary, "HTTP_STATUS", "HTTP 500").with_status(500));
+        }
         if let Some(part) = part {
             file.etag = served.etag.map(str::to_owned);
             file.last_modified = served.modified.map(str::to_owned);
@@ -58,14 +69,14 @@ impl Download for Server {
                 }
                 let end = end - served.short_by;
                 file.content_range = Some(format!("bytes {start}-{}/{size}", end - 1));
-                (status, body) = (206, served.bytes.slice(start..end));
+                (status, body) = (206, served.bytes.slice(start..end - served.cut_by));
             }
         }
         Ok(Response {
             status,
-            content_type: String::new(),
+            content_type: served.content_type.to_owned(),
             retry_after: None,
-            date: None,
+            date: Some(NOW.to_owned()),
             body,
             bytes_received: 0,
             latency: Duration::ZERO,
@@ -115,6 +126,7 @@ fn every_kind(bytes: &Bytes) -> Vec<Served> {
     vec![
         Served { etag: Some("\"1\""), ..parts.clone() },
         Served { modified: Some("Sun, 22 Nov 2026 00:00:00 GMT"), ..parts.clone() },
+        Served { modified: Some("Sun, 22 Nov 2026 00:00:01 GMT"), ..parts.clone() },
         Served { etag: Some("W/\"1\""), ..parts.clone() },
         Served { etag: Some("\"1\""), encoding: Some("gzip"), ..parts.clone() },
         Served { etag: Some("\"1\""), short_by: 1, ..parts.clone() },
@@ -177,14 +189,16 @@ async fn another_state_of_the_file_is_told_by_what_the_server_says_of_it_or_by_i
     let of = |bytes: &Bytes| Served { bytes: bytes.clone(), ..Served::default() };
     let parts = Served { gives_parts: true, etag: Some("\"1\""), ..of(&was) };
     let dated = Served { etag: None, modified: Some("Sun, 22 Nov 2026 00:00:00 GMT"), ..parts.clone() };
+    let weak = Served { etag: Some("W/\"1\""), ..dated.clone() };
     for (before, after, said) in [
+        (&weak, Served { etag: Some("W/\"2\""), ..weak.clone() }, "its ETag was W/\"1\" and is W/\"2\""),
         (&parts, Served { etag: Some("\"2\""), ..parts.clone() }, "its ETag was \"1\" and is \"2\""),
         (&parts, Served { bytes: shorter.clone(), ..parts.clone() }, "its size was 120 and is 80"),
         (&parts, Served { etag: None, ..parts.clone() }, "its server gives no part of it from byte"),
         (
             &dated,
-            Served { modified: Some("Sun, 22 Nov 2026 00:00:01 GMT"), ..dated.clone() },
-            "its Last-Modified was Sun, 22 Nov 2026 00:00:00 GMT and is Sun, 22 Nov 2026 00:00:01 GMT",
+            Served { modified: Some("Sat, 21 Nov 2026 23:59:59 GMT"), ..dated.clone() },
+            "its Last-Modified was Sun, 22 Nov 2026 00:00:00 GMT and is Sat, 21 Nov 2026 23:59:59 GMT",
         ),
         (&of(&was), of(&same_size), "its SHA-256 was "),
         (&of(&was), of(&shorter), "its size was 120 and is 80"),
@@ -211,6 +225,39 @@ async fn another_state_of_the_file_is_told_by_what_the_server_says_of_it_or_by_i
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_fails_for_a_time_is_asked_for_again_alone() {
+    let spec = spec(FileFormat::Lines, "utf-8");
+    let sound = Served {
+        bytes: "aaa\n".repeat(30).into(),
+        etag: Some("\"1\""),
+        gives_parts: true,
+        ..Served::default()
+    };
+    let cut = Served { cut_by: 1, ..sound.clone() };
+    for trouble in [Served { fails_behind: Some(0), ..sound.clone() }, cut] {
+        let server = Server::of(sound.clone());
+        let mut reading = source(&spec, &server, 50);
+        let position = reading.page(None).await.unwrap().next;
+        server.become_(trouble);
+        for _ in 0..3 {
+            let again = reading.page(position.as_deref()).await;
+            assert!(matches!(again, Err(SourceError::Temporary(_))), "{again:?}");
+        }
+        assert_eq!(server.asked(), [Some(0..50), Some(48..98), Some(48..98), Some(48..98)]);
+        server.become_(sound.clone());
+        assert_eq!(reading.page(position.as_deref()).await.unwrap().items.len(), 12);
+    }
+}
+
+#[tokio::test]
+async fn a_page_for_people_is_no_list() {
+    let page =
+        Served { bytes: "<html>\n".into(), content_type: "Text/HTML; charset=utf-8", ..Served::default() };
+    let refused = source(&spec(FileFormat::Lines, "utf-8"), &Server::of(page), 50).page(None).await;
+    assert!(matches!(refused, Err(SourceError::Unreadable(what)) if what.contains("HTML page")));
 }
 
 /// Where a reading of a whole file stands after its first item.
