@@ -123,7 +123,7 @@ async fn to_the_end(
 
 /// Follows a batch to its end.
 pub(super) async fn ended(client: &Client, name: &str) -> Result<(Batch, Report), Failure> {
-    let batch = tokio::select! {
+    let mut batch = tokio::select! {
         batch = follow(client, name, ProgressMode::Auto) => batch?,
         // Where signals cannot be caught, Ctrl-C ends us all the same.
         Ok(()) = tokio::signal::ctrl_c() => {
@@ -132,6 +132,9 @@ pub(super) async fn ended(client: &Client, name: &str) -> Result<(Batch, Report)
     };
     let report = client.get_report(name).await?;
     // A watch leaves out what of the spec may be long; a batch that was deleted meanwhile has no more of it to tell.
-    let batch = client.get_batch(name).await.unwrap_or(batch);
+    match client.get_batch(name).await {
+        Ok(whole) if whole.create_time == batch.create_time => batch.spec = whole.spec,
+        Ok(_) | Err(_) => {}
+    }
     Ok((batch, report))
 }
