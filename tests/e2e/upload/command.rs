@@ -44,7 +44,7 @@ async fn the_command_uploads_from_files_and_from_standard_input() {
     assert_eq!(wrong.status, 2);
     assert!(wrong.err.contains("rows.csv:1:") && wrong.err.contains("--key-column"), "{}", wrong.err);
     let said = server.haul(&["upload", &name, &rows, "--key-column", "code", "--no-seal"]).await;
-    let counts = "10 items added, 5 repeats of keys that it has left out; it has 20";
+    let counts = "10 items added, 5 repeats left out as their keys were there; it has 20";
     assert_eq!(said.out, format!("{name}  OPEN; {counts}\n"));
     let again =
         format!("haul: if it breaks off, go on with: haul upload {name} {rows} --key-column code --no-seal ");
