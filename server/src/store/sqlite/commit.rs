@@ -91,21 +91,19 @@ async fn try_commit(
         .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
     let written = if tally.changed { Some(tally.write(&mut tx, commit, &finals).await?) } else { None };
     result::append_canceled(&mut tx, commit.batch, &mut slices).await?;
-    let settled = match &written {
-        Some(row) => transition::settle_standing(&mut tx, commit.batch, row, found, commit.now).await?,
-        None => {
-            transition::settle(&mut tx, commit.batch, found, commit.now).await?;
-            true
-        }
+    let settled = if let Some(row) = &written {
+        transition::settle_standing(&mut tx, commit.batch, row, found, commit.now).await?
+    } else {
+        transition::settle(&mut tx, commit.batch, found, commit.now).await?;
+        true
     };
     // Most commits change figures and nothing else: then the row that was written is the batch, and nobody is let in.
-    let (batch, admitted) = match written.filter(|_| !settled) {
-        Some(row) => (store.decode(&row)?, Vec::new()),
-        None => {
-            let slots = store.limits.running_batches;
-            let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
-            (store.load(&mut tx, commit.batch).await?, admitted)
-        }
+    let (batch, admitted) = if let Some(row) = written.filter(|_| !settled) {
+        (store.decode(&row)?, Vec::new())
+    } else {
+        let slots = store.limits.running_batches;
+        let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
+        (store.load(&mut tx, commit.batch).await?, admitted)
     };
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await?;
