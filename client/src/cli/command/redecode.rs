@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use haul_proto::v1::RedecodeRequest;
 
-use super::{Context, failure::Failure, plan, start, started};
+use super::{Context, failure::Failure, plan, start, started::Started};
 
 /// Decode the kept bodies of a batch anew, without a request
 ///
@@ -44,6 +44,7 @@ impl Redecode {
         let made = client.redecode(request).await?;
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("Redecode", "a batch"))?;
-        started::said(&client, &batch, outcome, self.child.watch, context, out).await
+        let watched = self.child.watch;
+        Started { client: &client, batch: &batch, outcome, watched, context }.said(out).await
     }
 }

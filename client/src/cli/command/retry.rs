@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use haul_proto::v1::{FailureClass, Report, RetryFailedRequest};
 
-use super::{Context, failure::Failure, plan, start, started};
+use super::{Context, failure::Failure, plan, start, started::Started};
 use crate::{
     Client, Error,
     cli::{label, number},
@@ -70,7 +70,7 @@ impl Retry {
         }
         let outcome = made.outcome();
         let batch = made.batch.ok_or_else(|| client.malformed("RetryFailed", "a batch"))?;
-        started::said(&client, &batch, outcome, child.watch, context, out).await
+        Started { client: &client, batch: &batch, outcome, watched: child.watch, context }.said(out).await
     }
 }
 

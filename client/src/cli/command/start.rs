@@ -11,7 +11,7 @@ use haul_proto::v1::{
     start_batch_response::Outcome,
 };
 
-use super::{Context, failure::Failure, started, upload};
+use super::{Context, failure::Failure, started::Started, upload};
 use crate::{
     Client,
     cli::{items, spec::SpecFile},
@@ -121,7 +121,8 @@ impl Start {
         let started = client.start_batch(request).await.map_err(|error| spec_file.in_its_words(error))?;
         let outcome = started.outcome();
         let mut batch = started.batch.ok_or_else(|| client.malformed("StartBatch", "a batch"))?;
-        started::announce(&client, &batch, outcome, self.watch, context, out).await?;
+        let started = Started { client: &client, batch: &batch, outcome, watched: self.watch, context };
+        started.announce(out).await?;
         match opened {
             // The batch that is in the way of this one has items of its own.
             Some((file, _)) if outcome == Outcome::Skipped => {
@@ -158,7 +159,7 @@ impl Start {
             }
             None => {}
         }
-        started::followed(&client, &batch, outcome, self.watch, context, out).await
+        Started { client: &client, batch: &batch, outcome, watched: self.watch, context }.followed(out).await
     }
 }
 

@@ -14,58 +14,51 @@ use crate::{
     },
 };
 
-/// Prints a batch that was just made, and follows it if asked to; one that was skipped has nothing to follow.
-pub(super) async fn said(
-    client: &Client,
-    batch: &Batch,
-    outcome: Outcome,
-    watched: bool,
-    context: &Context,
-    out: &mut impl Write,
-) -> Result<u8, Failure> {
-    announce(client, batch, outcome, watched, context, out).await?;
-    followed(client, batch, outcome, watched, context, out).await
+/// A call that made a batch, or was answered with another one.
+pub(super) struct Started<'a> {
+    pub(super) client: &'a Client,
+    pub(super) batch: &'a Batch,
+    pub(super) outcome: Outcome,
+    /// It is to be followed to its end.
+    pub(super) watched: bool,
+    pub(super) context: &'a Context,
 }
 
-/// Says what a start came to, and the batch's name.
-pub(super) async fn announce(
-    client: &Client,
-    batch: &Batch,
-    outcome: Outcome,
-    watched: bool,
-    context: &Context,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
-    for remark in remarks(client, batch, outcome, watched).await {
-        // Lost with standard error.
-        let _ = writeln!(io::stderr(), "haul: {remark}");
+impl Started<'_> {
+    /// Prints a batch that was just made, and follows it if asked to; one that was skipped has nothing to follow.
+    pub(super) async fn said(&self, out: &mut impl Write) -> Result<u8, Failure> {
+        self.announce(out).await?;
+        self.followed(out).await
     }
-    if context.output.format() == Format::Table {
-        context.output.started(outcome, batch, None, out)?;
+
+    /// Says what a start came to, and the batch's name.
+    pub(super) async fn announce(&self, out: &mut impl Write) -> Result<(), Failure> {
+        let Self { client, batch, outcome, watched, context } = *self;
+        for remark in remarks(client, batch, outcome, watched).await {
+            // Lost with standard error.
+            let _ = writeln!(io::stderr(), "haul: {remark}");
+        }
+        if context.output.format() == Format::Table {
+            context.output.started(outcome, batch, None, out)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Follows it if asked to, and prints what a program reads: a document is whole, so it comes at the end.
+    pub(super) async fn followed(&self, out: &mut impl Write) -> Result<u8, Failure> {
+        let Self { client, batch, outcome, watched, context } = *self;
+        if watched && outcome != Outcome::Skipped {
+            let (batch, report) = watch::ended(client, &batch.name).await?;
+            context.output.started(outcome, &batch, Some(&report), out)?;
+            return Ok(exit::code(&batch));
+        }
+        if context.output.format() != Format::Table {
+            context.output.started(outcome, batch, None, out)?;
+        }
         out.flush()?;
+        Ok(0)
     }
-    Ok(())
-}
-
-/// Follows it if asked to, and prints what a program reads: a document is whole, so it comes at the end.
-pub(super) async fn followed(
-    client: &Client,
-    batch: &Batch,
-    outcome: Outcome,
-    watched: bool,
-    context: &Context,
-    out: &mut impl Write,
-) -> Result<u8, Failure> {
-    if watched && outcome != Outcome::Skipped {
-        let (batch, report) = watch::ended(client, &batch.name).await?;
-        context.output.started(outcome, &batch, Some(&report), out)?;
-        return Ok(exit::code(&batch));
-    }
-    if context.output.format() != Format::Table {
-        context.output.started(outcome, batch, None, out)?;
-    }
-    out.flush()?;
-    Ok(0)
 }
 
 /// What a start came to, where it is not simply a new batch that runs. The start is done: what cannot be asked about the
