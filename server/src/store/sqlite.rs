@@ -13,10 +13,11 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{
-    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use self::writer::{Tx, Writer};
 use super::{
     Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
     CreateError, Created, DeleteError, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch,
@@ -52,6 +53,7 @@ mod query;
 mod record;
 mod request;
 mod result;
+mod script;
 mod slice;
 mod source;
 #[cfg(test)]
@@ -60,6 +62,7 @@ mod transition;
 mod upkeep;
 mod upload;
 mod upstream;
+mod writer;
 
 pub use inspect::{Found, Hold, Inspection, Paused, inspect};
 pub use migration::{MigrateError, Schema};
@@ -84,6 +87,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// Prepared statements that a connection keeps: one for each number of rows that a bulk insert may have, and the others.
 const STATEMENTS_CACHED: usize = 256;
+/// Rows that the engine's thread reads ahead of the program, which it else waits for.
+const ROWS_BUFFERED: usize = 1_000;
 /// Page cache of each reader, in KiB; negative is SQLite's way to say KiB.
 const CACHE_KIB: &str = "-16384";
 /// The writer's. A chunk of keys in no order writes to as many pages of the index of keys as it has keys, 40 MiB: they
@@ -95,7 +100,7 @@ const CHECKPOINT_PAGES: &str = "16384";
 /// A store in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
     limits: Limits,
     token_key: [u8; 32],
@@ -113,26 +118,26 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_CACHED)
+            .row_buffer_size(ROWS_BUFFERED)
             .pragma("cache_size", CACHE_KIB);
-        // Idle connections are kept, and not tried before each use: the file belongs to this process as long as it runs.
-        let pool = |size| {
-            let options = SqlitePoolOptions::new().max_connections(size).test_before_acquire(false);
-            options.idle_timeout(None).max_lifetime(None)
-        };
-        // SQLite rolls back by itself when a commit finds no room; sqlx then counts a transaction that is not there, and
-        // would never begin another one on this connection.
-        let writer = pool(1).before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
         let writing = options
             .clone()
             .pragma("cache_size", WRITER_CACHE_KIB)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let writer = writer.connect_with(writing).await.map_err(error::store)?;
-        migration::run(&writer).await?;
-        let readers = pool(READERS)
+        let writer = Writer::open(&writing).await.map_err(error::store)?;
+        let mut conn = writer.turn().await.map_err(error::store)?;
+        migration::run(&mut conn).await?;
+        let token_key = token_key(&mut conn).await.map_err(error::store)?;
+        drop(conn);
+        // Idle connections are kept, and not tried before each use: the file belongs to this process as long as it runs.
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
             .connect_with(options.create_if_missing(false).read_only(true))
             .await
             .map_err(error::store)?;
-        let token_key = token_key(&writer).await.map_err(error::store)?;
         Ok(Self { writer, readers, limits, token_key, specs: Arc::default() })
     }
 
@@ -142,8 +147,8 @@ impl SqliteStore {
     }
 
     /// Takes the one writing lock.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::store)
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        self.writer.begin().await.map_err(error::store)
     }
 
     /// A batch by its number, inside a transaction.
@@ -466,13 +471,13 @@ impl Store for SqliteStore {
 }
 
 /// The store's key, made by whoever opens it first.
-async fn token_key(writer: &SqlitePool) -> Result<[u8; 32], sqlx::Error> {
+async fn token_key(conn: &mut SqliteConnection) -> Result<[u8; 32], sqlx::Error> {
     sqlx::query("INSERT INTO settings (name, value) VALUES ('token_key', $1) ON CONFLICT DO NOTHING")
         .bind(rand::random::<[u8; 32]>().as_slice())
-        .execute(writer)
+        .execute(&mut *conn)
         .await?;
     let key: Vec<u8> =
-        sqlx::query_scalar("SELECT value FROM settings WHERE name = 'token_key'").fetch_one(writer).await?;
+        sqlx::query_scalar("SELECT value FROM settings WHERE name = 'token_key'").fetch_one(conn).await?;
     key.try_into().map_err(|_| sqlx::Error::Decode("token_key".into()))
 }
 

@@ -4,15 +4,19 @@
 //! the refused row fails its own item and no other. Savepoints are not taken otherwise: they cost.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
-    sync::LazyLock,
 };
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteStore, deadline, error, item, ms, overlap, record, result,
-    transition::{self, STANDING},
+    SqliteStore, deadline, error,
+    item::{self, Recorded},
+    ms, overlap, record, result,
+    script::{Ran, Script},
+    transition,
+    writer::Tx,
 };
 use crate::{
     domain::{
@@ -66,61 +70,116 @@ async fn try_commit(
     commit: &Commit,
     isolation: Isolation,
 ) -> Result<Committed, Trouble> {
-    let mut tx = store.begin().await?;
-    let before = store.load(&mut tx, commit.batch).await?;
+    let Begun { mut tx, before, is_late, held } = begin(store, commit).await?;
     let commit = &*deadline::enforced(&mut tx, &before, commit).await?;
-    let (fenced, mut slices) = write_leases(&mut tx, &before, commit).await?;
-    let canceled: i64 = slices.iter().map(|(_, open)| open).sum();
-    let mut tally = Tally { changed: canceled > 0, canceled, ..Tally::default() };
+    let fenced: HashSet<SliceNo> =
+        commit.leases.iter().map(|lease| lease.slice).filter(|slice| !held.contains_key(slice)).collect();
     let mut rejected = deadline::late(commit, &fenced);
-    let mut finals = Vec::new();
+    let mut recorded = Vec::with_capacity(commit.attempts.len());
     for recording in commit.attempts.iter().filter(|recording| !fenced.contains(&recording.slice)) {
-        let written = match isolation {
-            Isolation::Group => write_item(&mut tx, commit, recording).await?,
+        recorded.push(match isolation {
+            Isolation::Group => write_records(&mut tx, commit, Cow::Borrowed(recording)).await?,
             Isolation::PerItem => {
                 let (written, refused) = write_isolated(&mut tx, commit, recording).await?;
                 rejected.extend(refused.then_some(recording.item.index));
                 written
             }
-        };
-        finals.extend(written.next.is_final().then_some(recording.item.index));
-        tally.add(recording, &written);
+        });
+    }
+
+    let mut script = Script::default();
+    let (items, statements) = item::record(&mut script, &before, commit, &recorded);
+    let mut canceled = write_leases(&mut script, &before, commit, &held, &recorded);
+    let tally = Tally::of(&recorded, canceled.iter().map(|(_, open)| open).sum());
+    let finals: Vec<i64> = recorded
+        .iter()
+        .filter(|recorded| recorded.recording.next.is_final())
+        .map(|recorded| recorded.recording.item.index)
+        .collect();
+    if tally.changed {
+        tally.write(&mut script, commit, &finals);
     }
     // Its items came back, so the batch is not exhausted by this commit.
     let found = system_failure(commit, &fenced)
         .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
-    let written = if tally.changed { Some(tally.write(&mut tx, commit, &finals).await?) } else { None };
-    result::append_canceled(&mut tx, commit.batch, &mut slices).await?;
-    let settled = if let Some(row) = &written {
-        transition::settle_standing(&mut tx, commit.batch, row, found, commit.now).await?
-    } else {
-        transition::settle(&mut tx, commit.batch, found, commit.now).await?;
-        true
-    };
-    // Most commits change figures and nothing else: then the row that was written is the batch, and nobody is let in.
-    let (batch, admitted) = if let Some(row) = written.filter(|_| !settled) {
-        (store.decode(&row)?, Vec::new())
-    } else {
-        let slots = store.limits.running_batches;
-        let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
-        (store.load(&mut tx, commit.batch).await?, admitted)
-    };
+
+    // Most commits change figures and nothing else: then the row that they wrote is the batch, and nobody is let in.
+    if tally.changed && found.is_none() && !is_late && !tally.brings_about(&before) {
+        let mut ran = tx.commit_with(script).await?;
+        check(items, &ran[..statements])?;
+        ran.pop();
+        let batch = store.decode(&written(ran)?)?;
+        return Ok(Committed { batch, admitted: Vec::new(), fenced: fenced.into_iter().collect(), rejected });
+    }
+    check(items, &script.run(&mut tx).await?[..statements])?;
+    result::append_canceled(&mut tx, commit.batch, &mut canceled).await?;
+    transition::settle(&mut tx, commit.batch, found, commit.now).await?;
+    let slots = store.limits.running_batches;
+    let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
+    let batch = store.load(&mut tx, commit.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await?;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
 }
 
-/// Fence and renewal. Answers with the slices that were not the caller's any more, and those canceled because the batch is
-/// on its way to an end, each with its open items.
-async fn write_leases(
-    conn: &mut SqliteConnection,
+/// A commit's transaction, and what it finds.
+struct Begun {
+    tx: Tx,
+    before: Batch,
+    /// The batch's time is up.
+    is_late: bool,
+    /// The leases that are the caller's still, with the open items of each. This is the fence.
+    held: HashMap<SliceNo, i64>,
+}
+
+async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
+    let leases: Vec<(i64, i64)> = commit.leases.iter().map(|lease| (lease.slice.0, lease.epoch.0)).collect();
+    let mut script = Script::default();
+    script
+        .add("SELECT *, coalesce(deadline_at <= ?, 0) AS is_late FROM batch_executions WHERE seq = ?")
+        .bind(ms(commit.now))
+        .bind(commit.batch.0)
+        .add(
+            "SELECT slice_no, open_count FROM batch_slices
+             WHERE batch_seq = ? AND status = 'LEASED' AND owner = ?
+               AND (slice_no, epoch) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+        )
+        .bind(commit.batch.0)
+        .bind(commit.node.as_str())
+        .bind(result::json(&leases));
+    let (tx, ran) = store.writer.begin_with(script).await?;
+    let [batch, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
+    let row = batch.rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let held = held.rows.iter().map(|row| (SliceNo(row.get("slice_no")), row.get("open_count"))).collect();
+    Ok(Begun { tx, before: store.decode(row)?, is_late: row.get("is_late"), held })
+}
+
+/// Nobody else may have ended an item of a lease that was ours.
+fn check(items: usize, ran: &[Ran]) -> Result<(), sqlx::Error> {
+    if ran.iter().map(|ran| ran.written).sum::<u64>() == items as u64 {
+        return Ok(());
+    }
+    Err(sqlx::Error::Protocol(format!("of a group of {items} items some are final already")))
+}
+
+/// The batch's row, which the last statement wrote.
+fn written(mut ran: Vec<Ran>) -> Result<SqliteRow, sqlx::Error> {
+    ran.pop().and_then(|mut ran| ran.rows.pop()).ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Adds the renewal of the leases that are the caller's. Answers with the slices that it cancels, because the batch is on
+/// its way to an end, each with its open items.
+fn write_leases(
+    script: &mut Script,
     batch: &Batch,
     commit: &Commit,
-) -> Result<(HashSet<SliceNo>, Vec<(i64, i64)>), sqlx::Error> {
+    held: &HashMap<SliceNo, i64>,
+    recorded: &[Recorded<'_>],
+) -> Vec<(i64, i64)> {
     let mut finals: HashMap<SliceNo, i64> = HashMap::new();
     // Slices whose worker has got somewhere.
     let mut moved: HashSet<SliceNo> = HashSet::new();
-    for recording in &commit.attempts {
+    for Recorded { recording, .. } in recorded {
         *finals.entry(recording.slice).or_default() += i64::from(recording.next.is_final());
         if recording.next.is_charged() {
             moved.insert(recording.slice);
@@ -128,48 +187,41 @@ async fn write_leases(
     }
     let given_back = if batch.state == State::Stopping { "CANCELED" } else { "READY" };
 
-    let mut fenced = HashSet::new();
+    let mut leases = Vec::new();
     let mut canceled = Vec::new();
     for lease in &commit.leases {
+        let Some(open) = held.get(&lease.slice) else { continue };
+        let finals = finals.get(&lease.slice).copied().unwrap_or(0);
         let (until, ready_at) = match lease.hold {
             Hold::Until(until) => (Some(ms(until)), 0),
             Hold::Release { ready_at } => (None, ready_at.map_or(0, ms)),
         };
-        let row = sqlx::query(
-            "UPDATE batch_slices SET
-               open_count = open_count - $5,
-               status = CASE WHEN open_count = $5 THEN 'DONE' WHEN $6 IS NULL THEN $8 ELSE 'LEASED' END,
-               owner = CASE WHEN open_count > $5 AND $6 IS NOT NULL THEN owner END,
-               lease_until_at = CASE WHEN open_count > $5 THEN $6 END,
-               ready_at = CASE WHEN $6 IS NULL THEN $7 ELSE ready_at END,
-               lost_in_row = CASE WHEN $9 THEN 0 ELSE lost_in_row END,
-               canceled_at = CASE WHEN $6 IS NULL AND open_count > $5 AND $8 = 'CANCELED' THEN $10 END
-             WHERE batch_seq = $1 AND slice_no = $2 AND epoch = $3 AND owner = $4 AND status = 'LEASED'
-             RETURNING status, open_count",
-        )
-        .bind(commit.batch.0)
-        .bind(lease.slice.0)
-        .bind(lease.epoch.0)
-        .bind(commit.node.as_str())
-        .bind(finals.get(&lease.slice).copied().unwrap_or(0))
-        .bind(until)
-        .bind(ready_at)
-        .bind(given_back)
-        .bind(moved.contains(&lease.slice))
-        .bind(ms(commit.now))
-        .fetch_optional(&mut *conn)
-        .await?;
-        match row {
-            None => {
-                fenced.insert(lease.slice);
-            }
-            Some(row) if row.get::<&str, _>("status") == "CANCELED" => {
-                canceled.push((lease.slice.0, row.get("open_count")));
-            }
-            Some(_) => {}
+        if until.is_none() && batch.state == State::Stopping && *open > finals {
+            canceled.push((lease.slice.0, open - finals));
         }
+        leases.push((lease.slice.0, finals, until, ready_at, moved.contains(&lease.slice)));
     }
-    Ok((fenced, canceled))
+    script
+        .add(
+            "WITH lease (slice_no, finals, until, ready_at, moved) AS (
+               SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)),
+             shared (given_back, now) AS (VALUES (?, ?))
+             UPDATE batch_slices AS slice SET
+               open_count = open_count - finals,
+               status = CASE WHEN open_count = finals THEN 'DONE' WHEN until IS NULL THEN given_back ELSE 'LEASED' END,
+               owner = CASE WHEN open_count > finals AND until IS NOT NULL THEN owner END,
+               lease_until_at = CASE WHEN open_count > finals THEN until END,
+               ready_at = CASE WHEN until IS NULL THEN lease.ready_at ELSE slice.ready_at END,
+               lost_in_row = CASE WHEN moved THEN 0 ELSE lost_in_row END,
+               canceled_at = CASE WHEN until IS NULL AND open_count > finals AND given_back = 'CANCELED' THEN now END
+             FROM lease CROSS JOIN shared
+             WHERE slice.batch_seq = ? AND slice.slice_no = lease.slice_no",
+        )
+        .bind(result::json(&leases))
+        .bind(given_back)
+        .bind(ms(commit.now))
+        .bind(commit.batch.0);
+    canceled
 }
 
 /// The first failure in the group that is not its item's, if there is one.
@@ -182,52 +234,46 @@ fn system_failure<'a>(commit: &'a Commit, fenced: &HashSet<SliceNo>) -> Option<&
     )
 }
 
-/// What writing one item came to.
-pub(super) struct Written {
-    /// As it was recorded: a refused row makes a success a failure.
-    next: Next,
-    failed_class: Option<FailureClass>,
-    records: i64,
-    changed: i64,
-}
-
-async fn write_item(
+/// Writes an item's records, and keeps its body.
+async fn write_records<'a>(
     conn: &mut SqliteConnection,
     commit: &Commit,
-    recording: &Recording,
-) -> Result<Written, sqlx::Error> {
-    let mut written = Written { next: recording.next, failed_class: None, records: 0, changed: 0 };
-    match &recording.attempt.outcome {
-        Outcome::Succeeded { records, .. } => {
-            let (batch, key) = (commit.batch, &recording.item.key);
-            (written.records, written.changed) = match recording.attempt.redecoded {
-                None => record::write(conn, batch, key, records, recording.attempt.ended_at).await?,
-                Some(fetched_at) => record::rewrite(conn, batch, key, records, fetched_at).await?,
-            };
+    recording: Cow<'a, Recording>,
+) -> Result<Recorded<'a>, sqlx::Error> {
+    let (batch, item, attempt) = (commit.batch, &recording.item, &recording.attempt);
+    let (mut written, mut changed) = (0, 0);
+    let mut script = Script::default();
+    match (&attempt.outcome, attempt.redecoded) {
+        (Outcome::Succeeded { records, .. }, None) => {
+            written = records.len() as i64;
+            record::write(&mut script, batch, &item.key, records, attempt.ended_at);
         }
-        Outcome::Failed(failure) => {
-            written.failed_class = Some(failure.class);
-            if let Some(fetched_at) = recording.attempt.redecoded {
-                record::retract(conn, commit.batch, &recording.item.key, fetched_at).await?;
-            }
+        (Outcome::Succeeded { records, .. }, Some(fetched_at)) => {
+            (written, changed) = record::rewrite(conn, batch, &item.key, records, fetched_at).await?;
         }
-        Outcome::Released { .. } => {}
+        (Outcome::Failed(_), Some(fetched_at)) => {
+            record::retract(conn, batch, &item.key, fetched_at).await?;
+        }
+        (Outcome::Failed(_), None) | (Outcome::Released { .. }, _) => {}
     }
     // An item that goes back, for it met an upstream that is down, will have another reply.
-    if let Some(body) = recording.attempt.body.as_ref().filter(|_| recording.next.is_final()) {
-        record::keep_body(conn, commit.batch, recording.item.index, body, recording.attempt.ended_at).await?;
+    if let Some(body) = attempt.body.as_ref().filter(|_| recording.next.is_final()) {
+        record::keep_body(&mut script, batch, item.index, body, attempt.ended_at);
     }
-    item::record(conn, commit, recording, written.records, written.changed).await?;
-    Ok(written)
+    let ran = script.run(conn).await?;
+    if let (Outcome::Succeeded { records, .. }, None) = (&attempt.outcome, attempt.redecoded) {
+        changed = record::changed(records, &ran);
+    }
+    Ok(Recorded { recording, records: written, changed })
 }
 
-async fn write_isolated(
+async fn write_isolated<'a>(
     conn: &mut SqliteConnection,
     commit: &Commit,
-    recording: &Recording,
-) -> Result<(Written, bool), sqlx::Error> {
+    recording: &'a Recording,
+) -> Result<(Recorded<'a>, bool), sqlx::Error> {
     sqlx::query("SAVEPOINT item").execute(&mut *conn).await?;
-    let written = write_item(conn, commit, recording).await;
+    let written = write_records(conn, commit, Cow::Borrowed(recording)).await;
     let refusal = match written {
         Ok(written) => {
             sqlx::query("RELEASE item").execute(&mut *conn).await?;
@@ -245,7 +291,7 @@ async fn write_isolated(
         "ROW_REJECTED",
         &format!("the store refused a record: {refusal}"),
     ));
-    Ok((write_item(conn, commit, &failed).await?, true))
+    Ok((write_records(conn, commit, Cow::Owned(failed)).await?, true))
 }
 
 /// What a group adds to the batch's figures.
@@ -266,14 +312,22 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, recording: &Recording, written: &Written) {
+    fn of(recorded: &[Recorded<'_>], canceled: i64) -> Self {
+        let mut tally = Self { changed: canceled > 0, canceled, ..Self::default() };
+        for recorded in recorded {
+            tally.add(recorded);
+        }
+        tally
+    }
+
+    fn add(&mut self, Recorded { recording, records, changed }: &Recorded<'_>) {
         self.changed |= !item::is_untouched(recording);
         self.requests += i64::from(recording.attempt.requests);
         self.bytes_received += recording.attempt.bytes_received;
-        self.records += written.records;
-        self.records_changed += written.changed;
+        self.records += records;
+        self.records_changed += changed;
         let was_returned = i64::from(recording.item.not_before.is_some());
-        let (charged, is_returned) = match written.next {
+        let (charged, is_returned) = match recording.next {
             Next::Succeeded => {
                 self.succeeded += 1;
                 (true, 0)
@@ -286,43 +340,42 @@ impl Tally {
         };
         self.returned += is_returned - was_returned;
         self.retried += i64::from(charged && recording.item.attempts > 0);
-        if let Some(class) = written.failed_class {
-            let class_at = class as usize;
+        if let Outcome::Failed(failure) = &recording.attempt.outcome {
+            let class_at = failure.class as usize;
             self.attempts_by_class[class_at] += 1;
-            self.items_by_class[class_at] += i64::from(written.next == Next::Failed);
+            self.items_by_class[class_at] += i64::from(recording.next == Next::Failed);
         }
     }
 
-    /// Also appends what became final to its order: one run, as a group has so many items at most. Answers with the
-    /// batch's row, and how it stands.
-    async fn write(
-        &self,
-        conn: &mut SqliteConnection,
-        commit: &Commit,
-        finals: &[i64],
-    ) -> Result<SqliteRow, sqlx::Error> {
-        // Both on one way to the engine's thread.
-        static WRITE: LazyLock<String> = LazyLock::new(|| {
-            let append = result::appending("$2", "$18", "$19");
-            format!(
-                "{append};
-                 UPDATE batch_executions SET
-                   successful_count = successful_count + $3, failed_count = failed_count + $4,
-                   canceled_count = canceled_count + $5, returned_count = returned_count + $6,
-                   records_count = records_count + $7, records_changed = records_changed + $8,
-                   bytes_received = bytes_received + $9, requests_count = requests_count + $10,
-                   retried_attempts = retried_attempts + $11,
-                   temporary_items = temporary_items + $12, permanent_items = permanent_items + $13,
-                   system_items = system_items + $14,
-                   temporary_attempts = temporary_attempts + $15, permanent_attempts = permanent_attempts + $16,
-                   system_attempts = system_attempts + $17,
+    /// Whether the batch may change its state by these figures: [`transition::settle`] says how.
+    fn brings_about(&self, before: &Batch) -> bool {
+        let counts = &before.counts;
+        let processed = counts.processed() + self.succeeded + self.failed + self.canceled;
+        let failed = counts.failed + self.failed;
+        before.state != State::Running
+            || before.expanded && processed == counts.total
+            || failed > 0 && before.spec.failure.spent(processed, failed).is_some()
+    }
+
+    /// Adds what becomes final to its order: one run, as a group has so many items at most. Then the figures, which
+    /// answer with the batch's row.
+    fn write(&self, script: &mut Script, commit: &Commit, finals: &[i64]) {
+        result::append(script, commit.batch, finals);
+        script
+            .add(
+                "UPDATE batch_executions SET
+                   successful_count = successful_count + ?, failed_count = failed_count + ?,
+                   canceled_count = canceled_count + ?, returned_count = returned_count + ?,
+                   records_count = records_count + ?, records_changed = records_changed + ?,
+                   bytes_received = bytes_received + ?, requests_count = requests_count + ?,
+                   retried_attempts = retried_attempts + ?,
+                   temporary_items = temporary_items + ?, permanent_items = permanent_items + ?,
+                   system_items = system_items + ?,
+                   temporary_attempts = temporary_attempts + ?, permanent_attempts = permanent_attempts + ?,
+                   system_attempts = system_attempts + ?,
                    revision = revision + 1
-                 WHERE seq = $2 RETURNING *, {STANDING}"
+                 WHERE seq = ? RETURNING *",
             )
-        });
-        sqlx::query(WRITE.as_str())
-            .bind(ms(commit.now))
-            .bind(commit.batch.0)
             .bind(self.succeeded)
             .bind(self.failed)
             .bind(self.canceled)
@@ -331,16 +384,10 @@ impl Tally {
             .bind(self.records_changed)
             .bind(self.bytes_received)
             .bind(self.requests)
-            .bind(self.retried)
-            .bind(self.items_by_class[0])
-            .bind(self.items_by_class[1])
-            .bind(self.items_by_class[2])
-            .bind(self.attempts_by_class[0])
-            .bind(self.attempts_by_class[1])
-            .bind(self.attempts_by_class[2])
-            .bind(finals.len() as i64)
-            .bind(result::json(finals))
-            .fetch_one(conn)
-            .await
+            .bind(self.retried);
+        for count in self.items_by_class.iter().chain(&self.attempts_by_class) {
+            script.bind(count);
+        }
+        script.bind(commit.batch.0);
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn check(
         Begun::Other(StartOutcome::Replayed, seq) => Some(store.load(&mut tx, seq).await?.id),
         Begun::Other(..) | Begun::Anew(_) => None,
     };
-    tx.rollback().await.map_err(error::store)?;
+    // Nothing is committed.
     Ok(Checked { made_before, in_the_way })
 }
 

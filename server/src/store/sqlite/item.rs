@@ -1,12 +1,14 @@
 //! Items: what an attempt leaves in them, and what readers see of them.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
-use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
-use super::{batch::optional_word, batch::word, error, instant, ms};
+use super::{batch::optional_word, batch::word, error, instant, ms, script::Script};
 use crate::{
     domain::{
+        batch::Batch,
         failure::{Failure, FailureClass},
         id::BatchSeq,
         item::{Item, KeptBody, Next, Outcome, Reply, State},
@@ -20,115 +22,159 @@ pub(super) fn is_untouched(recording: &Recording) -> bool {
     recording.attempt.requests == 0 && recording.attempt.outcome == Outcome::Released { not_before: None }
 }
 
-/// Writes the item's row, and the attempt's if it is worth one.
-pub(super) async fn record(
-    conn: &mut SqliteConnection,
-    commit: &Commit,
-    recording: &Recording,
-    records: i64,
-    changed: i64,
-) -> Result<(), sqlx::Error> {
-    let number = recording.item.recorded + 1;
-    let tells = recording.is_worth_a_row();
-    let attempt = &recording.attempt;
-    let (becomes, is_charged, not_before) = match recording.next {
-        Next::Succeeded => ("SUCCEEDED", true, None),
-        Next::Failed => ("FAILED", true, None),
-        // What waited already goes on waiting.
-        Next::Open { charged, not_before, .. } => {
-            ("PENDING", charged, not_before.or(recording.item.not_before))
-        }
-    };
-    let (reply, failure, outcome, left_out) = match &attempt.outcome {
-        Outcome::Succeeded { reply, records } => (Some(reply), None, "SUCCEEDED", records.left_out()),
-        Outcome::Failed(failure) => (None, Some(failure), "FAILED", 0),
-        Outcome::Released { .. } if is_untouched(recording) => return Ok(()),
-        Outcome::Released { .. } => (None, None, "RELEASED", 0),
-    };
-    let http_status = reply
-        .map(|reply| reply.http_status)
-        .or_else(|| failure.and_then(|failure| failure.http_status))
-        .map(i64::from);
-    let class = failure.map(|failure| failure.class.as_str());
-    let reason = failure.map(|failure| failure.reason.as_str());
-    let message = failure.map(|failure| failure.message.as_str());
-    let retry_after = failure.and_then(|failure| failure.retry_after).map(|wait| wait.as_millis() as i64);
+/// Items per statement.
+const ITEMS_PER_UPDATE: usize = 32;
 
-    let written = sqlx::query(
-        "UPDATE batch_execution_details SET
-           status = $3, attempts = attempts + $4, recorded_attempts = recorded_attempts + $5, not_before_at = $6,
-           error_class = CASE WHEN $21 THEN error_class ELSE $7 END,
-           error_reason = CASE WHEN $21 THEN error_reason ELSE $8 END,
-           error_message = CASE WHEN $21 THEN error_message ELSE $9 END,
-           retry_after_ms = CASE WHEN $21 THEN retry_after_ms ELSE $10 END,
-           http_status = CASE WHEN $21 THEN http_status ELSE $11 END,
-           records_inserted = $12, records_changed = $13, size_bytes = $14, sha256 = $15, content_type = $16,
-           latency_ms = $17, rows_left_out = $22, node = $18, first_attempt_at = coalesce(first_attempt_at, $19), last_attempt_at = $19,
-           updated_at = $20, last_attempt_end_at = $23, bytes_received = $24,
-           first_active_ms = CASE WHEN $3 = 'PENDING' THEN coalesce(first_active_ms, (
-             SELECT max(active_ms + $19 - state_since_at, 0) FROM batch_executions WHERE seq = $1)) END
-         WHERE batch_seq = $1 AND item_index = $2 AND status = 'PENDING'",
-    )
-    .bind(commit.batch.0)
-    .bind(recording.item.index)
-    .bind(becomes)
-    .bind(is_charged)
-    .bind(tells)
-    .bind(not_before.map(ms))
-    .bind(class)
-    .bind(reason)
-    .bind(message)
-    .bind(retry_after)
-    .bind(http_status)
-    .bind(records)
-    .bind(changed)
-    .bind(reply.map(|reply| reply.size_bytes))
-    .bind(reply.map(|reply| reply.sha256.as_slice()))
-    .bind(reply.map(|reply| reply.content_type.as_str()))
-    .bind(reply.map(|reply| reply.latency.as_millis() as i64))
-    .bind(commit.node.as_str())
-    .bind(ms(attempt.started_at))
-    .bind(ms(commit.now))
-    // The latest failure is shown until another outcome: a release is none.
-    .bind(matches!(attempt.outcome, Outcome::Released { .. }))
-    .bind(left_out as i64)
-    .bind(ms(attempt.ended_at))
-    .bind(attempt.bytes_received)
-    .execute(&mut *conn)
-    .await?;
-    if written.rows_affected() != 1 {
-        // The lease was ours, so nobody else may have ended the item.
-        return Err(sqlx::Error::Protocol(format!(
-            "item {} of batch {} is final already",
-            recording.item.index, commit.batch.0
-        )));
+/// The statement for one to [`ITEMS_PER_UPDATE`] items. Its text is made once.
+static UPDATE_ITEMS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (0..=ITEMS_PER_UPDATE)
+        .map(|items| {
+            format!(
+                "WITH shared (node, now) AS (VALUES (?, ?)), \
+                 came (item_index, status, charged, tells, not_before_at, keeps, class, reason, message, retry_after_ms, \
+                   http_status, records, changed, size_bytes, sha256, content_type, latency_ms, left_out, started_at, \
+                   ended_at, bytes, active_ms) AS (VALUES {}) \
+                 UPDATE batch_execution_details AS item SET \
+                   status = came.status, attempts = attempts + charged, recorded_attempts = recorded_attempts + tells, \
+                   not_before_at = came.not_before_at, \
+                   error_class = CASE WHEN keeps THEN error_class ELSE class END, \
+                   error_reason = CASE WHEN keeps THEN error_reason ELSE reason END, \
+                   error_message = CASE WHEN keeps THEN error_message ELSE message END, \
+                   retry_after_ms = CASE WHEN keeps THEN item.retry_after_ms ELSE came.retry_after_ms END, \
+                   http_status = CASE WHEN keeps THEN item.http_status ELSE came.http_status END, \
+                   records_inserted = records, records_changed = changed, size_bytes = came.size_bytes, \
+                   sha256 = came.sha256, content_type = came.content_type, latency_ms = came.latency_ms, \
+                   rows_left_out = left_out, node = shared.node, \
+                   first_attempt_at = coalesce(first_attempt_at, started_at), last_attempt_at = started_at, \
+                   updated_at = now, last_attempt_end_at = ended_at, bytes_received = bytes, \
+                   first_active_ms = CASE WHEN came.status = 'PENDING' THEN coalesce(first_active_ms, active_ms) END \
+                 FROM came CROSS JOIN shared \
+                 WHERE item.batch_seq = ? AND item.item_index = came.item_index AND item.status = 'PENDING'",
+                vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; items].join(", ")
+            )
+        })
+        .collect()
+});
+
+const INSERT_ATTEMPT: &str = "INSERT INTO item_attempts (batch_seq, item_index, number, outcome, charged, started_at, ended_at, node, requests, \
+       bytes_received, http_status, error_class, error_reason, error_message, retry_after_ms) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// An attempt, and what became of its item's records.
+pub(super) struct Recorded<'a> {
+    pub(super) recording: Cow<'a, Recording>,
+    pub(super) records: i64,
+    pub(super) changed: i64,
+}
+
+/// Adds what attempts leave in their items' rows, and rows for the attempts that are worth one. Answers with the items
+/// that the first statements update, and how many statements these are. `before` is the batch as the commit found it.
+pub(super) fn record(
+    script: &mut Script,
+    before: &Batch,
+    commit: &Commit,
+    recorded: &[Recorded<'_>],
+) -> (usize, usize) {
+    let touched: Vec<&Recorded<'_>> =
+        recorded.iter().filter(|recorded| !is_untouched(&recorded.recording)).collect();
+    let active_ms = before.active.as_millis() as i64 - ms(before.state_since);
+    for items in touched.chunks(ITEMS_PER_UPDATE) {
+        script.add(&UPDATE_ITEMS[items.len()]).bind(commit.node.as_str()).bind(ms(commit.now));
+        for item in items {
+            bind_item(script, item, active_ms);
+        }
+        script.bind(commit.batch.0);
     }
-    if !tells {
-        return Ok(());
+    for Recorded { recording, .. } in touched.iter().filter(|recorded| recorded.recording.is_worth_a_row()) {
+        let (attempt, columns) = (&recording.attempt, Columns::of(recording));
+        script
+            .add(INSERT_ATTEMPT)
+            .bind(commit.batch.0)
+            .bind(recording.item.index)
+            .bind(i64::from(recording.item.recorded + 1))
+            .bind(columns.outcome)
+            .bind(columns.is_charged)
+            .bind(ms(attempt.started_at))
+            .bind(ms(attempt.ended_at))
+            .bind(commit.node.as_str())
+            .bind(i64::from(attempt.requests))
+            .bind(attempt.bytes_received)
+            .bind(columns.http_status)
+            .bind(columns.failure.map(|failure| failure.class.as_str()))
+            .bind(columns.failure.map(|failure| failure.reason.as_str()))
+            .bind(columns.failure.map(|failure| failure.message.as_str()))
+            .bind(columns.retry_after_ms);
     }
-    sqlx::query(
-        "INSERT INTO item_attempts (batch_seq, item_index, number, outcome, charged, started_at, ended_at, node, requests,
-           bytes_received, http_status, error_class, error_reason, error_message, retry_after_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-    )
-    .bind(commit.batch.0)
-    .bind(recording.item.index)
-    .bind(i64::from(number))
-    .bind(outcome)
-    .bind(is_charged)
-    .bind(ms(attempt.started_at))
-    .bind(ms(attempt.ended_at))
-    .bind(commit.node.as_str())
-    .bind(i64::from(attempt.requests))
-    .bind(attempt.bytes_received)
-    .bind(http_status)
-    .bind(class)
-    .bind(reason)
-    .bind(message)
-    .bind(retry_after)
-    .execute(conn)
-    .await?;
-    Ok(())
+    (touched.len(), touched.len().div_ceil(ITEMS_PER_UPDATE))
+}
+
+fn bind_item(script: &mut Script, Recorded { recording, records, changed }: &Recorded<'_>, active_ms: i64) {
+    let (attempt, columns) = (&recording.attempt, Columns::of(recording));
+    let left_out = match &attempt.outcome {
+        Outcome::Succeeded { records, .. } => records.left_out() as i64,
+        Outcome::Failed(_) | Outcome::Released { .. } => 0,
+    };
+    script
+        .bind(recording.item.index)
+        .bind(columns.becomes)
+        .bind(columns.is_charged)
+        .bind(recording.is_worth_a_row())
+        .bind(columns.not_before.map(ms))
+        // The latest failure is shown until another outcome: a release is none.
+        .bind(matches!(attempt.outcome, Outcome::Released { .. }))
+        .bind(columns.failure.map(|failure| failure.class.as_str()))
+        .bind(columns.failure.map(|failure| failure.reason.as_str()))
+        .bind(columns.failure.map(|failure| failure.message.as_str()))
+        .bind(columns.retry_after_ms)
+        .bind(columns.http_status)
+        .bind(records)
+        .bind(changed)
+        .bind(columns.reply.map(|reply| reply.size_bytes))
+        .bind(columns.reply.map(|reply| reply.sha256.as_slice()))
+        .bind(columns.reply.map(|reply| reply.content_type.as_str()))
+        .bind(columns.reply.map(|reply| reply.latency.as_millis() as i64))
+        .bind(left_out)
+        .bind(ms(attempt.started_at))
+        .bind(ms(attempt.ended_at))
+        .bind(attempt.bytes_received)
+        .bind((active_ms + ms(attempt.started_at)).max(0));
+}
+
+/// What an attempt means for the columns of its item and its own.
+struct Columns<'a> {
+    outcome: &'static str,
+    becomes: &'static str,
+    is_charged: bool,
+    not_before: Option<DateTime<Utc>>,
+    reply: Option<&'a Reply>,
+    failure: Option<&'a Failure>,
+    http_status: Option<i64>,
+    retry_after_ms: Option<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(recording: &'a Recording) -> Self {
+        let (becomes, is_charged, not_before) = match recording.next {
+            Next::Succeeded => ("SUCCEEDED", true, None),
+            Next::Failed => ("FAILED", true, None),
+            // What waited already goes on waiting.
+            Next::Open { charged, not_before, .. } => {
+                ("PENDING", charged, not_before.or(recording.item.not_before))
+            }
+        };
+        let (reply, failure, outcome) = match &recording.attempt.outcome {
+            Outcome::Succeeded { reply, .. } => (Some(reply), None, "SUCCEEDED"),
+            Outcome::Failed(failure) => (None, Some(failure), "FAILED"),
+            Outcome::Released { .. } => (None, None, "RELEASED"),
+        };
+        let http_status = reply
+            .map(|reply| reply.http_status)
+            .or_else(|| failure.and_then(|failure| failure.http_status))
+            .map(i64::from);
+        let retry_after_ms =
+            failure.and_then(|failure| failure.retry_after).map(|wait| wait.as_millis() as i64);
+        Self { outcome, becomes, is_charged, not_before, reply, failure, http_status, retry_after_ms }
+    }
 }
 
 pub(super) fn from_row(row: &SqliteRow) -> Result<Item, StoreError> {

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
-use super::{ms, result, transition};
+use super::{ms, result, script::Script, transition};
 use crate::domain::id::{BatchSeq, SliceNo};
 
 /// Leases lost in a row, nothing being recorded between, after which a slice is not claimed any more as it is. The index
@@ -134,7 +134,9 @@ async fn fail(
     .bind(slice.0)
     .execute(&mut *conn)
     .await?;
-    result::append(conn, batch, &[index]).await?;
+    let mut script = Script::default();
+    result::append(&mut script, batch, &[index]);
+    script.run(conn).await?;
     sqlx::query(
         "UPDATE batch_executions SET failed_count = failed_count + 1, temporary_items = temporary_items + 1,
            returned_count = returned_count - $2, revision = revision + 1 WHERE seq = $1",

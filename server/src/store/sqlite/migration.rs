@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use sqlx::{
-    SqlSafeStr, SqliteExecutor, SqlitePool,
+    SqlSafeStr, SqliteConnection, SqliteExecutor,
     migrate::{Migration, MigrationType, Migrator},
 };
 
@@ -76,8 +76,8 @@ pub enum MigrateError {
     Store(#[from] StoreError),
 }
 
-pub(super) async fn run(pool: &SqlitePool) -> Result<(), MigrateError> {
-    MIGRATOR.run(pool).await.map_err(|error| match error {
+pub(super) async fn run(conn: &mut SqliteConnection) -> Result<(), MigrateError> {
+    MIGRATOR.run_direct(None, conn, false).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::VersionMissing(store) => MigrateError::Newer { store, known: VERSION },
         sqlx::migrate::MigrateError::VersionMismatch(version) => MigrateError::Differs(version),
         sqlx::migrate::MigrateError::Execute(error)

@@ -3,28 +3,36 @@
 use std::{collections::HashSet, sync::LazyLock};
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
-use sqlx::{Row, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::ms;
+use super::{
+    ms,
+    script::{Ran, Script},
+};
 use crate::domain::{
-    datum::{Price, PriceHistory, Records},
+    datum::{Price, PriceHistory, Records, StockEvent},
     id::BatchSeq,
     item::KeptBody,
 };
 
-/// Writes an item's records. Answers how many, and how many of them existed before with other values.
-pub(super) async fn write(
-    conn: &mut SqliteConnection,
+/// Adds an item's records to a script, which begins with that: see [`changed`].
+pub(super) fn write(
+    script: &mut Script,
     batch: BatchSeq,
     key: &str,
     records: &Records,
     fetched_at: DateTime<Utc>,
-) -> Result<(i64, i64), sqlx::Error> {
+) {
     let Records::PriceHistory(history) = records;
-    let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
-    write_prices(conn, batch, key, history, fetched_at, None).await?;
-    write_events(conn, batch, key, history, fetched_at).await?;
-    Ok((records.len() as i64, changed))
+    present(script, key, history);
+    write_history(script, batch, key, history, fetched_at, None);
+}
+
+/// How many of the records existed before with other values, by what the first statements of the script read that
+/// [`write`] began.
+pub(super) fn changed(records: &Records, ran: &[Ran]) -> i64 {
+    let Records::PriceHistory(history) = records;
+    changed_of(history, ran)
 }
 
 /// Writes the records of a kept body that `batch` decoded anew, as if they had been written when the body came: they
@@ -39,11 +47,14 @@ pub(super) async fn rewrite(
 ) -> Result<(i64, i64), sqlx::Error> {
     let Records::PriceHistory(history) = records;
     let rest = without_later(conn, key, history, fetched_at).await?;
-    let changed = changed_prices(conn, key, &rest).await? + changed_events(conn, key, &rest).await?;
+    let mut script = Script::default();
+    present(&mut script, key, &rest);
+    let changed = changed_of(&rest, &script.run(conn).await?);
     retract(conn, batch, key, fetched_at).await?;
-    drop_provisional(conn, key, history, fetched_at).await?;
-    write_prices(conn, batch, key, &rest, fetched_at, Some(fetched_at)).await?;
-    write_events(conn, batch, key, &rest, fetched_at).await?;
+    let mut script = Script::default();
+    drop_provisional(&mut script, key, history, Some(fetched_at));
+    write_history(&mut script, batch, key, &rest, fetched_at, Some(fetched_at));
+    script.run(conn).await?;
     Ok((Records::PriceHistory(rest).len() as i64, changed))
 }
 
@@ -111,17 +122,83 @@ async fn without_later(
     Ok(rest)
 }
 
-/// Rows per statement. Each statement is a way to the engine's thread and back, which costs more than a few rows do.
+/// Rows per statement.
 const PRICES_PER_INSERT: usize = 128;
+const EVENTS_PER_INSERT: usize = 32;
 
-/// Drops the provisional bars of some days, fetched until some time.
-///
-/// Parameters have no names in this file's longer statements: sqlx asks for the name of each, and SQLite walks through all
-/// of them to find it, which at some hundred parameters took a third of the server's time.
-const DROP_PROVISIONAL: &str = "DELETE FROM stock_prices WHERE code = ? AND interval = ? AND provisional = 1
-    AND session_date BETWEEN ? AND ? AND fetched_at <= ?";
+const PRESENT_PRICES: &str =
+    "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices
+     WHERE code = ? AND interval = ? AND ts BETWEEN ? AND ? ORDER BY ts";
+const PRESENT_EVENTS: &str =
+    "SELECT kind, date, ts, symbol, amount, numerator, denominator, currency FROM stock_events
+     WHERE code = ? AND date BETWEEN ? AND ?";
 
-/// The statement for one to [`PRICES_PER_INSERT`] rows. Its text is made once, so that the engine prepares it once.
+/// Adds what reads bars and events of the same days and kinds. Most batches write new ones, and then this reads nothing.
+fn present(script: &mut Script, code: &str, history: &PriceHistory) {
+    if let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) {
+        script.add(PRESENT_PRICES).bind(code).bind(&history.interval).bind(first.ts).bind(last.ts);
+    }
+    let dates = history.events.iter().map(|event| event.date);
+    if let (Some(first), Some(last)) = (dates.clone().min(), dates.max()) {
+        script.add(PRESENT_EVENTS).bind(code).bind(first.to_string()).bind(last.to_string());
+    }
+}
+
+/// Of what [`present`] read: how many are there with other values.
+fn changed_of(history: &PriceHistory, ran: &[Ran]) -> i64 {
+    let mut ran = ran.iter();
+    let mut changed = 0;
+    if !history.prices.is_empty() {
+        changed += ran.next().map_or(0, |present| changed_prices(history, &present.rows));
+    }
+    if !history.events.is_empty() {
+        changed += ran.next().map_or(0, |present| changed_events(history, &present.rows));
+    }
+    changed as i64
+}
+
+fn changed_prices(history: &PriceHistory, present: &[SqliteRow]) -> usize {
+    let differs = |price: &&Price| {
+        let Ok(at) = present.binary_search_by_key(&price.ts, |row| row.get("ts")) else { return false };
+        let row = &present[at];
+        let values: [(&str, Option<f64>); 5] = [
+            ("open", price.open),
+            ("high", price.high),
+            ("low", price.low),
+            ("close", price.close),
+            ("adj_close", price.adj_close),
+        ];
+        values.into_iter().any(|(column, value)| row.get::<Option<f64>, _>(column) != value)
+            || row.get::<Option<i64>, _>("volume") != price.volume
+            || row.get::<NaiveDate, _>("session_date") != price.session_date
+            || row.get::<bool, _>("provisional") != price.provisional
+            || row.get::<&str, _>("symbol") != history.symbol
+            || row.get::<Option<&str>, _>("currency") != history.currency.as_deref()
+    };
+    history.prices.iter().filter(differs).count()
+}
+
+fn changed_events(history: &PriceHistory, present: &[SqliteRow]) -> usize {
+    let differs = |event: &&StockEvent| {
+        let is_it = |row: &&SqliteRow| {
+            row.get::<&str, _>("kind") == event.kind.as_str() && row.get::<NaiveDate, _>("date") == event.date
+        };
+        present.iter().find(is_it).is_some_and(|row| {
+            let values: [(&str, Option<f64>); 3] = [
+                ("amount", event.amount),
+                ("numerator", event.numerator),
+                ("denominator", event.denominator),
+            ];
+            values.into_iter().any(|(column, value)| row.get::<Option<f64>, _>(column) != value)
+                || row.get::<i64, _>("ts") != event.ts
+                || row.get::<&str, _>("symbol") != history.symbol
+                || row.get::<Option<&str>, _>("currency") != history.currency.as_deref()
+        })
+    };
+    history.events.iter().filter(differs).count()
+}
+
+/// The statement for one to [`PRICES_PER_INSERT`] rows. Its text is made once.
 static INSERT_PRICES: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..=PRICES_PER_INSERT)
         .map(|rows| {
@@ -142,26 +219,34 @@ static INSERT_PRICES: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The same after [`DROP_PROVISIONAL`], both on one way to the engine's thread.
-static REPLACE_PRICES: LazyLock<Vec<String>> =
-    LazyLock::new(|| INSERT_PRICES.iter().map(|insert| format!("{DROP_PROVISIONAL}; {insert}")).collect());
+static INSERT_EVENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (0..=EVENTS_PER_INSERT)
+        .map(|rows| {
+            format!(
+                "INSERT INTO stock_events (code, kind, date, ts, symbol, amount, numerator, denominator, currency, \
+                 batch_seq, fetched_at) VALUES {} \
+                 ON CONFLICT (code, kind, date) DO UPDATE SET ts = excluded.ts, symbol = excluded.symbol, \
+                 amount = excluded.amount, numerator = excluded.numerator, denominator = excluded.denominator, \
+                 currency = excluded.currency, batch_seq = excluded.batch_seq, fetched_at = excluded.fetched_at",
+                vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; rows].join(", ")
+            )
+        })
+        .collect()
+});
 
-/// Writes the bars in the place of those that were provisional.
-async fn write_prices(
-    conn: &mut SqliteConnection,
+/// Adds the writing of bars, in the place of those that were provisional and fetched until some time, and of events.
+fn write_history(
+    script: &mut Script,
     batch: BatchSeq,
     code: &str,
     history: &PriceHistory,
     fetched_at: DateTime<Utc>,
     fetched_until: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    for (n, prices) in history.prices.chunks(PRICES_PER_INSERT).enumerate() {
-        let mut write = if n == 0 {
-            dropping(sqlx::query(REPLACE_PRICES[prices.len()].as_str()), code, history, fetched_until)
-        } else {
-            sqlx::query(INSERT_PRICES[prices.len()].as_str())
-        };
-        write = write
+) {
+    drop_provisional(script, code, history, fetched_until);
+    for prices in history.prices.chunks(PRICES_PER_INSERT) {
+        script
+            .add(&INSERT_PRICES[prices.len()])
             .bind(code)
             .bind(&history.interval)
             .bind(&history.symbol)
@@ -169,7 +254,7 @@ async fn write_prices(
             .bind(batch.0)
             .bind(ms(fetched_at));
         for price in prices {
-            write = write
+            script
                 .bind(price.ts)
                 .bind(price.session_date.to_string())
                 .bind(price.open)
@@ -180,80 +265,46 @@ async fn write_prices(
                 .bind(price.volume)
                 .bind(price.provisional);
         }
-        write.execute(&mut *conn).await?;
     }
-    Ok(())
-}
-
-/// Bars that are there with other values. Most batches write new ones, and then this reads nothing.
-async fn changed_prices(
-    conn: &mut SqliteConnection,
-    code: &str,
-    history: &PriceHistory,
-) -> Result<i64, sqlx::Error> {
-    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return Ok(0) };
-    let present = sqlx::query(
-        "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices
-         WHERE code = $1 AND interval = $2 AND ts BETWEEN $3 AND $4 ORDER BY ts",
-    )
-    .bind(code)
-    .bind(&history.interval)
-    .bind(first.ts)
-    .bind(last.ts)
-    .fetch_all(conn)
-    .await?;
-    let differs = |price: &Price| {
-        let Ok(at) = present.binary_search_by_key(&price.ts, |row| row.get("ts")) else { return false };
-        let row = &present[at];
-        let values: [(&str, Option<f64>); 5] = [
-            ("open", price.open),
-            ("high", price.high),
-            ("low", price.low),
-            ("close", price.close),
-            ("adj_close", price.adj_close),
-        ];
-        values.into_iter().any(|(column, value)| row.get::<Option<f64>, _>(column) != value)
-            || row.get::<Option<i64>, _>("volume") != price.volume
-            || row.get::<NaiveDate, _>("session_date") != price.session_date
-            || row.get::<bool, _>("provisional") != price.provisional
-            || row.get::<&str, _>("symbol") != history.symbol
-            || row.get::<Option<&str>, _>("currency") != history.currency.as_deref()
-    };
-    Ok(history.prices.iter().filter(|price| differs(price)).count() as i64)
+    for events in history.events.chunks(EVENTS_PER_INSERT) {
+        script.add(&INSERT_EVENTS[events.len()]);
+        for event in events {
+            script
+                .bind(code)
+                .bind(event.kind.as_str())
+                .bind(event.date.to_string())
+                .bind(event.ts)
+                .bind(&history.symbol)
+                .bind(event.amount)
+                .bind(event.numerator)
+                .bind(event.denominator)
+                .bind(&history.currency)
+                .bind(batch.0)
+                .bind(ms(fetched_at));
+        }
+    }
 }
 
 /// A bar of a session that was not over may be stamped with the last trade, and the final one with the session's open:
 /// what was provisional gives way to whatever the upstream says of those days now. The last bar speaks of all days of its
 /// week or months, and the provisional one may be stamped with any of them.
-async fn drop_provisional(
-    conn: &mut SqliteConnection,
+fn drop_provisional(
+    script: &mut Script,
     code: &str,
     history: &PriceHistory,
-    fetched_until: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    if !history.prices.is_empty() {
-        let drop = dropping(sqlx::query(DROP_PROVISIONAL), code, history, Some(fetched_until));
-        drop.execute(conn).await?;
-    }
-    Ok(())
-}
-
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-/// Binds what [`DROP_PROVISIONAL`] asks for of a history that has bars.
-fn dropping<'q>(
-    statement: Statement<'q>,
-    code: &'q str,
-    history: &'q PriceHistory,
     fetched_until: Option<DateTime<Utc>>,
-) -> Statement<'q> {
-    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return statement };
-    statement
+) {
+    let (Some(first), Some(last)) = (history.prices.first(), history.prices.last()) else { return };
+    script
+        .add(
+            "DELETE FROM stock_prices WHERE code = ? AND interval = ? AND provisional = 1
+             AND session_date BETWEEN ? AND ? AND fetched_at <= ?",
+        )
         .bind(code)
         .bind(&history.interval)
         .bind(first.session_date.to_string())
         .bind(last_day(&history.interval, last.session_date).to_string())
-        .bind(fetched_until.map_or(i64::MAX, ms))
+        .bind(fetched_until.map_or(i64::MAX, ms));
 }
 
 /// The last day of the bar of that length that begins on a day, or is of it.
@@ -272,84 +323,23 @@ fn month_end(day: NaiveDate, months: u32) -> Option<NaiveDate> {
     day.with_day(1)?.checked_add_months(Months::new(months))?.pred_opt()
 }
 
-async fn write_events(
-    conn: &mut SqliteConnection,
-    batch: BatchSeq,
-    code: &str,
-    history: &PriceHistory,
-    fetched_at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    for event in &history.events {
-        sqlx::query(
-            "INSERT INTO stock_events (code, kind, date, ts, symbol, amount, numerator, denominator, currency, batch_seq,
-               fetched_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-             ON CONFLICT (code, kind, date) DO UPDATE SET ts = excluded.ts, symbol = excluded.symbol,
-               amount = excluded.amount, numerator = excluded.numerator, denominator = excluded.denominator,
-               currency = excluded.currency, batch_seq = excluded.batch_seq, fetched_at = excluded.fetched_at",
-        )
-        .bind(code)
-        .bind(event.kind.as_str())
-        .bind(event.date.to_string())
-        .bind(event.ts)
-        .bind(&history.symbol)
-        .bind(event.amount)
-        .bind(event.numerator)
-        .bind(event.denominator)
-        .bind(&history.currency)
-        .bind(batch.0)
-        .bind(ms(fetched_at))
-        .execute(&mut *conn)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn changed_events(
-    conn: &mut SqliteConnection,
-    code: &str,
-    history: &PriceHistory,
-) -> Result<i64, sqlx::Error> {
-    let mut changed = 0;
-    for event in &history.events {
-        let differs: Option<bool> = sqlx::query_scalar(
-            "SELECT amount IS NOT $4 OR numerator IS NOT $5 OR denominator IS NOT $6 OR ts <> $7 OR symbol <> $8
-               OR currency IS NOT $9 FROM stock_events
-             WHERE code = $1 AND kind = $2 AND date = $3",
-        )
-        .bind(code)
-        .bind(event.kind.as_str())
-        .bind(event.date.to_string())
-        .bind(event.amount)
-        .bind(event.numerator)
-        .bind(event.denominator)
-        .bind(event.ts)
-        .bind(&history.symbol)
-        .bind(&history.currency)
-        .fetch_optional(&mut *conn)
-        .await?;
-        changed += i64::from(differs.unwrap_or(false));
-    }
-    Ok(changed)
-}
-
-pub(super) async fn keep_body(
-    conn: &mut SqliteConnection,
+/// Adds the keeping of an item's body.
+pub(super) fn keep_body(
+    script: &mut Script,
     batch: BatchSeq,
     index: i64,
     body: &KeptBody,
     fetched_at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(batch.0)
-    .bind(index)
-    .bind(body.zstd.as_slice())
-    .bind(i64::from(body.http_status))
-    .bind(&body.content_type)
-    .bind(ms(fetched_at))
-    .execute(conn)
-    .await?;
-    Ok(())
+) {
+    script
+        .add(
+            "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at)
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(batch.0)
+        .bind(index)
+        .bind(body.zstd.as_slice())
+        .bind(i64::from(body.http_status))
+        .bind(&body.content_type)
+        .bind(ms(fetched_at));
 }

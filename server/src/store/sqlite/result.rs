@@ -1,12 +1,12 @@
 //! The order in which items become final. Each transaction that makes items final appends one run with their numbers,
 //! so the order costs a row a commit and no index on items; what a cancel takes is one run per slice.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::collections::HashMap;
 
 use futures::TryStreamExt;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 
-use super::{error, query};
+use super::{error, query, script::Script};
 use crate::{
     domain::{id::BatchSeq, item::Item},
     store::StoreError,
@@ -17,29 +17,20 @@ const RUN_ITEMS: usize = 1_000;
 /// Runs per statement.
 const RUNS_PER_INSERT: usize = 200;
 
-/// Appends a run to the order, unless it has no items: `count` of them, as their numbers' JSON. The arguments are the
-/// statement's parameters.
-pub(super) fn appending(batch: &str, count: &str, items: &str) -> String {
-    format!(
-        "INSERT INTO item_results (batch_seq, first_no, item_count, items)
-         SELECT {batch}, coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = {batch}
-                                   ORDER BY first_no DESC LIMIT 1), 1), {count}, {items}
-         WHERE {count} > 0"
-    )
-}
-
-/// These items became final, in this order.
-pub(super) async fn append(
-    conn: &mut SqliteConnection,
-    batch: BatchSeq,
-    indexes: &[i64],
-) -> Result<(), sqlx::Error> {
-    static APPEND: LazyLock<String> = LazyLock::new(|| appending("$1", "$2", "$3"));
+/// Adds runs to the order: these items become final, in this order.
+pub(super) fn append(script: &mut Script, batch: BatchSeq, indexes: &[i64]) {
     for run in indexes.chunks(RUN_ITEMS) {
-        let append = sqlx::query(APPEND.as_str()).bind(batch.0).bind(run.len() as i64).bind(json(run));
-        append.execute(&mut *conn).await?;
+        script
+            .add(
+                "INSERT INTO item_results (batch_seq, first_no, item_count, items)
+                 SELECT ?, coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = ?
+                                     ORDER BY first_no DESC LIMIT 1), 1), ?, ?",
+            )
+            .bind(batch.0)
+            .bind(batch.0)
+            .bind(run.len() as i64)
+            .bind(json(run));
     }
-    Ok(())
 }
 
 /// What was open in these slices was canceled: number and open items of each, in any order.
@@ -136,6 +127,6 @@ async fn numbered(
     Ok(numbered)
 }
 
-pub(super) fn json(indexes: &[i64]) -> String {
-    serde_json::Value::from(indexes).to_string()
+pub(super) fn json(list: &[impl serde::Serialize]) -> String {
+    serde_json::json!(list).to_string()
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{SqliteStore, error, ms, overlap, result, transition};
+use super::{SqliteStore, error, ms, overlap, result, script::Script, transition};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -23,6 +23,7 @@ pub(super) async fn claim(
     now: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Option<SourceLease>, StoreError> {
+    let mut conn = store.writer.turn().await.map_err(error::store)?;
     let row = sqlx::query(
         "UPDATE batch_executions SET source_owner = $2, source_epoch = source_epoch + 1, source_lease_at = $4
          WHERE seq = $1 AND status = 'RUNNING' AND expanded = 0
@@ -33,7 +34,7 @@ pub(super) async fn claim(
     .bind(node.as_str())
     .bind(ms(now))
     .bind(ms(until))
-    .fetch_optional(&store.writer)
+    .fetch_optional(&mut *conn)
     .await
     .map_err(error::store)?;
     Ok(row.map(|row| SourceLease {
@@ -209,7 +210,9 @@ pub(super) async fn append(
     }
     let finals: Vec<i64> =
         indexed.iter().filter(|(.., item)| !item.is_open()).map(|(index, ..)| *index).collect();
-    result::append(conn, seq, &finals).await?;
+    let mut script = Script::default();
+    result::append(&mut script, seq, &finals);
+    script.run(conn).await?;
     let failed = |class: FailureClass| {
         fresh
             .iter()

@@ -60,5 +60,5 @@ async fn execute(conn: &mut SqliteConnection, sql: &str) {
 
 /// Sets something on the writing connection.
 async fn set(store: &SqliteStore, pragma: &str) {
-    execute(&mut store.writer.acquire().await.unwrap(), pragma).await;
+    execute(&mut store.writer.turn().await.unwrap(), pragma).await;
 }

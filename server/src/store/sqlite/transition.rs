@@ -1,7 +1,5 @@
 //! Transitions: what [`decide`] says, carried out. Everything here runs inside a writing transaction.
 
-use std::sync::LazyLock;
-
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -204,12 +202,6 @@ async fn leases(
     Ok(if live { Leases::Live } else { Leases::None })
 }
 
-/// What [`settle`] looks at. The time is the first parameter.
-pub(super) const STANDING: &str =
-    "status, processed_count, failed_count, coalesce(deadline_at <= $1, 0) AS late,
-    expanded = 1 AND processed_count = total_count AS exhausted,
-    CASE WHEN failed_count > 0 THEN json_extract(spec, '$.failure') END AS failure";
-
 /// What a commit, a page or the time has brought about. Of what is there together the first counts, in this order: the
 /// failure budget, exhausted, the deadline, and what the caller found. Then whether the batch has drained.
 pub(super) async fn settle(
@@ -218,22 +210,17 @@ pub(super) async fn settle(
     found: Option<(Input, Why<'_>)>,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    static SELECT: LazyLock<String> =
-        LazyLock::new(|| format!("SELECT {STANDING} FROM batch_executions WHERE seq = $2"));
-    let row = sqlx::query(SELECT.as_str()).bind(ms(now)).bind(seq.0).fetch_one(&mut *conn).await?;
-    settle_standing(conn, seq, &row, found, now).await?;
-    Ok(())
-}
-
-/// The same of a row that was just read. Answers whether an input was applied: if not, the row is still true.
-pub(super) async fn settle_standing(
-    conn: &mut SqliteConnection,
-    seq: BatchSeq,
-    row: &SqliteRow,
-    found: Option<(Input, Why<'_>)>,
-    now: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    let mut state = state_of(row)?;
+    let row = sqlx::query(
+        "SELECT status, processed_count, failed_count, coalesce(deadline_at <= $2, 0) AS late,
+           expanded = 1 AND processed_count = total_count AS exhausted,
+           CASE WHEN failed_count > 0 THEN json_extract(spec, '$.failure') END AS failure
+         FROM batch_executions WHERE seq = $1",
+    )
+    .bind(seq.0)
+    .bind(ms(now))
+    .fetch_one(&mut *conn)
+    .await?;
+    let mut state = state_of(&row)?;
     let at_work = matches!(state, State::Running | State::Pausing);
     let spent = match row.get::<Option<&str>, _>("failure").filter(|_| at_work) {
         None => None,
@@ -254,16 +241,14 @@ pub(super) async fn settle_standing(
     } else {
         found
     };
-    let mut applied = first.is_some();
     if let Some((input, why)) = first {
         apply(conn, seq, input, why, now).await?;
         state = self::state(conn, seq).await?;
     }
     if matches!(state, State::Pausing | State::Stopping) && leases(conn, seq, now).await? == Leases::None {
         apply(conn, seq, Input::Drained, Why::default(), now).await?;
-        applied = true;
     }
-    Ok(applied)
+    Ok(())
 }
 
 /// Where a batch stands.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
-use super::{error, instant, ms};
+use super::{error, instant, ms, writer::Writer};
 use crate::{
     domain::upstream::{Tripped, UpstreamId, UpstreamRecord},
     store::StoreError,
@@ -37,7 +37,8 @@ fn tripped(row: &SqliteRow) -> Option<Tripped> {
     })
 }
 
-pub(super) async fn put(pool: &SqlitePool, upstream: &UpstreamRecord) -> Result<(), StoreError> {
+pub(super) async fn put(writer: &Writer, upstream: &UpstreamRecord) -> Result<(), StoreError> {
+    let mut conn = writer.turn().await.map_err(error::store)?;
     sqlx::query(
         "INSERT INTO upstreams
            (upstream, host, rate_per_s, burst, held_until_at, push_backs, tripped_at, probe_at, probe_wait_ms)
@@ -55,7 +56,7 @@ pub(super) async fn put(pool: &SqlitePool, upstream: &UpstreamRecord) -> Result<
     .bind(upstream.tripped.map(|tripped| ms(tripped.since)))
     .bind(upstream.tripped.map(|tripped| ms(tripped.probe_at)))
     .bind(upstream.tripped.map_or(0, |tripped| tripped.wait.as_millis() as i64))
-    .execute(pool)
+    .execute(&mut *conn)
     .await
     .map_err(error::store)?;
     Ok(())

@@ -99,7 +99,7 @@ async fn a_failed_commit_leaves_nothing_behind() {
     let store = folder.open().await;
     let fails = Arc::new(AtomicBool::new(true));
     let hook = Arc::clone(&fails);
-    let mut writer = store.writer.acquire().await.unwrap();
+    let mut writer = store.writer.turn().await.unwrap();
     writer.lock_handle().await.unwrap().set_commit_hook(move || !hook.load(Ordering::Relaxed));
     drop(writer);
     start(&store, filed("batch-a")).await.unwrap_err();
