@@ -6,6 +6,7 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
+    sync::LazyLock,
 };
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -167,6 +168,32 @@ fn written(mut ran: Vec<Ran>) -> Result<SqliteRow, sqlx::Error> {
     ran.pop().and_then(|mut ran| ran.rows.pop()).ok_or(sqlx::Error::RowNotFound)
 }
 
+/// Leases per statement.
+const LEASES_PER_UPDATE: usize = 32;
+
+/// The statement for one to [`LEASES_PER_UPDATE`] leases. Its text is made once.
+static UPDATE_LEASES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (0..=LEASES_PER_UPDATE)
+        .map(|leases| {
+            format!(
+                "WITH shared (given_back, now) AS (VALUES (?, ?)), \
+                 lease (slice_no, finals, until, ready_at, moved) AS (VALUES {}) \
+                 UPDATE batch_slices AS slice SET \
+                   open_count = open_count - finals, \
+                   status = CASE WHEN open_count = finals THEN 'DONE' WHEN until IS NULL THEN given_back ELSE 'LEASED' END, \
+                   owner = CASE WHEN open_count > finals AND until IS NOT NULL THEN owner END, \
+                   lease_until_at = CASE WHEN open_count > finals THEN until END, \
+                   ready_at = CASE WHEN until IS NULL THEN lease.ready_at ELSE slice.ready_at END, \
+                   lost_in_row = CASE WHEN moved THEN 0 ELSE lost_in_row END, \
+                   canceled_at = CASE WHEN until IS NULL AND open_count > finals AND given_back = 'CANCELED' THEN now END \
+                 FROM lease CROSS JOIN shared \
+                 WHERE slice.batch_seq = ? AND slice.slice_no = lease.slice_no",
+                vec!["(?, ?, ?, ?, ?)"; leases].join(", ")
+            )
+        })
+        .collect()
+});
+
 /// Adds the renewal of the leases that are the caller's. Answers with the slices that it cancels, because the batch is on
 /// its way to an end, each with its open items.
 fn write_leases(
@@ -201,26 +228,13 @@ fn write_leases(
         }
         leases.push((lease.slice.0, finals, until, ready_at, moved.contains(&lease.slice)));
     }
-    script
-        .add(
-            "WITH lease (slice_no, finals, until, ready_at, moved) AS (
-               SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)),
-             shared (given_back, now) AS (VALUES (?, ?))
-             UPDATE batch_slices AS slice SET
-               open_count = open_count - finals,
-               status = CASE WHEN open_count = finals THEN 'DONE' WHEN until IS NULL THEN given_back ELSE 'LEASED' END,
-               owner = CASE WHEN open_count > finals AND until IS NOT NULL THEN owner END,
-               lease_until_at = CASE WHEN open_count > finals THEN until END,
-               ready_at = CASE WHEN until IS NULL THEN lease.ready_at ELSE slice.ready_at END,
-               lost_in_row = CASE WHEN moved THEN 0 ELSE lost_in_row END,
-               canceled_at = CASE WHEN until IS NULL AND open_count > finals AND given_back = 'CANCELED' THEN now END
-             FROM lease CROSS JOIN shared
-             WHERE slice.batch_seq = ? AND slice.slice_no = lease.slice_no",
-        )
-        .bind(result::json(&leases))
-        .bind(given_back)
-        .bind(ms(commit.now))
-        .bind(commit.batch.0);
+    for leases in leases.chunks(LEASES_PER_UPDATE) {
+        script.add(&UPDATE_LEASES[leases.len()]).bind(given_back).bind(ms(commit.now));
+        for (slice, finals, until, ready_at, moved) in leases {
+            script.bind(slice).bind(finals).bind(until).bind(ready_at).bind(moved);
+        }
+        script.bind(commit.batch.0);
+    }
     canceled
 }
 
