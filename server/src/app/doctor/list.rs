@@ -1,6 +1,6 @@
 //! Where the items come from: the exchange's list, a file of keys, or the spec itself.
 
-use std::ops::Range;
+use std::{ops::Range, path::PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use haul_client::cli::number;
@@ -82,8 +82,7 @@ async fn keys(
         }
     } else {
         let read = || {
-            let roots = Roots::new(&config.file_roots).map_err(|error| error.to_string())?;
-            let path = roots.resolve(&file.uri).map_err(|error| error.to_string())?;
+            let path = path(config, &file.uri)?;
             let mut reader = FileReader::open(&path, file, None).map_err(|error| error.to_string())?;
             reader.page(KEYS_MAX).map_err(|error| error.to_string())
         };
@@ -101,6 +100,12 @@ async fn keys(
     (vec![finding], key)
 }
 
+/// A file that the configuration lets the server read.
+fn path(config: &Config, uri: &str) -> Result<PathBuf, String> {
+    let roots = Roots::new(&config.file_roots).map_err(|error| error.to_string())?;
+    roots.resolve(uri).map_err(|error| error.to_string())
+}
+
 /// The file, by whichever way it is read.
 async fn fetch(
     listing: &JpxListing,
@@ -113,12 +118,7 @@ async fn fetch(
     let uri = &listing.uri;
     let shown = redacted(uri);
     let Some(origin) = Origin::of_url(uri) else {
-        let read = || {
-            let roots = Roots::new(&config.file_roots).map_err(|error| error.to_string())?;
-            let path = roots.resolve(uri).map_err(|error| error.to_string())?;
-            jpx::read_whole(&path)
-        };
-        let file = read().map_err(|problem| {
+        let file = path(config, uri).and_then(|path| jpx::read_whole(&path)).map_err(|problem| {
             GROUP.fail(
                 "reply",
                 format!("{shown} {problem}"),
