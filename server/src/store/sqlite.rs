@@ -89,11 +89,8 @@ const READERS: u32 = 4;
 const STATEMENTS_CACHED: usize = 256;
 /// Rows that the engine's thread reads ahead of the program, which it else waits for.
 const ROWS_BUFFERED: usize = 1_000;
-/// Page cache of each reader, in KiB; negative is SQLite's way to say KiB.
-const CACHE_KIB: &str = "-16384";
-/// The writer's. A chunk of keys in no order writes to as many pages of the index of keys as it has keys, 40 MiB: they
-/// must stay until the commit, or each is written many times.
-const WRITER_CACHE_KIB: &str = "-65536";
+/// Page cache of each connection, in KiB.
+const CACHE_KIB: u32 = 16 * 1024;
 /// Pages in the log that make a commit copy them to the file: a page that several commits wrote is copied once.
 const CHECKPOINT_PAGES: &str = "16384";
 
@@ -119,11 +116,8 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .row_buffer_size(ROWS_BUFFERED)
-            .pragma("cache_size", CACHE_KIB);
-        let writing = options
-            .clone()
-            .pragma("cache_size", WRITER_CACHE_KIB)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+            .pragma("cache_size", format!("-{CACHE_KIB}"));
+        let writing = options.clone().pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let writer = Writer::open(&writing).await.map_err(error::store)?;
         let mut conn = writer.turn().await.map_err(error::store)?;
         migration::run(&mut conn).await?;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
     SqliteStore, deadline, error,
@@ -35,7 +36,22 @@ enum Isolation {
     PerItem,
 }
 
+/// Attempts in a group from which on it is written as [`commit`] says.
+const GROUP_BESIDE: usize = 8;
+
+/// Writes a large group on this thread, while the runtime's other tasks go on on another one. Each item is a way to the
+/// engine's thread and back: woken through the runtime, the group would each time wait for its turn among all that is
+/// ready, and the engine with it.
 pub(super) async fn commit(store: &SqliteStore, commit: &Commit) -> Result<Committed, StoreError> {
+    let runtime = Handle::current();
+    if commit.attempts.len() >= GROUP_BESIDE && runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(|| runtime.block_on(retried(store, commit)))
+    } else {
+        retried(store, commit).await
+    }
+}
+
+async fn retried(store: &SqliteStore, commit: &Commit) -> Result<Committed, StoreError> {
     match try_commit(store, commit, Isolation::Group).await {
         Err(Trouble::RefusedRow) => match try_commit(store, commit, Isolation::PerItem).await {
             Err(Trouble::RefusedRow) => {

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, error, overlap, purge, source, transition};
+use super::{CACHE_KIB, SqliteStore, error, overlap, purge, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Decision, Input, Leases, Refusal, State, decide},
@@ -16,6 +16,10 @@ use crate::{
         UploadProgress,
     },
 };
+
+/// A chunk of keys in no order writes to as many pages of the index of keys as it has keys, 40 MiB: they must stay in
+/// memory until the commit, or each is written many times.
+const CHUNK_CACHE_KIB: u32 = 64 * 1024;
 
 pub(super) async fn open(
     store: &SqliteStore,
@@ -82,7 +86,9 @@ pub(super) async fn append(
         Known::Prefix(known) => known,
     };
     let fresh = &chunk.items[known..];
+    set_cache(&mut tx, CHUNK_CACHE_KIB).await.map_err(error::store)?;
     write(&mut tx, chunk, fresh, now).await.map_err(error::store)?;
+    set_cache(&mut tx, CACHE_KIB).await.map_err(error::store)?;
     let mut admitted = Vec::new();
     if chunk.seal {
         sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
@@ -102,6 +108,12 @@ pub(super) async fn append(
     let admitted = store.load_all(&mut tx, &admitted).await?;
     tx.commit().await.map_err(error::store)?;
     Ok(Appended { batch, admitted, progress })
+}
+
+/// Sets how much the writing connection keeps in memory. What a transaction has written stays in any case, once it is there.
+async fn set_cache(conn: &mut SqliteConnection, kib: u32) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(format!("PRAGMA cache_size = -{kib}"))).execute(conn).await?;
+    Ok(())
 }
 
 /// What the store knows of a chunk that it does not refuse.
