@@ -29,6 +29,7 @@ use crate::{
         id::{BatchId, BatchSeq},
         item::{Next, OpenItem, Outcome, RetryPolicy, settle},
     },
+    failpoint,
     fetch::Meter,
     progress::Entry,
     store::{Claim, Commit, Hold, LeaseWrite, Recording, StoreError},
@@ -283,6 +284,7 @@ impl Runner {
         let until = now + LEASE;
         match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
             Ok(Claim::Slice(slice)) => {
+                failpoint::reached("slice.claimed").await;
                 self.held.insert(slice, until);
                 true
             }
@@ -334,6 +336,7 @@ impl Runner {
         };
         let recording = Recording { slice: lease.slice, item, attempt, next };
         self.log(worker, &recording);
+        failpoint::reached("outcome.before").await;
         self.unanswered += 1;
         // There is room for all that may be unanswered, so this never waits for the store.
         let _ = self.recorder.send(Message::Record(lease, Box::new(recording))).await;

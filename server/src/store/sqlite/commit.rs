@@ -21,6 +21,7 @@ use crate::{
         id::SliceNo,
         item::{Next, Outcome},
     },
+    failpoint,
     store::{Commit, Committed, Hold, Recording, StoreError},
 };
 
@@ -106,7 +107,9 @@ async fn try_commit(
         (store.load(&mut tx, commit.batch).await?, admitted)
     };
     let admitted = store.load_all(&mut tx, &admitted).await?;
+    failpoint::tried("commit.written").await.map_err(StoreError::from)?;
     tx.commit().await?;
+    failpoint::reached("commit.done").await;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
 }
 
