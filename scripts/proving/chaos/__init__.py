@@ -15,6 +15,7 @@ from .disk import may_mount
 from .plan import Plan, draw
 from .planted import may_be_spoilt, spoil
 from .run import FAKETIME, Result, Run
+from .stall import Stalls
 
 # Of the short form: a death at every step takes longer.
 QUICK = ("killed", "steps", "steps", "steps", "errors", "controls", "cut")
@@ -27,6 +28,7 @@ class Suite:
         self._lab, self._claims, self._quick = lab, claims, quick
         self._listed = list_codes(repository)
         self._skipped: dict[str, str] = {}
+        self._stalls = Stalls()
 
     def runs(self, scenarios: list[str], count: int, seed: int, jobs: int, self_test: bool) -> None:
         """So many runs, the scenarios by turns."""
@@ -67,7 +69,7 @@ class Suite:
     def _run(self, plan: Plan) -> Result:
         name = f"{plan.scenario}-{plan.seed}"
         print(f"    {plan.scenario} seed {plan.seed}: {plan}", flush=True)
-        result = Run(self._lab, plan, name, self._listed).carry_out()
+        result = Run(self._lab, plan, name, self._listed, self._stalls).carry_out()
         said = "; ".join(f"{check}: {found}" for check, found in result.faults)
         self._claims.check(f"{plan.scenario} seed {plan.seed}", not result.faults,
                            result.figures + (f" — {said}" if said else ""))

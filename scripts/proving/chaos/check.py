@@ -48,6 +48,8 @@ class Evidence:
     is_on_time: bool = True
     # By how many requests what lies between server and upstream may make a window fuller.
     delayed_max: float = 0
+    # How often the server stood still: what was in flight then timed out.
+    frozen: int = 0
 
     @property
     def charts(self) -> list[Request]:
@@ -231,7 +233,7 @@ def _again(evidence: Evidence) -> Iterator[str]:
             if status == "SUCCEEDED" and not answered or status == "FAILED" and evidence.is_connected and not refused:
                 invented.append(f"{key} {status}")
             faults = sum(request.fault is not None for request in requests)
-            if evidence.is_connected and attempts > max(1 + faults, 1):
+            if evidence.is_connected and attempts > 1 + faults + evidence.frozen:
                 charged.append(f"{key}: {attempts} attempts, {faults} faults")
     if again:
         yield f"{len(again)} completed and asked for again: {sample(again)}"
@@ -294,25 +296,31 @@ def _watched(evidence: Evidence) -> Iterator[str]:
                 yield f"watcher {number}: {name} {told} was never committed"
             if kind == "terminal":
                 over.add(name)
+        if set(last) - over:
+            yield f"watcher {number}: was never told the end of {sample(set(last) - over)}"
         ended |= over
     silent = set(evidence.ends) - ended if evidence.events else set()
     if silent:
         yield f"nobody was told the end of {sample(silent)}"
 
 
-def _committed(store: Store) -> set[tuple[Any, ...]]:
-    last = ("SELECT seq, revision, status, total_count, successful_count, failed_count, skipped_count, canceled_count"
-            " FROM proof_revisions WHERE rowid IN (SELECT max(rowid) FROM proof_revisions GROUP BY seq, revision)")
-    return {tuple(row) for row in store.rows(last)}
+def _committed(store: Store) -> list[tuple[Any, ...]]:
+    """What the database noted of itself, in that order. A transaction that writes a row more than once notes what lies
+    between as well, some of it under the revision before."""
+    return [tuple(row) for row in store.rows(
+        "SELECT seq, revision, status, total_count, successful_count, failed_count, skipped_count, canceled_count"
+        " FROM proof_revisions ORDER BY rowid")]
 
 
 def _history(evidence: Evidence) -> Iterator[str]:
     """What was committed, revision by revision: figures never fall, an end is an end."""
     last: dict[int, tuple[Any, ...]] = {}
-    for state in sorted(_committed(evidence.store)):
+    for state in _committed(evidence.store):
         seq, revision, status, *figures = state
         if seq in last:
-            _, _, before, *had = last[seq]
+            _, known, before, *had = last[seq]
+            if revision < known:
+                yield f"batch {seq} revision {revision} after {known}"
             if any(now < then for now, then in zip(figures, had)):
                 yield f"batch {seq} revision {revision}: {figures} after {had}"
             if before in ("COMPLETED", "FAILED", "STOPPED") and status != before:

@@ -79,9 +79,13 @@ def _back(evidence: Evidence) -> None:
 
 
 def _uncommitted(evidence: Evidence) -> None:
-    event = next(event for event in evidence.events[0] if "update" in event or "terminal" in event)
+    event = next(event for event in evidence.events[0] if "terminal" in event)
     batch = next(iter(event.values()))
     batch["progress"]["succeededItems"] = str(int(batch["progress"].get("succeededItems", 0)) + 1)
+
+
+def _unended_once(evidence: Evidence) -> None:
+    evidence.events[0] = [event for event in evidence.events[0] if "terminal" not in event]
 
 
 def _unended(evidence: Evidence) -> None:
@@ -128,7 +132,7 @@ PLANTED: dict[str, tuple[str, Spoil]] = {
         f"DELETE FROM stock_prices WHERE code = {KEY} AND ts = (SELECT max(ts) FROM stock_prices WHERE code = {KEY})")),
     "a row that is there twice": ("rows", _sql(
         f"INSERT INTO stock_prices SELECT code, interval, ts + 1, session_date, symbol, open, high, low, close,"
-        " adj_close, volume, currency, provisional, batch_seq, fetched_at FROM stock_prices WHERE code = {KEY} LIMIT 1")),
+        f" adj_close, volume, currency, provisional, batch_seq, fetched_at FROM stock_prices WHERE code = {KEY} LIMIT 1")),
     "a request for what was done": ("again", _asked_again),
     "an item charged for a crash": ("again", _sql(f"UPDATE batch_execution_details SET attempts = attempts + 9 {OF_ITEM}")),
     "an item that failed for nothing": ("again", _sql(f"UPDATE batch_execution_details SET status = 'FAILED' {OF_ITEM}")),
@@ -140,6 +144,7 @@ PLANTED: dict[str, tuple[str, Spoil]] = {
     "a revision that goes back": ("watched", _back),
     "a figure that was never committed": ("watched", _uncommitted),
     "an end that nobody was told": ("watched", _unended),
+    "an end that one was not told": ("watched", _unended_once),
     "a figure that falls": ("history", _sql(
         "UPDATE proof_revisions SET successful_count = 0 WHERE rowid = (SELECT max(rowid) FROM proof_revisions WHERE seq = 1)")),
     "an attempt that is missing": ("attempts", _sql(

@@ -22,12 +22,15 @@ from .disk import Disk
 from .keeper import Keeper, quiet_port
 from .plan import Mishap, Plan
 from .relay import Relay
+from .stall import Stalls
 from .witness import LABEL, Witness
 
 TERMINAL = ("COMPLETED", "FAILED", "STOPPED")
 FIRST, SECOND, CHILD = "first", "second", "child"
 SETTLE_S = 0.3
-# A busy machine holds requests back on their way for so long beyond what the server reckons with.
+STUCK_S = 15.0
+# What lies between the server and the log holds a request back for so long beyond what the server reckons with; and for
+# as long again as the machine is seen to keep others waiting.
 DELAYED_S = 0.05
 # Outcomes that may be unanswered at a kill, beside one a worker.
 GROUPS_UNANSWERED = 4
@@ -52,17 +55,19 @@ class Run:
     plan: Plan
     name: str
     listed: list[str]
+    stalls: Stalls
     chance: random.Random = field(init=False)
     sim_logs: list[Path] = field(default_factory=list)
     quiet: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     resumes: int = 0
     clock_max_s: int = 0
+    stuck: tuple[int, float] = (-1, 0.0)
 
     def carry_out(self) -> Result:
         """All of it. What cannot be carried through is a fault as well."""
         self.chance = random.Random(f"carried out {self.plan.seed}")
-        self.folder = self.lab.place(self.name)
+        self.folder, self.began_s = self.lab.place(self.name), time.time()
         self.disk = Disk(self.folder / "disk") if self.plan.disk else None
         self.relay: Relay | None = None
         self.keeper: Keeper | None = None
@@ -122,10 +127,6 @@ class Run:
                 witness.watch()
             self._wait_for(mishap, began_s)
             getattr(self, f"_{mishap.kind}")(mishap)
-        if plan.clock:
-            # Who waits for a time of day waits for it, though the clock was set back: nothing ends early.
-            time.sleep(1)
-            self.clock_file.write_text(f"{self.clock_max_s:+d}")
         for batch in batches:
             self._ended(batch)
         if plan.stops:
@@ -133,7 +134,6 @@ class Run:
             if left:
                 self._child(left)
                 batches[CHILD] = left
-        time.sleep(SETTLE_S)
         reports = {batch: self._report(batch) for batch in batches}
         results = witness.results()
         events = witness.events()
@@ -178,7 +178,7 @@ class Run:
             "labels": {LABEL: "yes"},
             "yahooChart": {"baseUrl": upstream, "range": "1mo"},
             "fetch": {"requestsPerSecond": plan.rate_per_s, "burst": plan.burst, "workers": plan.workers,
-                      "commitGroupSize": plan.group, "attemptTimeout": "2s", "initialBackoff": "1s", "maxAttempts": 8},
+                      "commitGroupSize": plan.group, "attemptTimeout": "5s", "initialBackoff": "1s", "maxAttempts": 8},
             "outage": {"probeInterval": "5s"},
         }
 
@@ -239,6 +239,8 @@ class Run:
     def _tend(self, batch: str) -> None:
         """The one thing that is left to people: a pause by a failure of the store ends by a resume."""
         row = self._row(batch)
+        if row is not None and self.plan.clock:
+            self._wait_for_the_clock(row["revision"])
         if row is not None and row["status"] == "PAUSED" and row["pause_cause"] == "SYSTEM_FAILURE":
             self.resumes += 1
             self.server.haul("resume", batch)
@@ -310,6 +312,16 @@ class Run:
         beside.rename(self.clock_file)
         self.clock_max_s = max(self.clock_max_s, offset)
 
+    def _wait_for_the_clock(self, revision: int) -> None:
+        """Who waits for a time of day waits for it, though the clock was set back: nothing ends early."""
+        now = time.monotonic()
+        if revision != self.stuck[0]:
+            self.stuck = (revision, now)
+        elif now - self.stuck[1] > STUCK_S:
+            self.stuck = (revision, now)
+            self.notes.append("waited for the clock")
+            self.clock_file.write_text(f"{self.clock_max_s:+d}")
+
     def _pause(self, mishap: Mishap) -> None:
         paused = self._insist("pause", FIRST, *(["--abort"] if mishap.how == "ABORT" else []))
         if paused.status == 0:
@@ -362,7 +374,8 @@ class Run:
         requests = sorted((request for log in self.sim_logs for request in RequestLog.read(log).requests),
                           key=lambda request: request.at_s)
         dead = sum(life.status == -signal.SIGKILL for life in keeper.lives)
-        frozen = sum(mishap.kind == "freeze" for mishap in plan.mishaps)
+        # A machine that stands still is one that was frozen.
+        frozen = sum(mishap.kind == "freeze" for mishap in plan.mishaps) + self.stalls.longer_than(1.0, self.began_s)
         canaries = 0
         down = self._down()
         if down:
@@ -376,7 +389,8 @@ class Run:
             ends=ends, events=events, results=results, reports=reports, quiet=self.quiet,
             uncounted_max=(dead + frozen + self.resumes) * (plan.workers + GROUPS_UNANSWERED * plan.group) + canaries,
             unseen_max=0 if is_connected else len(requests), down=down, is_connected=is_connected,
-            is_on_time=not plan.clock, delayed_max=plan.rate_per_s * (DELAYED_S + (DELAYED_S if plan.relay else 0)),
+            is_on_time=not plan.clock, delayed_max=plan.rate_per_s * (DELAYED_S * (2 if plan.relay else 1) + self.stalls.longest_s(self.began_s)),
+            frozen=frozen,
         )
 
     def _down(self) -> list[tuple[float, float]]:

@@ -48,12 +48,17 @@ class Witness:
                 raise Trouble(f"haul {command} ended with status {status}")
 
     def events(self) -> list[list[dict[str, Any]]]:
-        """What the watchers were told, and the end of their watching."""
+        """What the watchers were told, once each was told the end of every batch that it was told of; or not, and then
+        that is for others to judge."""
+        paths = [self._folder / f"watch-{number}.jsonl" for number in range(len(self._watchers))]
+        deadline = time.monotonic() + PATIENCE_S
+        while not all(_all_over(_lines(path)) for path in paths) and time.monotonic() < deadline:
+            time.sleep(0.1)
         for watcher in self._watchers:
             if watcher.poll() is not None:
                 raise Trouble(f"haul watch ended with status {watcher.returncode}")
             kill(watcher)
-        return [_lines(self._folder / f"watch-{number}.jsonl") for number in range(len(self._watchers))]
+        return [_lines(path) for path in paths]
 
     def results(self) -> dict[str, list[str]]:
         """Keys in the order in which the followers were told, each to its end."""
@@ -67,6 +72,11 @@ class Witness:
                 raise Trouble(f"haul results {batch} ended with status {status}")
             told[batch] = [item["spec"]["key"] for item in _lines(self._folder / f"results-{batch}.jsonl")]
         return told
+
+
+def _all_over(events: list[dict[str, Any]]) -> bool:
+    told = {batch["name"]: kind for event in events for kind, batch in event.items() if isinstance(batch, dict)}
+    return all(kind == "terminal" for kind in told.values())
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

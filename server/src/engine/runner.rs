@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -35,8 +35,10 @@ use crate::{
     store::{Claim, Commit, Hold, LeaseWrite, Recording, StoreError},
 };
 
+mod due;
 mod probe;
 
+use due::{asked_again, from_now};
 use probe::StartProbe;
 
 /// Longest sleep: whatever should have woken the runner and did not is found out by then.
@@ -289,7 +291,7 @@ impl Runner {
                 true
             }
             Ok(Claim::Nothing { ready_at }) => {
-                self.claim_at = ready_at.map_or(Instant::now() + POLL, |at| from_now(at, now));
+                self.claim_at = asked_again(ready_at, now);
                 false
             }
             Err(error) => {
@@ -464,9 +466,4 @@ impl Runner {
 fn has_answers(batch: &Batch) -> bool {
     let counts = &batch.counts;
     counts.succeeded > 0 || counts.failed_attempts_by_class[FailureClass::Permanent as usize] > 0
-}
-
-fn from_now(at: DateTime<Utc>, now: DateTime<Utc>) -> Instant {
-    // A millisecond more, so that it is past when looked at.
-    Instant::now() + (at - now + TimeDelta::milliseconds(1)).to_std().unwrap_or_default()
 }
