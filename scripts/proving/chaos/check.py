@@ -50,6 +50,8 @@ class Evidence:
     delayed_max: float = 0
     # How often the server stood still: what was in flight then timed out.
     frozen: int = 0
+    # Its source was read to the end, however the batch ended.
+    is_whole: bool = False
 
     @property
     def charts(self) -> list[Request]:
@@ -91,7 +93,8 @@ def _complete(evidence: Evidence) -> Iterator[str]:
             "SELECT item_key FROM batch_execution_details WHERE batch_seq = ?", batch["seq"]))
         doubled = [key for key, times in held.items() if times > 1]
         missing, strange = evidence.keys[batch["name"]] - set(held), set(held) - evidence.keys[batch["name"]]
-        if strange or doubled or (missing and batch["status"] != "STOPPED"):
+        may_lack = batch["status"] in ("STOPPED", "FAILED") and not evidence.is_whole
+        if strange or doubled or missing and not may_lack:
             yield f"{batch['name']}: lacks {sample(missing)}, has {sample(strange)} besides, twice {sample(doubled)}"
         indexes = [row[0] for row in evidence.store.rows(
             "SELECT item_index FROM batch_execution_details WHERE batch_seq = ? ORDER BY 1", batch["seq"])]
@@ -229,7 +232,7 @@ def _again(evidence: Evidence) -> Iterator[str]:
             again.append(key)
         for _, status, _, attempts in finals:
             answered = any(request.status == 200 and request.fault is None for request in requests)
-            refused = any(request.permanent for request in requests)
+            refused = any(request.permanent or request.status == 404 for request in requests)
             if status == "SUCCEEDED" and not answered or status == "FAILED" and evidence.is_connected and not refused:
                 invented.append(f"{key} {status}")
             faults = sum(request.fault is not None for request in requests)

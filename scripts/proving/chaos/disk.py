@@ -8,6 +8,8 @@ from pathlib import Path
 from ..lab import Trouble
 
 SIZE_MIB = 24
+# Those that are there now.
+_mounted: list[Disk] = []
 
 
 class Disk:
@@ -18,6 +20,7 @@ class Disk:
         self._ballast = at / "ballast"
         at.mkdir(parents=True, exist_ok=True)
         _mount("-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(at))
+        _mounted.append(self)
 
     def fill(self) -> None:
         """Leaves no room at all."""
@@ -39,12 +42,19 @@ class Disk:
     def close(self) -> None:
         """Lazily: a process that was just killed may be there for a moment more."""
         subprocess.run(["umount", "-l", str(self.folder)], check=False, capture_output=True)
+        _mounted.remove(self)
 
 
 def _mount(*arguments: str) -> None:
     ran = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
     if ran.returncode != 0:
         raise Trouble(f"mount {' '.join(arguments)}: {ran.stderr.strip()}")
+
+
+def take_all_away() -> None:
+    """Whatever is still in use."""
+    for disk in list(_mounted):
+        disk.close()
 
 
 def may_mount(at: Path) -> str:

@@ -62,6 +62,14 @@ class Plan:
     stops: bool = False
     # A second batch waits for the first one's slot.
     queue: bool = False
+    # So many items that the reading of them takes its time; stopped once all are read.
+    big: bool = False
+    # It is to end FAILED: "budget", too many items failed, or "time", it took too long.
+    dooms: str = ""
+    # What was kept of it is decoded anew in the end.
+    redecodes: bool = False
+    # And what came of that is deleted.
+    deletes: bool = False
 
     def __str__(self) -> str:
         parts = [f"{self.items} items from {self.source}", f"{self.rate_per_s:g}/s burst {self.burst}",
@@ -196,8 +204,37 @@ def _pushback(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
     plan.mishaps = _kills(chance, size)
 
 
+def _ended(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
+    plan.mishaps = [Mishap(*at, "terminate") for at in _times(chance, 3 * size)]
+    if nth % 2:
+        plan.lives = ["", "commit.written=stall:300"]
+
+
+def _big(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
+    plan.big, plan.source, plan.rate_per_s = True, ["file", "upload"][nth % 2], 60
+    plan.items = chance.randrange(6_000, 14_000) * size
+    steps = {"file": ("source.fetched", "source.written", "source.stored"), "upload": ("upload.written", "upload.done")}
+    for _ in range(4):
+        step = chance.choice([*steps[plan.source], "store.begin"])
+        plan.lives.append(f"{step}=kill@{chance.randint(1, 4)}")
+
+
+def _doomed(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
+    plan.dooms = ["budget", "time"][nth % 2]
+    if plan.dooms == "budget":
+        plan.permanent = 0.4
+    plan.mishaps = [Mishap(0.3 * mishap.share, mishap.after_s, "kill") for mishap in _kills(chance, 2 * size)]
+    plan.lives = [f"{chance.choice(['commit.written', 'commit.done', 'store.begin'])}=kill@{chance.randint(2, 12)}"]
+
+
+def _redecoded(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
+    plan.redecodes, plan.deletes = True, nth % 2 == 1
+    plan.mishaps = _kills(chance, size)
+
+
 SCENARIOS: dict[str, Callable[[Plan, random.Random, int, int], None]] = {
     "killed": _killed, "steps": _steps, "frozen": _frozen, "full": _full, "readonly": _readonly, "cut": _cut,
     "upstream": _upstream, "clock": _clock, "locked": _locked, "slow": _slow, "errors": _errors,
-    "controls": _controls, "queue": _queue, "pushback": _pushback,
+    "controls": _controls, "queue": _queue, "pushback": _pushback, "ended": _ended, "big": _big, "doomed": _doomed,
+    "redecoded": _redecoded,
 }

@@ -26,14 +26,18 @@ from .stall import Stalls
 from .witness import LABEL, Witness
 
 TERMINAL = ("COMPLETED", "FAILED", "STOPPED")
-FIRST, SECOND, CHILD = "first", "second", "child"
+FIRST, SECOND, CHILD, ANEW = "first", "second", "child", "anew"
 SETTLE_S = 0.3
 STUCK_S = 15.0
+# What a server may take to end, and a second for the process itself.
+END_S = 16.0
 # What lies between the server and the log holds a request back for so long beyond what the server reckons with; and for
 # as long again as the machine is seen to keep others waiting.
 DELAYED_S = 0.05
 # Outcomes that may be unanswered at a kill, beside one a worker.
 GROUPS_UNANSWERED = 4
+# Requests that an attempt may send: another one where the connection breaks.
+TRIES_MAX = 2
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
@@ -111,7 +115,7 @@ class Run:
         witness = Witness(self.lab, self.server.address, self.folder)
         witness.watch()
 
-        keys = self.listed[: plan.items]
+        keys = [f"K{n:06}" for n in range(plan.items)] if plan.big else self.listed[: plan.items]
         spec = self._spec(keys, upstream)
         began_s = time.time()
         self._begin_batch(FIRST, spec, keys)
@@ -127,13 +131,21 @@ class Run:
                 witness.watch()
             self._wait_for(mishap, began_s)
             getattr(self, f"_{mishap.kind}")(mishap)
+        if plan.big:
+            self._read_whole()
         for batch in batches:
             self._ended(batch)
         if plan.stops:
             left = self._left(FIRST)
             if left:
-                self._child(left)
+                self._child(CHILD, "retry")
                 batches[CHILD] = left
+        if plan.redecodes:
+            self._child(ANEW, "redecode")
+            if plan.deletes:
+                self._delete(ANEW)
+            else:
+                batches[ANEW] = set(keys)
         reports = {batch: self._report(batch) for batch in batches}
         results = witness.results()
         events = witness.events()
@@ -141,11 +153,11 @@ class Run:
         ended_s = self.server.terminate()
         evidence = self._evidence(batches, reports, results, events)
         faults = check(evidence)
-        if ended_s > 16:
+        if ended_s > END_S:
             faults.append(("carried out", f"the server took {ended_s:.1f} s to end"))
         lives = self.keeper.lives
         kills = sum(life.status == -signal.SIGKILL for life in lives)
-        crashed = [life.status for life in lives if life.status not in (None, 0, -signal.SIGKILL)]
+        crashed = [life.status for life in lives if life.status not in (None, 0, -signal.SIGKILL, -signal.SIGTERM)]
         if crashed and not plan.disk:
             faults.append(("carried out", f"processes ended with {crashed}"))
         figures = (f"{sum(map(len, batches.values())):,} items, {len(evidence.requests):,} requests, {kills} kills"
@@ -180,7 +192,8 @@ class Run:
             "fetch": {"requestsPerSecond": plan.rate_per_s, "burst": plan.burst, "workers": plan.workers,
                       "commitGroupSize": plan.group, "attemptTimeout": "5s", "initialBackoff": "1s", "maxAttempts": 8},
             "outage": {"probeInterval": "5s"},
-        }
+        } | {"": {}, "budget": {"failure": {"maxFailedRatio": 0.2, "minProcessedItems": "20"}},
+             "time": {"maxDuration": "2s"}}[plan.dooms]
 
     def _begin_batch(self, batch: str, spec: dict[str, Any], keys: list[str]) -> None:
         path = self.lab.spec(f"{self.name}/{batch}", spec)
@@ -249,6 +262,13 @@ class Run:
 
     def _kill(self, _: Mishap) -> None:
         self.server.signal(signal.SIGKILL)
+
+    def _terminate(self, _: Mishap) -> None:
+        keeper = self.keeper
+        assert keeper is not None
+        life = keeper.lives[-1]
+        self.server.signal(signal.SIGTERM)
+        until("it ends", lambda: life.ended_s is not None, patience_s=END_S)
 
     def _freeze(self, mishap: Mishap) -> None:
         self.server.signal(signal.SIGSTOP)
@@ -348,15 +368,36 @@ class Run:
             "SELECT stock_code FROM batch_items WHERE batch_name = ? AND status IN ('CANCELED', 'FAILED')"
             " AND coalesce(error_class, '') <> 'PERMANENT'", batch)}
 
-    def _child(self, left: set[str]) -> None:
-        """What was canceled is fetched in a batch of its own, asked for twice with a death between."""
+    def _read_whole(self) -> None:
+        def read() -> bool:
+            self._alive()
+            self._tend(FIRST)
+            row = self._row(FIRST)
+            return row is not None and bool(row["expanded"])
+
+        until("all of it is read", read, patience_s=self._bound_s(), pause_s=0.1)
+        self._stop(Mishap(1, 0, "stop"))
+
+    def _delete(self, batch: str) -> None:
+        for _ in range(2):
+            ran = self._insist("delete", batch, "--yes", "--allow-missing")
+            if ran.status != 0:
+                raise Trouble(f"haul delete: {ran.said}")
+            self.server.signal(signal.SIGKILL)
+        told = self._insist("get", batch)
+        shown = self.server.store.value("SELECT count(*) FROM batch_items WHERE batch_name = ?", batch)
+        if "BATCH_PURGED" not in told.said or shown:
+            raise Trouble(f"deleted, and {shown} items are shown: {told.said}")
+
+    def _child(self, batch: str, command: str) -> None:
+        """Made of the first batch, asked for twice with a death between."""
         request = f"00000000-0000-4000-8000-{self.chance.randrange(1 << 48):012x}"
         for _ in range(2):
-            ran = self._insist("retry", FIRST, "--id", CHILD, "--request-id", request)
+            ran = self._insist(command, FIRST, "--id", batch, "--request-id", request)
             if ran.status != 0:
-                raise Trouble(f"haul retry: {ran.said}")
+                raise Trouble(f"haul {command}: {ran.said}")
             self.server.signal(signal.SIGKILL)
-        self._ended(CHILD)
+        self._ended(batch)
 
     # What it came to.
 
@@ -373,7 +414,8 @@ class Run:
         assert keeper is not None
         requests = sorted((request for log in self.sim_logs for request in RequestLog.read(log).requests),
                           key=lambda request: request.at_s)
-        dead = sum(life.status == -signal.SIGKILL for life in keeper.lives)
+        # SIGTERM kills who has not come to listen for it.
+        dead = sum(life.status in (-signal.SIGKILL, -signal.SIGTERM) for life in keeper.lives)
         # A machine that stands still is one that was frozen.
         frozen = sum(mishap.kind == "freeze" for mishap in plan.mishaps) + self.stalls.longer_than(1.0, self.began_s)
         canaries = 0
@@ -382,15 +424,17 @@ class Run:
             canaries = sum(any(begin <= request.at_s <= end for begin, end in down) for request in requests)
         is_connected = not plan.relay and not any(mishap.kind == "upstream" for mishap in plan.mishaps)
         ends = {batch: {"COMPLETED"} for batch in batches}
-        if plan.stops:
+        if plan.stops or plan.big:
             ends[FIRST] = {"STOPPED", "COMPLETED"}
+        if plan.dooms:
+            ends[FIRST] = {"FAILED"}
         return Evidence(
             store=self.server.store, requests=requests, rate_per_s=plan.rate_per_s, burst=plan.burst, keys=batches,
             ends=ends, events=events, results=results, reports=reports, quiet=self.quiet,
-            uncounted_max=(dead + frozen + self.resumes) * (plan.workers + GROUPS_UNANSWERED * plan.group) + canaries,
+            uncounted_max=(dead + frozen + self.resumes) * TRIES_MAX * (plan.workers + GROUPS_UNANSWERED * plan.group) + canaries,
             unseen_max=0 if is_connected else len(requests), down=down, is_connected=is_connected,
             is_on_time=not plan.clock, delayed_max=plan.rate_per_s * (DELAYED_S * (2 if plan.relay else 1) + self.stalls.longest_s(self.began_s)),
-            frozen=frozen,
+            frozen=frozen, is_whole=plan.big,
         )
 
     def _down(self) -> list[tuple[float, float]]:
