@@ -333,14 +333,19 @@ class Run:
         self.clock_max_s = max(self.clock_max_s, offset)
 
     def _wait_for_the_clock(self, revision: int) -> None:
-        """Who waits for a time of day waits for it, though the clock was set back: nothing ends early."""
+        """Who waits for a time of day waits for it, though the clock was set back: nothing ends early. A gate is held for
+        as long as it was when the process began, so it may take another process."""
         now = time.monotonic()
         if revision != self.stuck[0]:
             self.stuck = (revision, now)
         elif now - self.stuck[1] > STUCK_S:
             self.stuck = (revision, now)
-            self.notes.append("waited for the clock")
-            self.clock_file.write_text(f"{self.clock_max_s:+d}")
+            if self.clock_file.read_text() == f"{self.clock_max_s:+d}":
+                self.notes.append("begun anew")
+                self.server.signal(signal.SIGKILL)
+            else:
+                self.notes.append("waited for the clock")
+                self.clock_file.write_text(f"{self.clock_max_s:+d}")
 
     def _pause(self, mishap: Mishap) -> None:
         paused = self._insist("pause", FIRST, *(["--abort"] if mishap.how == "ABORT" else []))

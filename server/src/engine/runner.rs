@@ -57,6 +57,10 @@ pub(super) struct Runner {
     /// Nothing where no request is sent.
     lane: Option<Arc<Lane>>,
     held: Held,
+    /// Leases that the store did not take back. One that runs out would count as a worker that was lost.
+    unreturned: Vec<LeaseWrite>,
+    /// When it is asked again.
+    return_at: Instant,
     workers: JoinSet<Finished>,
     free_workers: Vec<u32>,
     /// Outcomes that the recorder has and has not answered for.
@@ -119,6 +123,8 @@ impl Runner {
             workshop: Arc::new(workshop),
             lane,
             held: Held::default(),
+            unreturned: Vec::new(),
+            return_at: Instant::now(),
             workers: JoinSet::new(),
             free_workers: (1..=fetch.workers).rev().collect(),
             unanswered: 0,
@@ -429,6 +435,10 @@ impl Runner {
         let hold = Hold::Until(until);
         let write = |lease: Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold };
         self.write_leases(leases.into_iter().map(write).collect()).await;
+        if self.return_at <= Instant::now() {
+            let unreturned = std::mem::take(&mut self.unreturned);
+            self.write_leases(unreturned).await;
+        }
     }
 
     async fn write_leases(&mut self, leases: Vec<LeaseWrite>) {
@@ -449,8 +459,13 @@ impl Runner {
                 }
                 self.engine.publish(committed, &[]);
             }
-            // A lease that could not be given back runs out by itself.
-            Err(error) => self.trouble(&error, "leases could not be written"),
+            // Where nothing can be written for longer, they run out by themselves.
+            Err(error) => {
+                let is_given_back = |write: &LeaseWrite| matches!(write.hold, Hold::Release { .. });
+                self.unreturned.extend(commit.leases.into_iter().filter(is_given_back));
+                self.return_at = Instant::now() + POLL;
+                self.trouble(&error, "leases could not be written");
+            }
         }
     }
 
