@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 6] = [
     &["engine"],
     &["connector", "source", "notify"],
     &["fetch", "store", "progress"],
-    &["domain", "clock"],
+    &["domain", "clock", "failpoint"],
 ];
 
 /// Word, the places that may name it. A place is a file or a folder below `server/src`.
@@ -39,6 +39,7 @@ const RESERVED: [(&str, &[&str]); 9] = [
             "app",
             "shutdown.rs",
             "telemetry.rs",
+            "failpoint.rs",
             "api",
             "control",
             "engine",

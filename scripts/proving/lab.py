@@ -97,12 +97,15 @@ class Lab:
         ended_s, seconds = time.time(), time.monotonic() - began
         return Ran(process.returncode, out.decode(), err.decode(), seconds, ended_s)
 
-    def spawn(self, program: str, *arguments: Any, log: Path) -> subprocess.Popen[bytes]:
-        """Starts a process that goes on; what it says is appended to `log`."""
-        with log.open("ab") as sink:
+    def spawn(
+        self, program: str, *arguments: Any, log: Path, said: Path | None = None, environment: dict[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process that goes on; what it says is appended to `log`, its standard output to `said` if there is
+        one."""
+        with log.open("ab") as sink, (said or log).open("ab") as output:
             process = subprocess.Popen(
-                [str(self.binaries / program), *map(str, arguments)], cwd=self.folder, env=self._environment,
-                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                [str(self.binaries / program), *map(str, arguments)], cwd=self.folder,
+                env=self._environment | (environment or {}), stdin=subprocess.DEVNULL, stdout=output, stderr=sink,
             )
         self._processes.append(process)
         return process
@@ -165,6 +168,8 @@ class Server:
         self._port_file = folder / "server.port"
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
+        # Beside that of all processes.
+        self.environment: dict[str, str] = {}
 
     @property
     def store(self) -> Store:
@@ -177,6 +182,7 @@ class Server:
         self._process = self._lab.spawn(
             self.program, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
             "--port-file", self._port_file, "--log-format", "json", *flags, log=self.folder / "server.jsonl",
+            environment=self.environment,
         )
 
     def listening(self) -> None:
@@ -213,6 +219,21 @@ class Server:
         """Of its process."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Its process has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def status(self) -> int | None:
+        """How its process ended, if it has."""
+        return None if self._process is None else self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to its process, if it is there."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
 
     def haul(self, command: str, *arguments: Any, timeout_s: float = 120) -> Ran:
         """Runs a command of the client against it."""

@@ -314,6 +314,12 @@ fn meaning(key: &str) -> &'static str {
     }
 }
 
+/// What is to go wrong in a build with fail points.
+#[cfg(feature = "failpoints")]
+pub fn fail_points() -> String {
+    std::env::var(FAIL_POINTS_VARIABLE).unwrap_or_default()
+}
+
 /// `HAUL_*` variables that neither the server nor the command `haul` knows.
 pub fn unknown_variables() -> Vec<String> {
     let known = |name: &str| {
@@ -361,6 +367,8 @@ fn told(error: &figment::Error) -> String {
 
 const PREFIX: &str = "HAUL_";
 const FILE_VARIABLE: &str = "HAUL_CONFIG";
+#[cfg(feature = "failpoints")]
+const FAIL_POINTS_VARIABLE: &str = "HAUL_FAIL_POINTS";
 
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
 const KEYS: [&str; 17] = [

@@ -24,6 +24,7 @@ use crate::{
         batch::{Batch, Kind, PauseCause, State},
         id::{BatchId, BatchSeq, NodeId},
     },
+    failpoint,
     fetch::Fetcher,
     progress::{Hub, Pace},
     source::file::Roots,
@@ -241,6 +242,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
                 let (own, watched) = (Arc::clone(&engine), Arc::clone(&entry));
                 let runner = runner::Runner::new(own, &batch, watched, connector, replies, lane);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
+                failpoint::reached("batch.over").await;
             }
             Err(error) => {
                 tracing::error!(batch_id = %batch.id, error = %error, "the batch could not be taken up");

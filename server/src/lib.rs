@@ -13,6 +13,7 @@ pub mod engine;
 #[cfg(test)]
 #[path = "../../tests/e2e/world/example.rs"]
 mod example;
+pub mod failpoint;
 pub mod fetch;
 pub mod progress;
 pub mod shutdown;

@@ -125,6 +125,8 @@ async fn a_pause_is_reached_though_the_leases_are_not_given_back() {
     let ended = server.batch_ended(&name).await;
     assert_eq!((ended.state(), ended.progress.unwrap().succeeded_items), (State::Completed, ITEMS as i64));
     Database::of(&server).await.assert_exactly_once(ITEMS as i64).await;
+    let report = client.get_report(&name).await.unwrap();
+    assert_eq!(report.lost_leases, 0, "given back late, and no worker was lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

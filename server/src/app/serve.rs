@@ -31,6 +31,8 @@ impl Serve {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let config = Config::read(Config::default(), &self.flags, &self.serve).map_err(Failure::usage)?;
         telemetry::begin(&config.log, config.log_format).map_err(Failure::usage)?;
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::set(&crate::config::fail_points()).map_err(Failure::usage)?;
         let database = config.database().map_err(Failure::usage)?;
         let folder = folder::take_alone(database.clone())?;
         let node = Node::start(&config, folder).await?;

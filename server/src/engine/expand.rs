@@ -20,6 +20,7 @@ use crate::{
         spec::{BatchSpec, Source},
         upstream::{Pressure, PressureCause},
     },
+    failpoint,
     fetch::{Call, FetchError, Meter, Verdict, classify},
     progress::Entry,
     source::{self, Download, Fetched, Page, SourceError, Tools},
@@ -71,6 +72,7 @@ async fn read(
     let now = clock::now();
     match engine.store.claim_source(batch.seq, &engine.node, now, now + page_lease(batch)).await {
         Ok(Some(lease)) => {
+            failpoint::reached("source.leased").await;
             let states = states.clone();
             Expansion { engine, batch, entry, states, lease, unrecorded: Cost::default() }.run().await;
         }
@@ -154,6 +156,7 @@ impl Expansion<'_> {
                     PageRead::Release
                 }
             };
+            failpoint::reached("source.fetched").await;
             if self.store(read).await {
                 return;
             }
@@ -184,6 +187,7 @@ impl Expansion<'_> {
             page.lease_until = now + page_lease(self.batch);
             match self.engine.store.expand(&page, now).await {
                 Ok(expanded) => {
+                    failpoint::reached("source.stored").await;
                     self.engine.take_up_all(expanded.admitted);
                     self.engine.hub.publish(expanded.batch, &[]);
                     return expanded.over;

@@ -9,6 +9,7 @@ use super::{Engine, LEASE, held::Lease};
 use crate::{
     clock,
     domain::batch::Batch,
+    failpoint,
     store::{Commit, Committed, Hold, LeaseWrite, Recording, StoreError},
 };
 
@@ -105,6 +106,7 @@ impl Recorder {
     /// Commits a group and answers for it. Says whether anybody is there to hear.
     async fn flush(&self, group: &mut Vec<(Lease, Recording)>) -> bool {
         let answer = self.commit(std::mem::take(group)).await;
+        failpoint::reached("commit.published").await;
         self.answers.send(answer).await.is_ok()
     }
 
@@ -121,6 +123,7 @@ impl Recorder {
             attempts,
         };
         let mut wait = RETRY_MIN;
+        failpoint::reached("commit.before").await;
         loop {
             commit.now = clock::now();
             let until = commit.now + LEASE;

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -29,13 +29,16 @@ use crate::{
         id::{BatchId, BatchSeq},
         item::{Next, OpenItem, Outcome, RetryPolicy, settle},
     },
+    failpoint,
     fetch::Meter,
     progress::Entry,
     store::{Claim, Commit, Hold, LeaseWrite, Recording, StoreError},
 };
 
+mod due;
 mod probe;
 
+use due::{asked_again, from_now};
 use probe::StartProbe;
 
 /// Longest sleep: whatever should have woken the runner and did not is found out by then.
@@ -54,6 +57,10 @@ pub(super) struct Runner {
     /// Nothing where no request is sent.
     lane: Option<Arc<Lane>>,
     held: Held,
+    /// Leases that the store did not take back. One that runs out would count as a worker that was lost.
+    unreturned: Vec<LeaseWrite>,
+    /// When it is asked again.
+    return_at: Instant,
     workers: JoinSet<Finished>,
     free_workers: Vec<u32>,
     /// Outcomes that the recorder has and has not answered for.
@@ -116,6 +123,8 @@ impl Runner {
             workshop: Arc::new(workshop),
             lane,
             held: Held::default(),
+            unreturned: Vec::new(),
+            return_at: Instant::now(),
             workers: JoinSet::new(),
             free_workers: (1..=fetch.workers).rev().collect(),
             unanswered: 0,
@@ -283,11 +292,12 @@ impl Runner {
         let until = now + LEASE;
         match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
             Ok(Claim::Slice(slice)) => {
+                failpoint::reached("slice.claimed").await;
                 self.held.insert(slice, until);
                 true
             }
             Ok(Claim::Nothing { ready_at }) => {
-                self.claim_at = ready_at.map_or(Instant::now() + POLL, |at| from_now(at, now));
+                self.claim_at = asked_again(ready_at, now);
                 false
             }
             Err(error) => {
@@ -334,6 +344,7 @@ impl Runner {
         };
         let recording = Recording { slice: lease.slice, item, attempt, next };
         self.log(worker, &recording);
+        failpoint::reached("outcome.before").await;
         self.unanswered += 1;
         // There is room for all that may be unanswered, so this never waits for the store.
         let _ = self.recorder.send(Message::Record(lease, Box::new(recording))).await;
@@ -424,6 +435,10 @@ impl Runner {
         let hold = Hold::Until(until);
         let write = |lease: Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold };
         self.write_leases(leases.into_iter().map(write).collect()).await;
+        if self.return_at <= Instant::now() {
+            let unreturned = std::mem::take(&mut self.unreturned);
+            self.write_leases(unreturned).await;
+        }
     }
 
     async fn write_leases(&mut self, leases: Vec<LeaseWrite>) {
@@ -444,8 +459,13 @@ impl Runner {
                 }
                 self.engine.publish(committed, &[]);
             }
-            // A lease that could not be given back runs out by itself.
-            Err(error) => self.trouble(&error, "leases could not be written"),
+            // Where nothing can be written for longer, they run out by themselves.
+            Err(error) => {
+                let is_given_back = |write: &LeaseWrite| matches!(write.hold, Hold::Release { .. });
+                self.unreturned.extend(commit.leases.into_iter().filter(is_given_back));
+                self.return_at = Instant::now() + POLL;
+                self.trouble(&error, "leases could not be written");
+            }
         }
     }
 
@@ -461,9 +481,4 @@ impl Runner {
 fn has_answers(batch: &Batch) -> bool {
     let counts = &batch.counts;
     counts.succeeded > 0 || counts.failed_attempts_by_class[FailureClass::Permanent as usize] > 0
-}
-
-fn from_now(at: DateTime<Utc>, now: DateTime<Utc>) -> Instant {
-    // A millisecond more, so that it is past when looked at.
-    Instant::now() + (at - now + TimeDelta::milliseconds(1)).to_std().unwrap_or_default()
 }

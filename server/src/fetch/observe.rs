@@ -6,7 +6,7 @@ use futures::{FutureExt, future::BoxFuture};
 use tower::Service;
 
 use super::{Call, FetchError};
-use crate::domain::request::Response;
+use crate::{domain::request::Response, failpoint};
 
 #[derive(Debug, Clone)]
 pub(super) struct Observe<S> {
@@ -37,6 +37,7 @@ where
         meter.sent();
         let reply = self.inner.call(call);
         async move {
+            failpoint::reached("request.before").await;
             let reply = reply.await;
             match &reply {
                 Ok(response) => meter.received(response.bytes_received),

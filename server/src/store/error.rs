@@ -1,10 +1,13 @@
 //! Why the store did not do what it was asked for.
 
 use super::Purged;
-use crate::domain::{
-    batch::{Batch, Refusal, State},
-    etag,
-    id::BatchId,
+use crate::{
+    domain::{
+        batch::{Batch, Refusal, State},
+        etag,
+        id::BatchId,
+    },
+    failpoint::Mishap,
 };
 
 /// Why the store did not do it.
@@ -25,6 +28,17 @@ pub enum StoreError {
     /// Anything else: a bug.
     #[error("store failed: {0}")]
     Fault(String),
+}
+
+impl From<Mishap> for StoreError {
+    fn from(mishap: Mishap) -> Self {
+        let text = "as planned".to_owned();
+        match mishap {
+            Mishap::Busy => Self::Unavailable(text),
+            Mishap::Full => Self::Full(text),
+            Mishap::Fault => Self::Fault(text),
+        }
+    }
 }
 
 impl StoreError {

@@ -24,14 +24,17 @@ use super::{
     OpenedUpload, Place, Purged, SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError,
     UploadProgress,
 };
-use crate::domain::{
-    batch::{Batch, Command, Input},
-    id::{BatchId, BatchSeq, NodeId, UploadId},
-    item::{Item, PastAttempt},
-    listing::{ListFile, ListVersion, ListedIssue, StoredList},
-    report::FailureGroup,
-    spec::BatchSpec,
-    upstream::UpstreamRecord,
+use crate::{
+    domain::{
+        batch::{Batch, Command, Input},
+        id::{BatchId, BatchSeq, NodeId, UploadId},
+        item::{Item, PastAttempt},
+        listing::{ListFile, ListVersion, ListedIssue, StoredList},
+        report::FailureGroup,
+        spec::BatchSpec,
+        upstream::UpstreamRecord,
+    },
+    failpoint,
 };
 
 mod attempt;
@@ -142,6 +145,7 @@ impl SqliteStore {
 
     /// Takes the one writing lock.
     async fn begin(&self) -> Result<Tx, StoreError> {
+        failpoint::tried("store.begin").await?;
         self.writer.begin().await.map_err(error::store)
     }
 
@@ -192,6 +196,7 @@ impl SqliteStore {
             .map_err(error::store)?;
         let batch = self.load(&mut tx, seq).await?;
         let admitted = self.load_all(&mut tx, &admitted).await?;
+        failpoint::tried("change.written").await?;
         tx.commit().await.map_err(error::store)?;
         Ok(Changed { batch, admitted })
     }

@@ -15,6 +15,7 @@ use crate::{
         id::BatchSeq,
         upstream::{Pressure, PressureCause, Signal},
     },
+    failpoint,
     fetch::{Denied, Permits, Verdict},
 };
 
@@ -104,9 +105,11 @@ impl Lane {
     }
 
     async fn persist(&self) {
+        failpoint::reached("gate.before").await;
         if let Err(error) = self.gate.store.put_upstream(&self.gate.record()).await {
             tracing::warn!(batch_seq = self.batch.0, error = %error, "the gate's state could not be stored");
         }
+        failpoint::reached("gate.held").await;
         if let Some(held) = &mut self.gate.state().held {
             held.is_stored = true;
         }

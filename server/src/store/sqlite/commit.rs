@@ -27,6 +27,7 @@ use crate::{
         id::SliceNo,
         item::{Next, Outcome},
     },
+    failpoint,
     store::{Commit, Committed, Hold, Recording, StoreError},
 };
 
@@ -122,7 +123,9 @@ async fn try_commit(
 
     // Most commits change figures and nothing else: then the row that they wrote is the batch, and nobody is let in.
     if tally.changed && found.is_none() && !is_late && !tally.brings_about(&before) {
+        failpoint::tried("commit.written").await.map_err(StoreError::from)?;
         let mut ran = tx.commit_with(script).await?;
+        failpoint::reached("commit.done").await;
         check(items, &ran[..statements])?;
         ran.pop();
         let batch = store.decode(&written(ran)?)?;
@@ -135,7 +138,9 @@ async fn try_commit(
     let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
     let batch = store.load(&mut tx, commit.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
+    failpoint::tried("commit.written").await.map_err(StoreError::from)?;
     tx.commit().await?;
+    failpoint::reached("commit.done").await;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
 }
 
@@ -164,6 +169,7 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
         .bind(commit.batch.0)
         .bind(commit.node.as_str())
         .bind(result::json(&leases));
+    failpoint::tried("store.begin").await.map_err(StoreError::from)?;
     let (tx, ran) = store.writer.begin_with(script).await?;
     let [batch, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
     let row = batch.rows.first().ok_or(sqlx::Error::RowNotFound)?;

@@ -12,6 +12,7 @@ use crate::{
         overlap::Meeting,
         spec::Source,
     },
+    failpoint,
     store::{Checked, CreateError, Created, InTheWay, NewBatch, StartOutcome, StoreError},
 };
 
@@ -44,7 +45,9 @@ pub(super) async fn create(
     let batch = store.load(&mut tx, seq).await?;
     store.forget(seq);
     let changed = store.load_all(&mut tx, &changed).await?;
+    failpoint::tried("create.written").await.map_err(StoreError::from)?;
     tx.commit().await.map_err(error::store)?;
+    failpoint::reached("create.done").await;
     Ok(Created { outcome, batch, changed })
 }
 

@@ -11,6 +11,7 @@ use crate::{
         overlap::{BUFFERED_MAX, Meeting, meet},
         spec::Overlap,
     },
+    failpoint,
     store::InTheWay,
 };
 
@@ -121,6 +122,7 @@ pub(super) async fn admit(
         transition::apply(conn, seq, Input::Admitted, transition::Why::default(), now).await?;
         // A batch without items is over as soon as its source is read, and makes room again.
         transition::settle(conn, seq, None, now).await?;
+        failpoint::reached("batch.admitted").await;
         admitted.push(seq);
     }
     Ok(admitted)

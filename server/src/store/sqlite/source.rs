@@ -13,6 +13,7 @@ use crate::{
         id::{BatchSeq, Epoch, NodeId},
         item::NewItem,
     },
+    failpoint,
     store::{Expanded, PageRead, SLICE_ITEMS, SourceLease, SourcePage, StoreError},
 };
 
@@ -55,6 +56,7 @@ pub(super) async fn expand(
         .map_err(error::store)?;
     let batch = store.load(&mut tx, page.batch).await?;
     let admitted = store.load_all(&mut tx, &admitted).await?;
+    failpoint::tried("source.written").await?;
     tx.commit().await.map_err(error::store)?;
     Ok(Expanded { batch, admitted, over })
 }

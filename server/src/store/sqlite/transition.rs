@@ -12,7 +12,8 @@ use crate::{
         spec::FailurePolicy,
         text,
     },
-    store::{Changed, CommandError, Guard},
+    failpoint,
+    store::{Changed, CommandError, Guard, StoreError},
 };
 
 /// What a pause or an end is shown with, and how the batch drains for it.
@@ -99,7 +100,9 @@ pub(super) async fn command(
     } else if let Some(key) = &guard.request {
         request::remember(&mut tx, key, id).await?;
     }
+    failpoint::tried("command.written").await.map_err(StoreError::from)?;
     tx.commit().await.map_err(error::store)?;
+    failpoint::reached("command.done").await;
     match decision {
         None => Err(CommandError::EtagMismatch { batch: Box::new(batch), moved: admitted }),
         Some(Decision::Refuse(refusal)) => {

@@ -9,6 +9,7 @@ use crate::{
         batch::{Batch, State},
         id::BatchSeq,
     },
+    failpoint,
     store::StoreError,
 };
 
@@ -16,6 +17,7 @@ pub(super) async fn recover(store: &SqliteStore, now: DateTime<Utc>) -> Result<V
     let mut tx = store.begin().await?;
     let working = recover_in(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
     let batches = store.load_all(&mut tx, &working).await?;
+    failpoint::tried("recover.written").await?;
     tx.commit().await.map_err(error::store)?;
     Ok(batches)
 }

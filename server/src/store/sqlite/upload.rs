@@ -11,9 +11,10 @@ use crate::{
         id::{BatchId, BatchSeq, Epoch, UploadId},
         item::NewItem,
     },
+    failpoint,
     store::{
-        Appended, BATCH_ITEMS_MAX, CommandError, OpenedUpload, UPLOADS_MAX, UploadChunk, UploadError,
-        UploadProgress,
+        Appended, BATCH_ITEMS_MAX, CommandError, OpenedUpload, StoreError, UPLOADS_MAX, UploadChunk,
+        UploadError, UploadProgress,
     },
 };
 
@@ -106,7 +107,9 @@ pub(super) async fn append(
     let batch = store.load(&mut tx, batch.seq).await?;
     let progress = progress(&row, &batch);
     let admitted = store.load_all(&mut tx, &admitted).await?;
+    failpoint::tried("upload.written").await.map_err(StoreError::from)?;
     tx.commit().await.map_err(error::store)?;
+    failpoint::reached("upload.done").await;
     Ok(Appended { batch, admitted, progress })
 }
 
