@@ -18,6 +18,7 @@ use crate::{
     domain::{
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
         listing::{ListVersion, Segment},
+        rule::FailureRule,
         spec::{
             AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource,
             JpxListing, OutagePolicy, OverlapPolicy, Source, UploadedItems, Window, YahooChart,
@@ -32,6 +33,7 @@ mod fetch;
 mod item;
 mod policy;
 mod render;
+mod rule;
 
 pub(super) use item::{columns, uploaded};
 pub(super) use render::render;

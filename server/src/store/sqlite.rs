@@ -20,7 +20,7 @@ use sqlx::{
 use super::{
     Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
     CreateError, Created, DeleteError, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch,
-    OpenedUpload, Place, Purged, SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError,
+    OpenedUpload, Place, Purged, Refusals, SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError,
     UploadProgress,
 };
 use crate::domain::{
@@ -50,6 +50,7 @@ mod overlap;
 mod purge;
 mod query;
 mod record;
+mod refused;
 mod request;
 mod result;
 mod slice;
@@ -358,6 +359,10 @@ impl Store for SqliteStore {
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         commit::commit(self, commit).await
+    }
+
+    async fn fail_refused(&self, refusals: &Refusals) -> Result<Committed, StoreError> {
+        refused::fail(self, refusals).await
     }
 
     async fn list_items(
