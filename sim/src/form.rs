@@ -80,7 +80,11 @@ pub fn refuse(text: &str) -> Result<Refuse, String> {
             _ => return Err(form()),
         };
         let keys: Vec<String> = keys.iter().flat_map(|keys| keys.split('+')).map(str::to_owned).collect();
-        return if keys.iter().any(String::is_empty) { Err(form()) } else { Ok(Refuse::Deny { status, keys, lasts }) };
+        return if keys.iter().any(String::is_empty) {
+            Err(form())
+        } else {
+            Ok(Refuse::Deny { status, keys, lasts })
+        };
     }
     if let Some(kind) = text.strip_prefix("down:") {
         return outage_kind(kind).map(Refuse::Down).ok_or_else(form);

@@ -50,7 +50,10 @@ async fn a_credential_that_is_refused_pauses_the_batch_at_once_and_a_repair_and_
     let paused = server.batch_in(&name, State::Paused).await;
     assert_eq!(paused.pause_cause(), PauseCause::SystemFailure);
     assert_eq!(paused.pause_reason, "CREDENTIALS_REFUSED");
-    assert!(paused.pause_message.contains("127.0.0.1") && paused.pause_message.contains("HTTP 401"), "{paused:?}");
+    assert!(
+        paused.pause_message.contains("127.0.0.1") && paused.pause_message.contains("HTTP 401"),
+        "{paused:?}"
+    );
     assert_adds_up(&paused);
     assert!((1..=3).contains(&upstream.charts().len()), "{}", upstream.charts().len());
     let progress = paused.progress.as_ref().unwrap();
@@ -84,7 +87,10 @@ async fn a_credential_that_expires_midway_costs_no_more_than_what_was_under_way(
     server.batch_processed(&name, 40).await;
     upstream.refuse(Some(deny(DenyStatus::Forbidden, &[])));
     let paused = server.batch_in(&name, State::Paused).await;
-    assert_eq!((paused.pause_cause(), paused.pause_reason.as_str()), (PauseCause::SystemFailure, "CREDENTIALS_REFUSED"));
+    assert_eq!(
+        (paused.pause_cause(), paused.pause_reason.as_str()),
+        (PauseCause::SystemFailure, "CREDENTIALS_REFUSED")
+    );
     let refused = upstream.charts().iter().filter(|chart| chart.status == 403).count();
     assert!((3..=13).contains(&refused), "{refused}");
     // One that overtook another on its way may have shown that to be its own fault.
@@ -114,20 +120,28 @@ async fn items_that_are_refused_among_others_that_are_not_fail_for_good() {
         states.iter().for_each(assert_adds_up);
         let ended = states.last().unwrap();
         assert_eq!(ended.state(), State::Completed, "{}", ended.pause_message);
-        let failed: Vec<_> =
-            server.items(&name).await.into_iter().filter(|item| item.state() == item::State::Failed).collect();
+        let failed: Vec<_> = server
+            .items(&name)
+            .await
+            .into_iter()
+            .filter(|item| item.state() == item::State::Failed)
+            .collect();
         let keys: Vec<_> = failed.iter().map(|item| item.spec.as_ref().unwrap().key.clone()).collect();
         assert_eq!(keys, bad);
         for item in &failed {
             let error = item.error.as_ref().unwrap();
-            assert_eq!((error.failure_class(), error.reason.as_str()), (FailureClass::Permanent, "HTTP_STATUS"));
+            assert_eq!(
+                (error.failure_class(), error.reason.as_str()),
+                (FailureClass::Permanent, "HTTP_STATUS")
+            );
             assert_eq!((error.http_status, item.attempt_count), (403, 1));
         }
         assert!(asked(&upstream).values().all(|times| *times == 1), "nobody is asked twice");
 
         upstream.refuse(None);
         let mut stub = server.stub();
-        let request = RetryFailedRequest { name, filter: "state = FAILED".to_owned(), ..RetryFailedRequest::default() };
+        let request =
+            RetryFailedRequest { name, filter: "state = FAILED".to_owned(), ..RetryFailedRequest::default() };
         let child = stub.retry_failed(request).await.unwrap().into_inner().batch.unwrap().name;
         assert_eq!(server.batch_ended(&child).await.progress.unwrap().succeeded_items, bad.len() as i64);
     }
@@ -191,7 +205,11 @@ async fn what_is_held_back_is_so_after_a_crash_and_judged_by_what_comes_then() {
     assert_eq!((ended.state(), progress.succeeded_items, progress.failed_items), (State::Completed, 4, 2));
     let asked = asked(&upstream);
     assert!(bad.iter().all(|key| asked[key] == 1), "they were not asked for again: {asked:?}");
-    let failed = server.items(&name).await.into_iter().filter(|item| item.attempt_count == 1 && item.state() == item::State::Failed);
+    let failed = server
+        .items(&name)
+        .await
+        .into_iter()
+        .filter(|item| item.attempt_count == 1 && item.state() == item::State::Failed);
     assert_eq!(failed.count(), 2);
 }
 
@@ -243,7 +261,10 @@ async fn a_list_that_is_refused_pauses_the_batch_and_fails_the_plan() {
     refused(server.stub().start_batch(plan).await, Code::FailedPrecondition, "SOURCE_UNREADABLE");
     let name = server.start_batch(spec).await;
     let paused = server.batch_in(&name, State::Paused).await;
-    assert_eq!((paused.pause_cause(), paused.pause_reason.as_str()), (PauseCause::SystemFailure, "CREDENTIALS_REFUSED"));
+    assert_eq!(
+        (paused.pause_cause(), paused.pause_reason.as_str()),
+        (PauseCause::SystemFailure, "CREDENTIALS_REFUSED")
+    );
     assert_eq!(paused.pause_message, format!("{}/keys?…: HTTP 403: refused", list.url()));
     assert_eq!(list.requests(), 2, "the plan's and the batch's");
     open.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -46,7 +46,10 @@ async fn a_quota_that_is_said_with_200_holds_the_gate_and_charges_nobody() {
     let upstream = Canned::choosing(move |_| {
         let nth = counter.fetch_add(1, Ordering::SeqCst);
         let (head, body) = match nth {
-            20..23 => ("200 OK\r\ncontent-type: application/json", r#"{"error": {"message": "daily quota exceeded"}}"#),
+            20..23 => (
+                "200 OK\r\ncontent-type: application/json",
+                r#"{"error": {"message": "daily quota exceeded"}}"#,
+            ),
             _ => NOTHING,
         };
         (head.to_owned(), body.to_owned())
@@ -75,7 +78,10 @@ async fn a_quota_that_is_said_with_200_holds_the_gate_and_charges_nobody() {
     let waits = server.items(&name).await.into_iter().find(|item| item.error.is_some()).unwrap();
     let error = waits.error.as_ref().unwrap();
     assert_eq!((error.reason.as_str(), error.http_status), ("QUOTA", 200));
-    assert!(error.message.contains("quota exceeded") && error.message.contains("fetch.rules[0]"), "{error:?}");
+    assert!(
+        error.message.contains("quota exceeded") && error.message.contains("fetch.rules[0]"),
+        "{error:?}"
+    );
     let ended = server.batch_ended(&name).await;
     assert_eq!((ended.state(), ended.progress.as_ref().unwrap().succeeded_items), (State::Completed, 60));
     assert_adds_up(&ended);
@@ -109,7 +115,10 @@ async fn a_rule_goes_before_what_is_built_in() {
     let repaired = vec![status("403", rule(FailureClass::System, "LICENCE_EXPIRED"))];
     let name = server.start_batch(ruled(prices(20, &upstream, fast()), repaired)).await;
     let paused = server.batch_in(&name, State::Paused).await;
-    assert_eq!((paused.pause_cause(), paused.pause_reason.as_str()), (PauseCause::SystemFailure, "LICENCE_EXPIRED"));
+    assert_eq!(
+        (paused.pause_cause(), paused.pause_reason.as_str()),
+        (PauseCause::SystemFailure, "LICENCE_EXPIRED")
+    );
     assert_eq!(paused.progress.as_ref().unwrap().failed_items, 0);
     upstream.refuse(None);
     server.client().await.resume(&name, "").await.unwrap();
@@ -137,7 +146,9 @@ fetch:
     let items = server.items("batches/ruled").await;
     assert_eq!(items[0].error.as_ref().unwrap().reason, "NO_DATA");
     let shown = server.haul(&["get", "ruled", "-o", "yaml"]).await;
-    for line in ["- '400'", "- 5xx", "jsonPointer: /chart/error/description", "failureClass: FAILURE_CLASS_PERMANENT"] {
+    for line in
+        ["- '400'", "- 5xx", "jsonPointer: /chart/error/description", "failureClass: FAILURE_CLASS_PERMANENT"]
+    {
         assert!(shown.out.contains(line), "{line}: {}", shown.out);
     }
     std::fs::write(&file, text.replace("5xx", "6xx").replace("Data doesn't", "(")).unwrap();
@@ -146,7 +157,8 @@ fetch:
         assert!(said.err.contains(words), "{words}: {}", said.err);
     }
     let spec = ruled(prices_of_one(&upstream), vec![FailureRule::default()]);
-    let details = refused(server.stub().start_batch(starting(spec)).await, Code::InvalidArgument, "INVALID_FIELD");
+    let details =
+        refused(server.stub().start_batch(starting(spec)).await, Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(fields(&details), ["spec.fetch.rules[0]", "spec.fetch.rules[0].failure_class"]);
 }
 

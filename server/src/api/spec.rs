@@ -18,7 +18,6 @@ use crate::{
     domain::{
         item::{COLUMNS_BYTES_MAX, COLUMNS_MAX, NewItem, key_fault},
         listing::{ListVersion, Segment},
-        rule::FailureRule,
         spec::{
             AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource,
             JpxListing, OutagePolicy, OverlapPolicy, Source, UploadedItems, Window, YahooChart,

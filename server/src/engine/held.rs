@@ -154,9 +154,7 @@ impl Held {
 
     /// Takes out the slices in which nothing is open; the store knows that they are done.
     pub(super) fn drop_done(&mut self) {
-        self.0.retain(|_, slice| {
-            !slice.is_idle() || !slice.waiting.is_empty() || !slice.refused.is_empty()
-        });
+        self.0.retain(|_, slice| !slice.is_idle() || !slice.waiting.is_empty() || !slice.refused.is_empty());
     }
 
     /// Takes out the slices in which all that is left waits longer than `patience`, to be parked. What is held back has no

@@ -104,8 +104,8 @@ impl Runner {
         }
         // Where nothing is sent there is nobody to probe.
         let wants_probe = lane.as_ref().is_some_and(|lane| !lane.has_answered() && !has_answers(batch));
-        let probe = wants_probe
-            .then(|| StartProbe { items: fetch.probe_items as usize, unanswered: Vec::new() });
+        let probe =
+            wants_probe.then(|| StartProbe { items: fetch.probe_items as usize, unanswered: Vec::new() });
         Self {
             withdrawn: entry.sending().child_token(),
             batch: batch.id.clone(),

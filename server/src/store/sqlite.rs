@@ -20,8 +20,8 @@ use sqlx::{
 use super::{
     Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
     CreateError, Created, DeleteError, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch,
-    OpenedUpload, Place, Purged, Refusals, SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError,
-    UploadProgress,
+    OpenedUpload, Place, Purged, Refusals, SourceLease, SourcePage, Store, StoreError, UploadChunk,
+    UploadError, UploadProgress,
 };
 use crate::domain::{
     batch::{Batch, Command, Input},

@@ -98,7 +98,10 @@ async fn who_is_denied_gets_401_or_403_for_what_is_meant_alone() {
     };
     let bench = Bench::new(deny(DenyStatus::Unauthorized, &[])).await;
     let answer = bench.chart("1301").await.unwrap();
-    assert_eq!((answer.status().as_u16(), content_type(&answer).as_str()), (401, "application/json;charset=utf-8"));
+    assert_eq!(
+        (answer.status().as_u16(), content_type(&answer).as_str()),
+        (401, "application/json;charset=utf-8")
+    );
     assert!(answer.text().await.unwrap().contains("Unauthorized"));
     let bench = Bench::new(deny(DenyStatus::Forbidden, &["1332"])).await;
     for (key, status) in [("1301", 200), ("1332", 403)] {
@@ -110,9 +113,14 @@ async fn who_is_denied_gets_401_or_403_for_what_is_meant_alone() {
 #[tokio::test]
 async fn a_refusal_begins_and_is_lifted_while_the_simulator_runs() {
     let bench = Bench::new(SimConfig::default()).await;
-    for (how, status) in
-        [("all", 429), ("none", 200), ("down:503", 503), ("after:0/1s/1h,5", 429), ("deny:401", 401), ("none", 200)]
-    {
+    for (how, status) in [
+        ("all", 429),
+        ("none", 200),
+        ("down:503", 503),
+        ("after:0/1s/1h,5", 429),
+        ("deny:401", 401),
+        ("none", 200),
+    ] {
         assert_eq!(tell(&bench, how).await, (StatusCode::OK, format!("{how}\n")));
         assert_eq!(statuses(&bench, 1).await, [status], "{how}");
     }

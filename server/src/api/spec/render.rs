@@ -3,10 +3,11 @@
 use haul_proto::v1;
 
 use super::{
-    super::batch::failure_class,
-    AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource, JpxListing,
-    FailureRule, ListVersion, OutagePolicy, OverlapPolicy, Segment, Source, UploadedItems, Window, YahooChart, time,
+    super::batch::failure_class, AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy,
+    FileFormat, FileSource, JpxListing, ListVersion, OutagePolicy, OverlapPolicy, Segment, Source,
+    UploadedItems, Window, YahooChart, time,
 };
+use crate::domain::rule::FailureRule;
 
 /// Version of the zone data that this build has (IANA tz database).
 const ZONE_DATA_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;

@@ -40,7 +40,8 @@ fn one(place: usize, given: v1::FailureRule, faults: &mut Faults) -> Option<Fail
     }
     for (nth, text) in given.statuses.iter().take(STATUSES_MAX).enumerate() {
         if statuses(text).is_none() {
-            let problem = format!("{text:?} is no status from 100 to 599, such as \"404\", \"4xx\" or \"500-599\"");
+            let problem =
+                format!("{text:?} is no status from 100 to 599, such as \"404\", \"4xx\" or \"500-599\"");
             faults.add(format!("{}[{nth}]", field("statuses")), problem);
         }
     }
@@ -58,7 +59,10 @@ fn one(place: usize, given: v1::FailureRule, faults: &mut Faults) -> Option<Fail
         faults.add(field("reason"), problem);
     }
     if given.holds_gate && class.is_some_and(|class| class != FailureClass::Temporary) {
-        faults.add(field("holds_gate"), "needs failure_class FAILURE_CLASS_TEMPORARY: set that, or leave this out");
+        faults.add(
+            field("holds_gate"),
+            "needs failure_class FAILURE_CLASS_TEMPORARY: set that, or leave this out",
+        );
     }
     let retry_after = given.retry_after.as_ref().and_then(|wait| {
         if !given.holds_gate {
@@ -150,7 +154,10 @@ mod tests {
         let wait = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         for (given, expected) in [
             (v1::FailureRule { statuses: Vec::new(), ..rule() }, "rules[1]: would match every reply"),
-            (v1::FailureRule { statuses: vec!["404".to_owned(); 17], ..rule() }, "statuses: has 17 entries, more than 16"),
+            (
+                v1::FailureRule { statuses: vec!["404".to_owned(); 17], ..rule() },
+                "statuses: has 17 entries, more than 16",
+            ),
             (
                 v1::FailureRule { statuses: vec!["404".to_owned(), "40x".to_owned()], ..rule() },
                 "statuses[1]: \"40x\" is no status from 100 to 599, such as",
@@ -160,8 +167,14 @@ mod tests {
                 "body_regex: \"(quota\" is no regular expression: unclosed group",
             ),
             (v1::FailureRule { body_regex: "(?=x)".to_owned(), ..rule() }, "look-around"),
-            (v1::FailureRule { body_regex: r"\pL{1000}{100}".to_owned(), ..rule() }, "bytes compiled: repeat less"),
-            (v1::FailureRule { body_regex: "x".repeat(1_025), ..rule() }, "body_regex: has 1025 bytes, more than 1024"),
+            (
+                v1::FailureRule { body_regex: r"\pL{1000}{100}".to_owned(), ..rule() },
+                "bytes compiled: repeat less",
+            ),
+            (
+                v1::FailureRule { body_regex: "x".repeat(1_025), ..rule() },
+                "body_regex: has 1025 bytes, more than 1024",
+            ),
             (
                 v1::FailureRule { json_pointer: "/code".to_owned(), ..rule() },
                 "json_pointer: needs body_regex",

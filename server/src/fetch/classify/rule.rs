@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for At<'_> {
     type Value = Option<Value>;
 
     fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
-        words.write_str("JSON")
+        words.write_str("a JSON value")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Value>, A::Error> {

@@ -106,7 +106,8 @@ fn a_body_decides_only_where_the_status_does_not() {
         assert_eq!(of_fault(&fault, 401, None), refused, "{fault:?}");
         assert_eq!(of_fault(&fault, 429, None), "TEMPORARY RATE_LIMITED, gate held", "{fault:?}");
         let in_trouble = of_fault(&fault, 502, None);
-        let counts = in_trouble.starts_with("TEMPORARY") && in_trouble.ends_with("counts against the breaker");
+        let counts =
+            in_trouble.starts_with("TEMPORARY") && in_trouble.ends_with("counts against the breaker");
         assert!(counts, "{fault:?}: {in_trouble}");
     }
     assert_eq!(verdict(None), Verdict::Alive);
@@ -344,7 +345,8 @@ fn every_error_that_a_provider_was_seen_to_send_is_what_its_line_says() {
         };
         format!("{}; {}", said(&[]), said(&rules))
     };
-    let lines = observed.iter().map(|entry| format!("{}: {}\n", entry["case"].as_str().unwrap(), line(entry)));
+    let lines =
+        observed.iter().map(|entry| format!("{}: {}\n", entry["case"].as_str().unwrap(), line(entry)));
     assert_eq!(lines.collect::<String>(), OBSERVED);
 }
 

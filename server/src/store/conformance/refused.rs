@@ -143,7 +143,8 @@ pub(super) async fn what_is_its_own_fault_fails_it_by_the_attempt_that_it_had(mu
 pub(super) async fn the_last_refused_item_completes_the_batch(h: Harness) {
     let batch = h.start(inline("batch-a", &["a", "b"])).await;
     let slice = h.claim(&batch).await;
-    let group = Group::new().keep(&slice).add(&slice, 0, outcome::success()).add(&slice, 1, outcome::refused());
+    let group =
+        Group::new().keep(&slice).add(&slice, 0, outcome::success()).add(&slice, 1, outcome::refused());
     h.record(&batch, group).await;
     assert_eq!(judge(&h, &batch, &slice, &[1]).await.batch.state, State::Completed);
     assert_eq!(h.states(&batch).await, [Succeeded, Failed]);
