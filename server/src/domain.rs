@@ -14,6 +14,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod request;
+pub mod rule;
 pub mod spec;
 pub mod text;
 pub mod upstream;

@@ -22,10 +22,11 @@ use crate::{
     clock, connector,
     domain::{
         batch::{Batch, Kind, PauseCause, State},
+        failure::CREDENTIALS_REFUSED,
         id::{BatchId, BatchSeq, NodeId},
     },
     failpoint,
-    fetch::Fetcher,
+    fetch::{Fetcher, classify::Rules},
     progress::{Hub, Pace},
     source::file::Roots,
     store::{Committed, Store, StoreError},
@@ -40,7 +41,7 @@ mod upkeep;
 mod worker;
 
 use gate::{Gates, Lane, Terms};
-use worker::Replies;
+use worker::{Replies, Workshop};
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -205,6 +206,11 @@ impl Fault {
         Self { cause, reason: error.pause_reason(), message: error.to_string() }
     }
 
+    /// A credential, or whoever asks without one, is turned away.
+    fn refused(message: String) -> Self {
+        Self { cause: PauseCause::SystemFailure, reason: CREDENTIALS_REFUSED, message }
+    }
+
     fn bug(message: String) -> Self {
         Self { cause: PauseCause::SystemFailure, reason: "BUG", message }
     }
@@ -231,16 +237,15 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         }
         let Some(entry) = engine.hub.live(seq) else { break };
         let batch = Arc::clone(&entry.subscribe().borrow());
-        let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
-        match replies(&engine, &batch, connector.as_ref()).await {
-            Ok((replies, lane)) => {
+        match workshop(&engine, &batch).await {
+            Ok((workshop, lane)) => {
                 // Who only looks on does not keep the lane.
                 let pace = lane.as_ref().map(Arc::downgrade).unwrap_or_default();
                 entry.set_pace(Arc::new(move || {
                     pace.upgrade().map(|lane| pace_of(&lane)).unwrap_or_default()
                 }));
                 let (own, watched) = (Arc::clone(&engine), Arc::clone(&entry));
-                let runner = runner::Runner::new(own, &batch, watched, connector, replies, lane);
+                let runner = runner::Runner::new(own, &batch, watched, workshop, lane);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
                 failpoint::reached("batch.over").await;
             }
@@ -266,14 +271,13 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     engine.running().remove(&seq);
 }
 
-/// Where a batch's replies come from, and the lane that its requests wait in, if it sends any.
-async fn replies(
-    engine: &Engine,
-    batch: &Batch,
-    connector: &dyn connector::Connector,
-) -> Result<(Replies, Option<Arc<Lane>>), StoreError> {
+/// What a batch's attempts are made with, and the lane that its requests wait in, if it sends any.
+async fn workshop(engine: &Engine, batch: &Batch) -> Result<(Workshop, Option<Arc<Lane>>), StoreError> {
+    let (spec, connector) = (Arc::clone(&batch.spec), connector::build(&batch.spec));
+    let rules = Rules::new(&spec.fetch.rules).map_err(StoreError::Damaged)?;
     if let Kind::Redecode { parent } = batch.kind {
-        return Ok((Replies::Kept { store: Arc::clone(&engine.store), parent }, None));
+        let replies = Replies::Kept { store: Arc::clone(&engine.store), parent };
+        return Ok((Workshop { spec, connector: connector.into(), replies, rules }, None));
     }
     let origin = connector.origin();
     let upstream = origin.upstream();
@@ -283,7 +287,7 @@ async fn replies(
         permits: Arc::clone(&lane) as _,
         user_agent: batch.spec.fetch.user_agent.as_str().into(),
     };
-    Ok((replies, Some(lane)))
+    Ok((Workshop { spec, connector: connector.into(), replies, rules }, Some(lane)))
 }
 
 fn pace_of(lane: &Lane) -> Pace {

@@ -1,7 +1,8 @@
 //! Sources: where items come from, read in pages and resumed by position.
 //!
 //! A source never decides what becomes of a failure: what may pass is [`SourceError::Temporary`] and is read again
-//! after a wait, what will not is [`SourceError::Unreadable`] and ends the batch.
+//! after a wait, what somebody has to repair is [`SourceError::Refused`] and pauses the batch, what will not work is
+//! [`SourceError::Unreadable`] and ends it.
 
 use std::{ops::Range, sync::Arc};
 
@@ -51,6 +52,9 @@ pub enum SourceError {
     /// May work later.
     #[error("{}", .0.message)]
     Temporary(Failure),
+    /// Will not work before credentials are put right. For people: what was refused.
+    #[error("{0}")]
+    Refused(String),
     /// Will not work. For people: what is wrong and where.
     #[error("{0}")]
     Unreadable(String),
@@ -94,7 +98,8 @@ fn failed(name: &str, failure: Failure) -> SourceError {
         FailureClass::Temporary => {
             SourceError::Temporary(Failure { message: text::message(&message), ..failure })
         }
-        FailureClass::Permanent | FailureClass::System => SourceError::Unreadable(message),
+        FailureClass::Permanent => SourceError::Unreadable(message),
+        FailureClass::System => SourceError::Refused(message),
     }
 }
 

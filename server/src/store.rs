@@ -14,6 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::domain::{
     batch::{Batch, Command, Kind},
+    failure::Failure,
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo, UploadId},
     item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
@@ -138,6 +139,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Claim, StoreError>;
     /// Records a group of attempts and renews or gives back the leases named with it. Without attempts it is a renewal.
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
+    /// Fails items that were held back, by the attempt that was refused, which is charged now.
+    async fn fail_refused(&self, refusals: &Refusals) -> Result<Committed, StoreError>;
 
     /// The items of a batch that a query takes, by index. RUNNING is as of `now`.
     async fn list_items(
@@ -350,6 +353,21 @@ pub struct Commit {
     pub leases: Vec<LeaseWrite>,
     /// The attempts.
     pub attempts: Vec<Recording>,
+}
+
+/// Items that were refused through their own fault.
+#[derive(Debug, Clone)]
+pub struct Refusals {
+    /// The batch.
+    pub batch: BatchSeq,
+    /// Who says so.
+    pub node: NodeId,
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// Each with the lease that it is held under.
+    pub items: Vec<(SliceNo, Epoch, i64)>,
+    /// What they failed of, class PERMANENT. The status is with their attempt.
+    pub failure: Failure,
 }
 
 /// What becomes of a lease.

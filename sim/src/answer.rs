@@ -46,6 +46,7 @@ pub(crate) fn chart(plan: &Plan, fate: &Fate, market: &Market, symbol: &str) -> 
             let as_text = Hash::new(0).with_text(symbol).below(2) == 0;
             too_many(fate, if as_text { PLAIN } else { HTML })
         }
+        Verdict::Fault(fault @ (Fault::Unauthorized | Fault::Forbidden)) => denied(fault),
         Verdict::Fault(Fault::Http500) => whole(
             status(500),
             JSON,
@@ -68,6 +69,7 @@ pub(crate) fn chart(plan: &Plan, fate: &Fate, market: &Market, symbol: &str) -> 
 pub(crate) fn page(response: Response<SimBody>, fate: &Fate) -> Outcome {
     match fate.verdict {
         Verdict::Outage(kind) => outage(kind),
+        Verdict::Fault(fault @ (Fault::Unauthorized | Fault::Forbidden)) => Outcome::Answer(denied(fault)),
         Verdict::Fault(_) => Outcome::Answer(too_many(fate, PLAIN)),
         Verdict::Answer | Verdict::Permanent(_) => Outcome::Answer(response),
     }
@@ -105,6 +107,15 @@ fn with_cache(mut response: Response<SimBody>) -> Response<SimBody> {
     );
     headers.insert(header::VARY, HeaderValue::from_static("Origin,Accept-Encoding"));
     response
+}
+
+/// Who is let in to other endpoints alone was seen to get these words with 401.
+fn denied(fault: Fault) -> Response<SimBody> {
+    if fault == Fault::Forbidden {
+        return whole(StatusCode::FORBIDDEN, HTML, "<html><body><h1>403 Forbidden</h1></body></html>");
+    }
+    let words = r#"{"finance":{"result":null,"error":{"code":"Unauthorized","description":"User is unable to access this feature"}}}"#;
+    whole(StatusCode::UNAUTHORIZED, JSON, words)
 }
 
 fn too_many(fate: &Fate, content_type: &'static str) -> Response<SimBody> {

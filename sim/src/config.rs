@@ -109,8 +109,9 @@ pub enum OutageKind {
     Reset,
 }
 
-/// How the edge in front of the chart endpoint refuses, whatever is asked for. It knows no end but being lifted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the edge in front of the chart endpoint refuses. But for [`Refuse::Deny`] it looks at nothing that is asked for
+/// and knows no end but being lifted.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refuse {
     /// 429 to everything.
     All {
@@ -131,6 +132,24 @@ pub enum Refuse {
     },
     /// Down.
     Down(OutageKind),
+    /// A credential that is no good, or a caller who is not let in.
+    Deny {
+        /// What it is answered with.
+        status: DenyStatus,
+        /// Only requests for charts of these symbols, without their `.T`; empty means whatever is asked for.
+        keys: Vec<String>,
+        /// How long, from when it was told; `None` until it is lifted.
+        lasts: Option<Duration>,
+    },
+}
+
+/// How a caller is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenyStatus {
+    /// 401, in the words of the provider.
+    Unauthorized,
+    /// 403, with a page.
+    Forbidden,
 }
 
 impl SimConfig {

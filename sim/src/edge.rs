@@ -1,9 +1,10 @@
-//! The refusals of the provider's edge: they look at the address and at the agent, never at what is asked for.
+//! The refusals of the provider's edge: they look at the address and at the agent, seldom at what is asked for.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::config::{OutageKind, Refuse, RetryAfter};
+use crate::config::{DenyStatus, OutageKind, Refuse, RetryAfter};
 
 /// How agents begin that HTTP libraries send unless told otherwise.
 const LIBRARIES: [&str; 14] = [
@@ -34,12 +35,14 @@ pub(crate) fn is_library(user_agent: &str) -> bool {
 pub(crate) enum Refused {
     TooMany(RetryAfter),
     Down(OutageKind),
+    Denied(DenyStatus),
 }
 
 /// Refuses as it is told, and remembers each address as far as that takes.
 #[derive(Debug)]
 pub(crate) struct Edge {
     refuse: Option<Refuse>,
+    told_us: u64,
     visitors: HashMap<IpAddr, Visitor>,
 }
 
@@ -51,17 +54,24 @@ struct Visitor {
 }
 
 impl Edge {
-    /// Nobody has been here before, whatever came earlier.
-    pub(crate) fn new(refuse: Option<Refuse>) -> Self {
-        Self { refuse, visitors: HashMap::new() }
+    /// Nobody has been here before, whatever came earlier. `told_us` is the time now.
+    pub(crate) fn new(refuse: Option<Refuse>, told_us: u64) -> Self {
+        Self { refuse, told_us, visitors: HashMap::new() }
     }
 
-    /// Whether a request arriving now is refused, and how. `now_us` never goes backwards.
-    pub(crate) fn refuses(&mut self, peer: IpAddr, now_us: u64) -> Option<Refused> {
-        match self.refuse? {
-            Refuse::All { retry_after } => Some(Refused::TooMany(retry_after)),
-            Refuse::Down(kind) => Some(Refused::Down(kind)),
-            Refuse::After { requests, window, hold, retry_after } => {
+    /// Whether a request arriving now, for the chart of `key` if it is one, is refused, and how. `now_us` never goes
+    /// backwards.
+    pub(crate) fn refuses(&mut self, peer: IpAddr, key: Option<&str>, now_us: u64) -> Option<Refused> {
+        match self.refuse.as_ref()? {
+            Refuse::All { retry_after } => Some(Refused::TooMany(*retry_after)),
+            Refuse::Down(kind) => Some(Refused::Down(*kind)),
+            Refuse::Deny { status, keys, lasts } => {
+                let meant = keys.is_empty() || key.is_some_and(|key| keys.iter().any(|denied| denied == key));
+                let since = Duration::from_micros(now_us.saturating_sub(self.told_us));
+                let lasts = lasts.is_none_or(|lasts| since < lasts);
+                (meant && lasts).then_some(Refused::Denied(*status))
+            }
+            &Refuse::After { requests, window, hold, retry_after } => {
                 let visitor = self.visitors.entry(peer).or_default();
                 let (window_us, hold_us) = (window.as_micros() as u64, hold.as_micros() as u64);
                 visitor
@@ -93,7 +103,6 @@ impl Visitor {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
     use super::*;
 
@@ -102,18 +111,14 @@ mod tests {
 
     /// Three in ten seconds, then refused for twenty.
     fn edge() -> Edge {
-        Edge::new(Some(Refuse::After {
-            requests: 3,
-            window: Duration::from_secs(10),
-            hold: Duration::from_secs(20),
-            retry_after: RetryAfter::None,
-        }))
+        let (window, hold) = (Duration::from_secs(10), Duration::from_secs(20));
+        Edge::new(Some(Refuse::After { requests: 3, window, hold, retry_after: RetryAfter::None }), 0)
     }
 
     #[test]
     fn an_address_above_its_window_is_refused_for_the_whole_hold_however_slowly_it_asks() {
         let mut edge = edge();
-        let mut refused = |at_s: u64| edge.refuses(PEER, at_s * SECOND_US).is_some();
+        let mut refused = |at_s: u64| edge.refuses(PEER, None, at_s * SECOND_US).is_some();
         let seen: Vec<bool> = [100, 101, 102, 103, 110, 122].map(&mut refused).into();
         assert_eq!(seen, [false, false, false, true, true, true]);
         let anew: Vec<bool> = [123, 124, 125, 126].map(&mut refused).into();
@@ -128,7 +133,7 @@ mod tests {
     fn the_window_rolls() {
         let mut edge = edge();
         let seen: Vec<bool> =
-            [0, 4, 8, 10, 14, 17].map(|at_s| edge.refuses(PEER, at_s * SECOND_US).is_some()).into();
+            [0, 4, 8, 10, 14, 17].map(|at_s| edge.refuses(PEER, None, at_s * SECOND_US).is_some()).into();
         assert_eq!(seen, [false, false, false, false, false, true]);
     }
 
@@ -136,10 +141,31 @@ mod tests {
     fn addresses_are_refused_each_for_itself() {
         let mut edge = edge();
         for _ in 0..4 {
-            edge.refuses(PEER, SECOND_US);
+            edge.refuses(PEER, None, SECOND_US);
         }
-        assert!(edge.refuses(PEER, SECOND_US).is_some());
-        assert!(edge.refuses(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), SECOND_US).is_none());
+        assert!(edge.refuses(PEER, None, SECOND_US).is_some());
+        assert!(edge.refuses(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), None, SECOND_US).is_none());
+    }
+
+    #[test]
+    fn who_is_denied_is_so_for_these_symbols_and_for_this_long() {
+        let deny = |keys: &[&str], lasts_s: Option<u64>| {
+            let keys = keys.iter().map(|&key| key.to_owned()).collect();
+            let lasts = lasts_s.map(Duration::from_secs);
+            Edge::new(Some(Refuse::Deny { status: DenyStatus::Forbidden, keys, lasts }), 7 * SECOND_US)
+        };
+        for (mut edge, key, at_s, denied) in [
+            (deny(&[], None), Some("1301"), 8, true),
+            (deny(&[], None), None, 1_000, true),
+            (deny(&["1332"], None), Some("1301"), 8, false),
+            (deny(&["1332"], None), Some("1332"), 8, true),
+            (deny(&["1332"], None), None, 8, false),
+            (deny(&[], Some(3)), Some("1301"), 9, true),
+            (deny(&[], Some(3)), Some("1301"), 10, false),
+        ] {
+            let refused = edge.refuses(PEER, key, at_s * SECOND_US);
+            assert_eq!(refused == Some(Refused::Denied(DenyStatus::Forbidden)), denied, "{key:?} at {at_s}");
+        }
     }
 
     #[test]

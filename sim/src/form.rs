@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Outage, OutageKind, Refuse, RetryAfter};
+use crate::config::{DenyStatus, Outage, OutageKind, Refuse, RetryAfter};
 
 /// A number from 0 to 1.
 pub fn share(text: &str) -> Result<f64, String> {
@@ -59,13 +59,33 @@ pub fn outage(text: &str) -> Result<Outage, String> {
     Ok(Outage { start_after: duration(start)?, duration: duration(length)?, kind })
 }
 
-/// `all`, `after:N/WINDOW/HOLD` or `down:KIND`; to the first two `,RETRY_AFTER` may be added.
+/// `all`, `after:N/WINDOW/HOLD`, `down:KIND` or `deny:STATUS`; to the first two `,RETRY_AFTER` may be added, to the last
+/// one `/CODE+CODE` and `@TIME`.
 pub fn refuse(text: &str) -> Result<Refuse, String> {
     let form = || {
-        "give all, after:N/WINDOW/HOLD (such as after:40/40m/15m), either with ,RETRY_AFTER behind it if a 429 is to say one, or \
-         down:KIND with KIND 503, html or reset"
+        "give all, after:N/WINDOW/HOLD (such as after:40/40m/15m), either with ,RETRY_AFTER behind it if a 429 is to say one; \
+         down:KIND with KIND 503, html or reset; or deny:STATUS with STATUS 401 or 403, for some codes (deny:403/1301+1332) or \
+         for a time (deny:401@30s)"
             .to_owned()
     };
+    if let Some(text) = text.strip_prefix("deny:") {
+        let (text, lasts) = match text.split_once('@') {
+            Some((text, lasts)) => (text, Some(duration(lasts)?)),
+            None => (text, None),
+        };
+        let (status, keys) = text.split_once('/').map_or((text, None), |(status, keys)| (status, Some(keys)));
+        let status = match status {
+            "401" => DenyStatus::Unauthorized,
+            "403" => DenyStatus::Forbidden,
+            _ => return Err(form()),
+        };
+        let keys: Vec<String> = keys.iter().flat_map(|keys| keys.split('+')).map(str::to_owned).collect();
+        return if keys.iter().any(String::is_empty) {
+            Err(form())
+        } else {
+            Ok(Refuse::Deny { status, keys, lasts })
+        };
+    }
     if let Some(kind) = text.strip_prefix("down:") {
         return outage_kind(kind).map(Refuse::Down).ok_or_else(form);
     }
@@ -111,6 +131,11 @@ mod tests {
         assert_eq!(refuse("all"), Ok(Refuse::All { retry_after: RetryAfter::None }));
         assert_eq!(refuse("all,date:5"), Ok(Refuse::All { retry_after: RetryAfter::Date(5) }));
         assert_eq!(refuse("down:html"), Ok(Refuse::Down(OutageKind::HtmlPage)));
+        let (status, lasts) = (DenyStatus::Unauthorized, Some(Duration::from_secs(30)));
+        assert_eq!(refuse("deny:401@30s"), Ok(Refuse::Deny { status, keys: Vec::new(), lasts }));
+        let keys = vec!["1301".to_owned(), "130A".to_owned()];
+        let deny = Refuse::Deny { status: DenyStatus::Forbidden, keys, lasts: None };
+        assert_eq!(refuse("deny:403/1301+130A"), Ok(deny));
         let (window, hold) = (Duration::from_mins(40), Duration::from_mins(15));
         let retry_after = RetryAfter::Seconds(9);
         let limit = Refuse::After { requests: 40, window, hold, retry_after };
@@ -139,6 +164,11 @@ mod tests {
             "down",
             "down:404",
             "down:503,5",
+            "deny",
+            "deny:404",
+            "deny:401/",
+            "deny:401/1301+",
+            "deny:401@",
         ] {
             assert!(refuse(text).is_err(), "{text}");
         }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Outage, OutageKind, Refuse, RetryAfter, SimConfig};
+use crate::config::{DenyStatus, Outage, OutageKind, Refuse, RetryAfter, SimConfig};
 use crate::edge::{self, Edge, Refused};
 use crate::error::SimError;
 use crate::fault::{Dealer, Fault, Permanent};
@@ -81,7 +81,7 @@ impl Gate {
         let state = State {
             seq: 0,
             turns_429: 0,
-            edge: Edge::new(config.refuse),
+            edge: Edge::new(config.refuse.clone(), clock.started_us()),
             limiter: config.limit.map(Limiter::new),
             dealer: Dealer::new(config.seed, config.faults),
             log: Log::open(config.log.as_deref())?,
@@ -101,7 +101,7 @@ impl Gate {
 
     /// From the next request on the edge refuses like this, or lets everything through.
     pub(crate) fn refuse(&self, refuse: Option<Refuse>) {
-        self.lock().edge = Edge::new(refuse);
+        self.lock().edge = Edge::new(refuse, self.clock.now_us());
     }
 
     /// Judges a request and logs it.
@@ -142,8 +142,15 @@ impl Gate {
     /// What becomes of it, and what it says if that is a 429.
     fn judge(&self, state: &mut State, arrival: &Arrival<'_>, at_us: u64) -> (Verdict, RetryAfter) {
         if arrival.endpoint.is_behind_edge() {
-            match state.edge.refuses(arrival.peer, at_us) {
+            match state.edge.refuses(arrival.peer, arrival.key, at_us) {
                 Some(Refused::TooMany(retry_after)) => return (Verdict::Fault(Fault::Refused), retry_after),
+                Some(Refused::Denied(status)) => {
+                    let fault = match status {
+                        DenyStatus::Unauthorized => Fault::Unauthorized,
+                        DenyStatus::Forbidden => Fault::Forbidden,
+                    };
+                    return (Verdict::Fault(fault), RetryAfter::None);
+                }
                 Some(Refused::Down(kind)) => return (Verdict::Outage(kind), RetryAfter::None),
                 None => {}
             }
@@ -194,6 +201,8 @@ fn status(verdict: Verdict, planned: u16) -> u16 {
         Verdict::Answer | Verdict::Fault(Fault::Truncated) => planned,
         Verdict::Permanent(permanent) => permanent.status(),
         Verdict::Fault(Fault::RateLimited | Fault::Refused | Fault::Agent | Fault::Http429) => 429,
+        Verdict::Fault(Fault::Unauthorized) => 401,
+        Verdict::Fault(Fault::Forbidden) => 403,
         Verdict::Fault(Fault::Http500) => 500,
         Verdict::Fault(Fault::Http502) => 502,
         Verdict::Fault(Fault::Http503) | Verdict::Outage(OutageKind::Status503) => 503,

@@ -53,7 +53,7 @@ mod service;
 mod session;
 mod xls;
 
-pub use config::{Outage, OutageKind, RateLimit, Refuse, RetryAfter, SimConfig};
+pub use config::{DenyStatus, Outage, OutageKind, RateLimit, Refuse, RetryAfter, SimConfig};
 pub use error::SimError;
 pub use list::{ListDate, list_xls};
 pub use server::{Sim, start};

@@ -9,6 +9,7 @@
 mod client;
 mod control;
 mod crash;
+mod credentials;
 mod data_doc;
 mod delete;
 mod discovery;
@@ -33,6 +34,7 @@ mod remote_file;
 mod replay;
 mod results;
 mod retry;
+mod rule;
 mod run;
 mod start;
 mod target;

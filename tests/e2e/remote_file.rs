@@ -190,9 +190,9 @@ async fn what_is_not_there_or_leads_elsewhere_or_never_ends_is_unreadable() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
     let inside = Canned::saying("200 OK").await;
     let redirect = format!("302 Found\r\nlocation: {}/keys", inside.url());
-    let (gone, forbidden, elsewhere) = tokio::join!(
+    let (gone, asleep, elsewhere) = tokio::join!(
         Canned::saying("404 Not Found"),
-        Canned::saying("403 Forbidden"),
+        Canned::saying("402 Payment Required"),
         Canned::saying(&redirect)
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -200,7 +200,7 @@ async fn what_is_not_there_or_leads_elsewhere_or_never_ends_is_unreadable() {
     let _endless = JoinSet::from_iter([endless(listener)]);
     for (base, expected) in [
         (gone.url(), "HTTP 404"),
-        (forbidden.url(), "HTTP 403"),
+        (asleep.url(), "HTTP 402"),
         (elsewhere.url(), "HTTP 302: redirects are not followed"),
         (address, "body is larger than 67108864 bytes"),
     ] {

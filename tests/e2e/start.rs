@@ -58,6 +58,7 @@ async fn the_answer_echoes_every_default() {
             keep_bodies: seconds(7 * 86_400),
             probe_items: Some(3),
             item_deadline: seconds(72 * 3_600),
+            rules: Vec::new(),
         }
     );
     assert_eq!(echoed.failure.unwrap().min_processed_items, Some(100));

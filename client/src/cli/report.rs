@@ -81,6 +81,12 @@ fn advice(batch: &Batch) -> Option<String> {
             "The upstream does not answer; {outage}\n\
              hauld doctor says whether it can be reached from here."
         )),
+        PauseCause::SystemFailure if batch.pause_reason == "CREDENTIALS_REFUSED" => Some(format!(
+            "The upstream turns requests from here away (401, 403); nobody was charged, and nothing more is sent.\n\
+             Put the credential right, or see what keeps this caller out: its address, fetch.userAgent, the terms\n\
+             (hauld doctor asks once). Then: {resume}\n\
+             If these items alone are refused: a new batch, with fetch.rules that say PERMANENT for the status."
+        )),
         PauseCause::User => Some(format!("To go on: {resume}")),
         PauseCause::SystemFailure => Some(format!(
             "Nothing is lost. Put right what the reason names, see that hauld doctor agrees, then:\n{resume}"
@@ -283,10 +289,14 @@ Made from it
         }
         let down = paused(PauseCause::UpstreamOutage, "UPSTREAM_UNREACHABLE", Some(false)).unwrap();
         assert!(down.contains("does not answer") && down.contains("does not go on by itself"), "{down}");
+        let denied = paused(PauseCause::SystemFailure, "CREDENTIALS_REFUSED", None).unwrap();
+        for word in ["away", "credential", "fetch.rules", "nobody was charged"] {
+            assert!(denied.contains(word), "{word}: {denied}");
+        }
         let full = paused(PauseCause::SystemFailure, "DISK_FULL", None).unwrap();
         assert!(full.contains("Put right"), "{full}");
         let user = paused(PauseCause::User, "USER_PAUSE", None).unwrap();
-        for said in [refused, down, full, user] {
+        for said in [refused, down, denied, full, user] {
             assert!(said.contains("haul resume 01a2002e-a50e-77e4-9b6d-f7d463925370"), "{said}");
             assert!(said.lines().all(|line| line.len() <= 100), "{said}");
         }

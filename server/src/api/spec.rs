@@ -32,6 +32,7 @@ mod fetch;
 mod item;
 mod policy;
 mod render;
+mod rule;
 
 pub(super) use item::{columns, uploaded};
 pub(super) use render::render;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The three classes. `fetch::classify` alone picks one for a request; the store's own refusals name theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FailureClass {
     /// May work later: retried until attempts are spent.
     Temporary,
@@ -32,6 +35,9 @@ impl FailureClass {
     }
 }
 
+/// The reason of a 401 or 403, as long as it is not known to be the item's own fault, and of the pause that comes of it.
+pub const CREDENTIALS_REFUSED: &str = "CREDENTIALS_REFUSED";
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -48,6 +54,9 @@ pub struct Failure {
     /// A statement about the upstream rather than the item (429, 503 with Retry-After): the gate is held and the item
     /// goes back uncharged.
     pub push_back: bool,
+    /// A refusal of which it is open whose fault it is (401, 403): the item goes back uncharged, and is not sent again
+    /// until that is known.
+    pub held_back: bool,
 }
 
 impl Failure {
@@ -60,6 +69,7 @@ impl Failure {
             message: super::text::message(message),
             retry_after: None,
             push_back: false,
+            held_back: false,
         }
     }
 

@@ -71,6 +71,8 @@ pub struct OpenItem {
     pub recorded: u32,
     /// Not before this time.
     pub not_before: Option<DateTime<Utc>>,
+    /// When the attempt began that was refused, as long as the item is held back for it.
+    pub refused_at: Option<DateTime<Utc>>,
 }
 
 /// The life of an item. The last four are final and recorded exactly once.
@@ -249,6 +251,8 @@ pub enum Next {
     Succeeded,
     /// Final.
     Failed,
+    /// Back to PENDING, uncharged, and not sent again before it is known whose fault it is that it was refused.
+    HeldBack,
     /// Back to PENDING.
     Open {
         /// The attempt counts against the limit.
@@ -272,6 +276,11 @@ impl Outcome {
             Self::Released { .. } => true,
         }
     }
+
+    /// It was refused, and it is open whose fault that is.
+    pub fn is_held_back(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.held_back)
+    }
 }
 
 impl Next {
@@ -280,7 +289,7 @@ impl Next {
 
     /// The attempt counts against the item's limit, as the one that ends it does.
     pub fn is_charged(self) -> bool {
-        !matches!(self, Self::Open { charged: false, .. })
+        !matches!(self, Self::HeldBack | Self::Open { charged: false, .. })
     }
 
     /// The item is done with.
@@ -316,6 +325,7 @@ pub fn settle(
     let asked = failure.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX));
     match failure.class {
         FailureClass::Permanent => Next::Failed,
+        FailureClass::System if failure.held_back => Next::HeldBack,
         FailureClass::System => open(false, None, true),
         FailureClass::Temporary if failure.push_back => open(false, asked.map(|wait| ended_at + wait), false),
         FailureClass::Temporary if charged + 1 >= policy.attempts_max => Next::Failed,

@@ -6,7 +6,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{backoff::Backoff, id::BatchId, item::RetryPolicy, listing::Segment, window::Range};
+use super::{
+    backoff::Backoff, id::BatchId, item::RetryPolicy, listing::Segment, rule::FailureRule, window::Range,
+};
 
 /// A batch's spec. It does not change once the batch is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -320,6 +322,9 @@ pub struct FetchPolicy {
     /// How long an item may stay open after its first attempt, in the batch's time in RUNNING.
     #[serde(default = "item_deadline", rename = "item_deadline_ms", with = "millis")]
     pub item_deadline: Duration,
+    /// The user's own classification of replies, first match wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<FailureRule>,
 }
 
 fn item_deadline() -> Duration {
@@ -384,20 +389,20 @@ mod millis {
 }
 
 /// Durations that may be absent, as whole milliseconds.
-mod optional_millis {
+pub(super) mod optional_millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[allow(clippy::ref_option, reason = "serde gives a field by reference")]
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::domain) fn serialize<S: Serializer>(
         value: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         value.map(|span| span.as_millis() as u64).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::domain) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))

@@ -21,7 +21,7 @@ use crate::{
         upstream::{Pressure, PressureCause},
     },
     failpoint,
-    fetch::{Call, FetchError, Meter, Verdict, classify},
+    fetch::{Call, FetchError, Meter, Permits, Verdict, classify},
     progress::Entry,
     source::{self, Download, Fetched, Page, SourceError, Tools},
     store::{PageRead, SourceLease, SourcePage, StoreError},
@@ -142,6 +142,14 @@ impl Expansion<'_> {
                 Err(error @ (SourceError::Unreadable(_) | SourceError::NoList { .. })) => {
                     PageRead::Unreadable(error.to_string())
                 }
+                Err(SourceError::Refused(message)) => {
+                    // It is read again after the repair.
+                    let fault = Fault::refused(message);
+                    if !self.engine.pause_by(self.batch.seq, &fault).await {
+                        goes_on(self.engine, &mut self.states, STORE_RETRY).await;
+                    }
+                    PageRead::Release
+                }
                 Err(error @ (SourceError::Temporary(_) | SourceError::Store(_))) => {
                     failures += 1;
                     let wait = wait_after(&error, failures, &backoff);
@@ -240,9 +248,10 @@ fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration
     let wait = backoff.wait(failures, rand::random());
     match error {
         SourceError::Temporary(failure) => wait.max(failure.retry_after.unwrap_or_default()),
-        SourceError::Store(_) | SourceError::Unreadable(_) | SourceError::NoList { .. } => {
-            wait.max(STORE_RETRY)
-        }
+        SourceError::Store(_)
+        | SourceError::Refused(_)
+        | SourceError::Unreadable(_)
+        | SourceError::NoList { .. } => wait.max(STORE_RETRY),
     }
 }
 
@@ -333,13 +342,20 @@ impl Download for Downloader {
             }
         };
         let now: DateTime<Utc> = clock::now();
-        if reply.is_ok() && classify::verdict(&reply, now) == Some(Verdict::Alive) {
-            lane.lives().await;
-        }
         match reply {
             // Other successes hold something else than the file: "not yet", or nothing.
-            Ok(response) if response.status == 200 || is_part && response.status == 206 => Ok(response),
-            Ok(response) => Err(classify::reply(&request::Fault::Status, &response, now)),
+            Ok(response) if response.status == 200 || is_part && response.status == 206 => {
+                lane.lives().await;
+                Ok(response)
+            }
+            Ok(response) => {
+                let failure = classify::reply(&request::Fault::Status, &response, now);
+                match classify::verdict(Some(&failure)) {
+                    Verdict::Alive | Verdict::Refusing => lane.lives().await,
+                    verdict => lane.observe(verdict).await,
+                }
+                Err(failure)
+            }
             Err(FetchError::Held { until }) => {
                 let message = format!(
                     "nothing was asked: requests to {} are held until {}, as it asked for fewer or failed",

@@ -1,4 +1,4 @@
-//! The slices that a node holds under lease, and what of them is ready, waits or is under way.
+//! The slices that a node holds under lease, and what of them is ready, waits, is held back or is under way.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -32,6 +32,9 @@ struct Slice {
     epoch: Epoch,
     ready: VecDeque<OpenItem>,
     waiting: BTreeMap<(DateTime<Utc>, i64), OpenItem>,
+    /// Those that were refused, by index, each with the time when that request was sent: not ready until it is known
+    /// whose fault that is.
+    refused: BTreeMap<i64, DateTime<Utc>>,
     under_way: usize,
     renewed: Instant,
     until: DateTime<Utc>,
@@ -46,7 +49,7 @@ impl Slice {
     /// When its first waiting item is due, if all that is left waits.
     fn ready_at(&self) -> Option<DateTime<Utc>> {
         let first = self.waiting.keys().next().map(|(at, _)| *at);
-        first.filter(|_| self.ready.is_empty())
+        first.filter(|_| self.ready.is_empty() && self.refused.is_empty())
     }
 }
 
@@ -57,6 +60,7 @@ impl Held {
             epoch: leased.epoch,
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
+            refused: BTreeMap::new(),
             under_way: 0,
             renewed: Instant::now(),
             until,
@@ -100,6 +104,28 @@ impl Held {
         }
     }
 
+    /// How many are held back.
+    pub(super) fn refused(&self) -> usize {
+        self.0.values().map(|slice| slice.refused.len()).sum()
+    }
+
+    /// Those of them whose request was not sent after this time.
+    pub(super) fn refused_until(&self, latest: DateTime<Utc>) -> Vec<(Lease, i64)> {
+        let of_slice = |(no, slice): (&SliceNo, &Slice)| {
+            let lease = Lease { slice: *no, epoch: slice.epoch };
+            let refused = slice.refused.iter().filter(|(_, at)| **at <= latest);
+            refused.map(|(index, _)| (lease, *index)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of_slice).collect()
+    }
+
+    /// One that was held back is final.
+    pub(super) fn finish_refused(&mut self, lease: Lease, index: i64) {
+        if let Some(slice) = self.slice(lease) {
+            slice.refused.remove(&index);
+        }
+    }
+
     /// The lease is somebody else's.
     pub(super) fn lose(&mut self, lease: Lease) {
         if self.holds(lease) {
@@ -128,13 +154,16 @@ impl Held {
 
     /// Takes out the slices in which nothing is open; the store knows that they are done.
     pub(super) fn drop_done(&mut self) {
-        self.0.retain(|_, slice| !slice.is_idle() || !slice.waiting.is_empty());
+        self.0.retain(|_, slice| !slice.is_idle() || !slice.waiting.is_empty() || !slice.refused.is_empty());
     }
 
-    /// Takes out the slices in which all that is left waits longer than `patience`, to be parked.
+    /// Takes out the slices in which all that is left waits longer than `patience`, to be parked. What is held back has no
+    /// time to wait for: its slice stays.
     pub(super) fn park(&mut self, now: DateTime<Utc>, patience: Duration) -> Vec<LeaseWrite> {
         let due = now + patience;
-        self.take(|slice| slice.is_idle() && slice.ready_at().is_none_or(|at| at > due))
+        self.take(|slice| {
+            slice.is_idle() && slice.refused.is_empty() && slice.ready_at().is_none_or(|at| at > due)
+        })
     }
 
     /// Takes out every slice in which nothing is under way, to be given back.
@@ -175,11 +204,14 @@ impl Held {
 
 impl Slice {
     fn wait(&mut self, item: OpenItem) {
-        match item.not_before {
-            Some(at) => {
+        match (item.refused_at, item.not_before) {
+            (Some(at), _) => {
+                self.refused.insert(item.index, at);
+            }
+            (None, Some(at)) => {
                 self.waiting.insert((at, item.index), item);
             }
-            None => self.ready.push_back(item),
+            (None, None) => self.ready.push_back(item),
         }
     }
 
@@ -203,7 +235,14 @@ mod tests {
     }
 
     fn item(index: i64, not_before: Option<i64>) -> OpenItem {
-        OpenItem { index, key: index.to_string(), attempts: 0, recorded: 0, not_before: not_before.map(at) }
+        OpenItem {
+            index,
+            key: index.to_string(),
+            attempts: 0,
+            recorded: 0,
+            not_before: not_before.map(at),
+            refused_at: None,
+        }
     }
 
     fn held(items: Vec<OpenItem>) -> Held {
@@ -241,6 +280,33 @@ mod tests {
             }]
         );
         assert!(held.is_empty());
+    }
+
+    #[test]
+    fn what_was_refused_is_neither_started_nor_parked_before_it_is_final() {
+        let mut held = held(vec![item(0, None), item(1, None), item(2, Some(60))]);
+        for refused_at in [5, 7] {
+            let (lease, item) = held.start_next(at(0)).unwrap();
+            held.put_back(lease, OpenItem { refused_at: Some(at(refused_at)), ..item });
+        }
+        assert!(indexes(&mut held, 0).is_empty());
+        assert_eq!((held.refused(), held.next_due()), (2, Some(at(60))));
+        assert_eq!(held.park(at(0), Duration::ZERO), []);
+        let until = |held: &Held, seconds| held.refused_until(at(seconds)).len();
+        assert_eq!([4, 5, 6, 7].map(|seconds| until(&held, seconds)), [0, 1, 1, 2]);
+        for (lease, index) in held.refused_until(at(7)) {
+            held.drop_done();
+            held.finish_refused(lease, index);
+        }
+        assert_eq!((held.refused(), held.park(at(0), Duration::ZERO).len()), (0, 1));
+    }
+
+    #[test]
+    fn a_slice_of_refused_items_alone_stays_until_it_is_given_back_and_is_then_ready_at_once() {
+        let refused = OpenItem { refused_at: Some(at(5)), ..item(0, None) };
+        let mut held = held(vec![refused, item(1, Some(60))]);
+        held.drop_done();
+        assert_eq!(held.give_back()[0].hold, Hold::Release { ready_at: None });
     }
 
     #[test]

@@ -18,11 +18,10 @@ use super::{
     gate::Lane,
     held::{Held, Lease},
     recorder::{Answer, Message, Recorder},
-    worker::{Finished, Job, Replies, Workshop},
+    worker::{Finished, Job, Workshop},
 };
 use crate::{
     clock,
-    connector::Connector,
     domain::{
         batch::{Batch, State},
         failure::FailureClass,
@@ -82,6 +81,12 @@ pub(super) struct Runner {
     began: Instant,
     /// What the upstream said last while it was down.
     last_failure: Option<String>,
+    /// When the request was sent that was the last one to succeed.
+    last_success: Option<DateTime<Utc>>,
+    /// What it said when it refused an item last.
+    last_refusal: Option<String>,
+    /// Refused items that the recorder has and has not answered for.
+    refused_unrecorded: usize,
 }
 
 impl Runner {
@@ -89,8 +94,7 @@ impl Runner {
         engine: Arc<Engine>,
         batch: &Arc<Batch>,
         entry: Arc<Entry>,
-        connector: Arc<dyn Connector>,
-        replies: Replies,
+        workshop: Workshop,
         lane: Option<Arc<Lane>>,
     ) -> Self {
         let fetch = &batch.spec.fetch;
@@ -107,12 +111,8 @@ impl Runner {
         }
         // Where nothing is sent there is nobody to probe.
         let wants_probe = lane.as_ref().is_some_and(|lane| !lane.has_answered() && !has_answers(batch));
-        let probe = wants_probe.then(|| StartProbe {
-            items: fetch.probe_items as usize,
-            started: 0,
-            unanswered: Vec::new(),
-        });
-        let workshop = Workshop { spec: Arc::clone(&batch.spec), connector, replies };
+        let probe =
+            wants_probe.then(|| StartProbe { items: fetch.probe_items as usize, unanswered: Vec::new() });
         Self {
             withdrawn: entry.sending().child_token(),
             batch: batch.id.clone(),
@@ -138,6 +138,9 @@ impl Runner {
             outage_hold: batch.spec.outage.hold,
             began: Instant::now(),
             last_failure: None,
+            last_success: None,
+            last_refusal: None,
+            refused_unrecorded: 0,
             engine,
         }
     }
@@ -200,6 +203,7 @@ impl Runner {
         let now = clock::now();
         let mut wake = Instant::now() + POLL;
         self.renew(now).await;
+        self.judge_refusals().await;
         self.judge_probe(false).await;
         self.judge_outage();
         if self.fault.is_some() {
@@ -221,7 +225,7 @@ impl Runner {
         }
         while !self.free_workers.is_empty()
             && self.unanswered + self.workers.len() < self.unanswered_max
-            && self.probe.as_ref().is_none_or(|probe| probe.started < probe.items)
+            && self.may_ask()
         {
             if let Some((lease, item)) = self.held.start_next(now) {
                 self.start(lease, item);
@@ -272,9 +276,6 @@ impl Runner {
         let Some(worker) = self.free_workers.pop() else { return };
         let meter = Arc::new(Meter::default());
         self.entry.begin(item.index, &item.key, item.not_before.is_some(), Arc::clone(meter.began()));
-        if let Some(probe) = &mut self.probe {
-            probe.started += 1;
-        }
         let job = Job {
             lease,
             item,
@@ -317,13 +318,12 @@ impl Runner {
             self.entry.drop_items(&[finished.item.index]);
             // Of a lease that was lost nothing comes back: whoever has the slice does the item again.
             self.held.put_first(finished.lease, finished.item);
-            self.count_probe();
             return;
         }
         match &mut self.probe {
             Some(probe) if outcome.met_nobody() => return probe.unanswered.push(finished),
-            // Its key makes no request.
-            Some(_) if unsent => self.count_probe(),
+            // Its key makes no request, or it is open whose fault it is.
+            Some(_) if unsent || outcome.is_held_back() => {}
             Some(_) => self.end_probe().await,
             None => {}
         }
@@ -342,6 +342,14 @@ impl Runner {
             }
             outcome => settle(outcome, item.attempts, &self.retry, attempt.ended_at, rand::random()),
         };
+        match &attempt.outcome {
+            Outcome::Succeeded { .. } => self.last_success = self.last_success.max(Some(attempt.started_at)),
+            Outcome::Failed(failure) if next == Next::HeldBack => {
+                self.last_refusal = Some(failure.message.clone());
+                self.refused_unrecorded += 1;
+            }
+            Outcome::Failed(_) | Outcome::Released { .. } => {}
+        }
         let recording = Recording { slice: lease.slice, item, attempt, next };
         self.log(worker, &recording);
         failpoint::reached("outcome.before").await;
@@ -362,6 +370,7 @@ impl Runner {
         let status = match next {
             Next::Succeeded => "success",
             Next::Failed => "failed",
+            Next::HeldBack => "held_back",
             Next::Open { .. } => "retry",
         };
         let error = match &attempt.outcome {
@@ -386,9 +395,12 @@ impl Runner {
     }
 
     fn answered(&mut self, answer: Answer) {
+        let (Answer::Committed { recordings, .. } | Answer::Failed { recordings, .. }) = &answer;
+        let is_held_back = |(_, recording): &&(Lease, Recording)| recording.next == Next::HeldBack;
+        self.refused_unrecorded -= recordings.iter().filter(is_held_back).count();
+        self.unanswered -= recordings.len();
         match answer {
             Answer::Committed { recordings, fenced, rejected, until } => {
-                self.unanswered -= recordings.len();
                 for lease in &fenced {
                     self.held.lose(*lease);
                 }
@@ -399,7 +411,6 @@ impl Runner {
                 self.held.drop_done();
             }
             Answer::Failed { recordings, error } => {
-                self.unanswered -= recordings.len();
                 for (lease, recording) in recordings {
                     self.entry.drop_items(&[recording.item.index]);
                     self.held.put_first(lease, recording.item);
@@ -411,8 +422,12 @@ impl Runner {
 
     fn settled(&mut self, lease: Lease, recording: Recording, rejected: &[i64]) {
         let recorded = recording.item.recorded + u32::from(recording.is_worth_a_row());
-        let Recording { item, next, .. } = recording;
+        let Recording { item, next, attempt, .. } = recording;
         match next {
+            Next::HeldBack => {
+                let refused_at = Some(attempt.started_at);
+                self.held.put_back(lease, OpenItem { recorded, not_before: None, refused_at, ..item });
+            }
             Next::Succeeded | Next::Failed => self.held.finish(lease),
             Next::Open { .. } if rejected.contains(&item.index) => self.held.finish(lease),
             // After a failure of class SYSTEM the same commit has paused the batch.

@@ -16,7 +16,10 @@ use crate::{
         request::Request,
         upstream::UpstreamId,
     },
-    fetch::{Call, Permits, Verdict, classify},
+    fetch::{
+        Call, Permits, Verdict,
+        classify::{self, Rules},
+    },
     store::StoreError,
 };
 
@@ -181,13 +184,12 @@ async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request,
     let said = match reply {
         Ok(response) => {
             let decoded = tokio::task::spawn_blocking(move || {
-                let fault = connector::build(&batch.spec).decode(&key, &response).err();
-                fault.map(|fault| classify::reply(&fault, &response, clock::now()))
+                let rules = Rules::new(&batch.spec.fetch.rules).unwrap_or_default();
+                let decode = || connector::build(&batch.spec).decode(&key, &response);
+                classify::read(&rules, &response, clock::now(), decode).err()
             });
             let Ok(failure) = decoded.await else { return lane.observe(Verdict::Failing).await };
-            if let Some(verdict) = classify::content(failure.as_ref()) {
-                lane.observe(verdict).await;
-            }
+            lane.observe(classify::verdict(failure.as_ref())).await;
             failure.map_or("an answer".to_owned(), |failure| failure.message)
         }
         // The stack has told already.

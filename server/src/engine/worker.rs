@@ -19,7 +19,10 @@ use crate::{
         request::{FileHead, Response},
         spec::BatchSpec,
     },
-    fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
+    fetch::{
+        Call, FetchError, Fetcher, Meter, Permits,
+        classify::{self, Rules},
+    },
     store::{FetchedBody, Store},
 };
 
@@ -36,6 +39,7 @@ pub(super) struct Workshop {
     pub(super) spec: Arc<BatchSpec>,
     pub(super) connector: Arc<dyn Connector>,
     pub(super) replies: Replies,
+    pub(super) rules: Rules,
 }
 
 /// Where replies come from.
@@ -175,9 +179,7 @@ impl Workshop {
             Outcome::Failed(failure) => Some(failure),
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         };
-        if let Some(verdict) = classify::content(failure) {
-            permits.observe(verdict).await;
-        }
+        permits.observe(classify::verdict(failure)).await;
         made
     }
 
@@ -219,9 +221,10 @@ impl Workshop {
     }
 
     fn decoded(&self, key: &str, response: &Response) -> Outcome {
-        match self.connector.decode(key, response) {
+        let decode = || self.connector.decode(key, response);
+        match classify::read(&self.rules, response, clock::now(), decode) {
             Ok(records) => Outcome::Succeeded { reply: reply(response), records },
-            Err(fault) => Outcome::Failed(classify::reply(&fault, response, clock::now())),
+            Err(failure) => Outcome::Failed(failure),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Waits for a permit and tells the gate what came of it.
+//! Waits for a permit and tells the gate where no reply came of it.
 
 use std::task::{Context, Poll};
 
@@ -15,8 +15,8 @@ use crate::domain::request::Response;
 pub trait Permits: Send + Sync {
     /// Waits until a request may be sent, and takes the permit. Dropped before it is ready, it has taken nothing.
     async fn acquire(&self) -> Result<(), Denied>;
-    /// What the request that a permit was taken for says about the upstream. The stack tells what a status or a broken
-    /// connection says; that an upstream lives is told by the caller, who knows what is in the reply.
+    /// What the request that a permit was taken for says about the upstream. The stack tells of one that had no reply;
+    /// what a reply says is told by the caller, who knows what is in it.
     async fn observe(&self, verdict: Verdict);
 }
 
@@ -39,6 +39,8 @@ pub enum Verdict {
     },
     /// It failed.
     Failing,
+    /// It lives, and refuses whoever asks.
+    Refusing,
 }
 
 #[derive(Debug, Clone)]
@@ -76,10 +78,8 @@ where
                 permit = permits.acquire() => permit.map_err(|denied| FetchError::Held { until: denied.until })?,
             }
             let reply = inner.oneshot(call).await;
-            match classify::verdict(&reply, crate::clock::now()) {
-                Some(Verdict::Alive) if reply.is_ok() => {}
-                Some(verdict) => permits.observe(verdict).await,
-                None => {}
+            if let Some(verdict) = reply.as_ref().err().and_then(classify::silence) {
+                permits.observe(verdict).await;
             }
             reply
         }

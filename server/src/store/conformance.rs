@@ -34,6 +34,7 @@ mod purge;
 mod query;
 mod recover;
 mod redecode;
+mod refused;
 mod result;
 mod retry;
 mod row;
@@ -242,6 +243,16 @@ macro_rules! conformance {
                 events_follow_the_same_rules,
                 a_body_that_is_no_answer_takes_its_rows_along,
                 a_refused_row_leaves_none,
+            }
+            refused {
+                a_refused_item_goes_back_uncharged_and_is_known_to_be_held_back,
+                it_is_known_through_a_crash_and_forgotten_with_a_pause,
+                an_attempt_after_the_refusal_holds_it_back_no_more,
+                what_is_its_own_fault_fails_it_by_the_attempt_that_it_had,
+                the_last_refused_item_completes_the_batch,
+                refused_items_spend_the_budget,
+                a_late_judge_changes_nothing,
+                a_deadline_does_not_end_what_is_held_back,
             }
             result {
                 results_come_in_the_order_in_which_they_became_final,

@@ -21,8 +21,8 @@ use self::writer::{Tx, Writer};
 use super::{
     Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
     CreateError, Created, DeleteError, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch,
-    OpenedUpload, Place, Purged, SourceLease, SourcePage, Store, StoreError, UploadChunk, UploadError,
-    UploadProgress,
+    OpenedUpload, Place, Purged, Refusals, SourceLease, SourcePage, Store, StoreError, UploadChunk,
+    UploadError, UploadProgress,
 };
 use crate::{
     domain::{
@@ -54,6 +54,7 @@ mod overlap;
 mod purge;
 mod query;
 mod record;
+mod refused;
 mod request;
 mod result;
 mod script;
@@ -362,6 +363,10 @@ impl Store for SqliteStore {
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         commit::commit(self, commit).await
+    }
+
+    async fn fail_refused(&self, refusals: &Refusals) -> Result<Committed, StoreError> {
+        refused::fail(self, refusals).await
     }
 
     async fn list_items(

@@ -30,6 +30,9 @@ Examples:
   An edge that blocks an address for 15 minutes after 40 requests in 40 minutes:
     haul-sim serve --refuse after:40/40m/15m
 
+  A credential that is no good for half a minute:
+    haul-sim serve --refuse deny:401@30s
+
   For a script, which reads the port from a file:
     haul-sim serve --port-file sim.port")]
 pub(super) struct Serve {
@@ -70,7 +73,8 @@ pub(super) struct Serve {
     #[arg(long = "outage", value_name = "START+LENGTH:KIND", value_parser = form::outage)]
     outages: Vec<Outage>,
     /// How the edge refuses until POST /_sim/refuse?how=none lifts it: all; after:N/WINDOW/HOLD, which is 429 for HOLD
-    /// to who sends more than N in WINDOW; down:KIND
+    /// to who sends more than N in WINDOW; down:KIND; deny:STATUS, which is 401 or 403, for some codes (deny:403/1301+1332)
+    /// or a time (deny:401@30s)
     #[arg(long, value_name = "HOW", value_parser = form::refuse)]
     refuse: Option<Refuse>,
     /// Answer 429 to the agents that HTTP libraries send by themselves, and to requests without one

@@ -21,6 +21,10 @@ pub(crate) enum Fault {
     Refused,
     /// An agent the edge does not like: 429.
     Agent,
+    /// Turned away by the edge: 401.
+    Unauthorized,
+    /// Turned away by the edge: 403.
+    Forbidden,
     /// 429 for no reason.
     #[serde(rename = "http_429")]
     Http429,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haul_sim::{OutageKind, Refuse, RetryAfter, SimConfig};
+use haul_sim::{DenyStatus, OutageKind, Refuse, RetryAfter, SimConfig};
 use reqwest::{Response, StatusCode};
 
 use crate::Bench;
@@ -91,11 +91,36 @@ async fn down_in_every_way() {
 }
 
 #[tokio::test]
+async fn who_is_denied_gets_401_or_403_for_what_is_meant_alone() {
+    let deny = |status, keys: &[&str]| {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        refusing(Refuse::Deny { status, keys, lasts: None })
+    };
+    let bench = Bench::new(deny(DenyStatus::Unauthorized, &[])).await;
+    let answer = bench.chart("1301").await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), content_type(&answer).as_str()),
+        (401, "application/json;charset=utf-8")
+    );
+    assert!(answer.text().await.unwrap().contains("Unauthorized"));
+    let bench = Bench::new(deny(DenyStatus::Forbidden, &["1332"])).await;
+    for (key, status) in [("1301", 200), ("1332", 403)] {
+        assert_eq!(bench.chart(key).await.unwrap().status(), status, "{key}");
+    }
+    assert_eq!(bench.log()[1]["fault"], "forbidden");
+}
+
+#[tokio::test]
 async fn a_refusal_begins_and_is_lifted_while_the_simulator_runs() {
     let bench = Bench::new(SimConfig::default()).await;
-    for (how, status) in
-        [("all", 429), ("none", 200), ("down:503", 503), ("after:0/1s/1h,5", 429), ("none", 200)]
-    {
+    for (how, status) in [
+        ("all", 429),
+        ("none", 200),
+        ("down:503", 503),
+        ("after:0/1s/1h,5", 429),
+        ("deny:401", 401),
+        ("none", 200),
+    ] {
         assert_eq!(tell(&bench, how).await, (StatusCode::OK, format!("{how}\n")));
         assert_eq!(statuses(&bench, 1).await, [status], "{how}");
     }
@@ -103,7 +128,7 @@ async fn a_refusal_begins_and_is_lifted_while_the_simulator_runs() {
     assert_eq!(statuses(&bench, 1).await, [429]);
     bench.sim.refuse(None);
     assert_eq!(statuses(&bench, 1).await, [200]);
-    assert_eq!(bench.log().len(), 7, "what it is told is not logged");
+    assert_eq!(bench.log().len(), 8, "what it is told is not logged");
 }
 
 #[tokio::test]

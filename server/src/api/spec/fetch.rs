@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use haul_proto::v1;
 
-use super::{Faults, FetchPolicy, OutagePolicy};
+use super::{Faults, FetchPolicy, OutagePolicy, rule};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -96,6 +96,7 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
             FetchPolicy::PROBE_ITEMS as i32,
             1..=10_000,
         ) as u32,
+        rules: rule::parse(given.rules, faults),
     }
 }
 
@@ -156,8 +157,9 @@ mod tests {
             user_agent: "a\nb".into(),
             probe_items: Some(0),
             item_deadline: negative,
+            rules: vec![v1::FailureRule::default()],
         });
-        assert_eq!(faults.len(), 15, "{faults:?}");
+        assert_eq!(faults.len(), 17, "{faults:?}");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use haul_proto::v1;
 
 use super::{
-    AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource, JpxListing,
-    ListVersion, OutagePolicy, OverlapPolicy, Segment, Source, UploadedItems, Window, YahooChart, time,
+    super::batch::failure_class, AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy,
+    FileFormat, FileSource, JpxListing, ListVersion, OutagePolicy, OverlapPolicy, Segment, Source,
+    UploadedItems, Window, YahooChart, time,
 };
+use crate::domain::rule::FailureRule;
 
 /// Version of the zone data that this build has (IANA tz database).
 const ZONE_DATA_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
@@ -154,6 +156,19 @@ fn fetch(fetch: &FetchPolicy) -> v1::FetchPolicy {
         keep_bodies: Some(time::duration(fetch.keep_bodies)),
         probe_items: Some(fetch.probe_items as i32),
         item_deadline: Some(time::duration(fetch.item_deadline)),
+        rules: fetch.rules.iter().map(rule).collect(),
+    }
+}
+
+fn rule(rule: &FailureRule) -> v1::FailureRule {
+    v1::FailureRule {
+        statuses: rule.statuses.clone(),
+        body_regex: rule.body_regex.clone(),
+        json_pointer: rule.json_pointer.clone(),
+        failure_class: failure_class(rule.class).into(),
+        reason: rule.reason.clone(),
+        holds_gate: rule.holds_gate,
+        retry_after: rule.retry_after.map(time::duration),
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) fn source(error: SourceError) -> Status {
             message.push_str(" (this may pass: try again)");
             None
         }
-        SourceError::Unreadable(_) => None,
+        SourceError::Refused(_) | SourceError::Unreadable(_) => None,
         SourceError::NoList { earliest, .. } => *earliest,
     };
     let mut answer = Answer::new(Code::FailedPrecondition, "SOURCE_UNREADABLE", message.clone())

@@ -122,7 +122,7 @@ pub(super) fn advice(failure: &Failure) -> &'static str {
         ("RATE_LIMITED", _) => {
             "send nothing for at least 15 minutes, then ask for less: examples/tokyo-real.yaml has settings that are reported to last"
         }
-        ("HTTP_STATUS", Some(401 | 403)) => {
+        ("CREDENTIALS_REFUSED", _) => {
             "it turns this address or this User-Agent away: say who you are with user_agent, and see its terms of use"
         }
         ("HTTP_STATUS", Some(300..=399)) => "redirects are not followed: give the address that it leads to",

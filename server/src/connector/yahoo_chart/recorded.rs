@@ -17,20 +17,20 @@ use crate::{
 };
 
 /// File; symbol, bar length, currency; first and last day; bars; of these provisional ones; rows that are null and rows
-/// outside the window; dividends, splits and capital gains. Or the class and reason of the failure. Bars, nulls, events
-/// and days were counted without any of the server's code.
+/// outside the window; dividends, splits and capital gains. Or class and reason of the failure, and what it
+/// does to the upstream's gate. Bars, nulls, events and days were counted without any of the server's code.
 const EXPECTED: &str = "\
 bodies/bradjacobs_aapl_chart_5d_cl: AAPL 1d USD, 2021-04-19 to 2021-04-23, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 bodies/bradjacobs_aapl_chart_5d_cl_adjcl: AAPL 1d USD, 2021-04-19 to 2021-04-23, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 bodies/bradjacobs_aapl_chart_5d_formatted: AAPL 1d USD, 2021-04-19 to 2021-04-23, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 bodies/bradjacobs_aapl_chart_no_results: AAPL 1h USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
-bodies/bradjacobs_aapl_spark_5d_v7: PERMANENT UNDECODABLE
+bodies/bradjacobs_aapl_spark_5d_v7: PERMANENT UNDECODABLE, lives
 bodies/lukinkratas_chart_META_1y: META 1d USD, 2024-10-17 to 2025-10-16, 250 bars, 0 provisional, 0 null, 0 outside, 4/0/0
 bodies/pricehist_inrx-with-null: INR=X 1d INR, 2017-07-10 to 2017-07-13, 3 bars, 0 provisional, 1 null, 0 outside, 0/0/0
 bodies/pricehist_tsla-recent: TSLA 1d USD, 2021-01-04 to 2021-01-08, 5 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 bodies/scheb_dividendData: AAPL 1mo USD, 2019-11-01 to 2024-10-11, 61 bars, 2 provisional, 0 null, 0 outside, 20/0/0
 bodies/scheb_historicalData: AAPL 1d USD, 2024-09-30 to 2024-10-11, 10 bars, 0 provisional, 0 null, 0 outside, 0/0/0
-bodies/scheb_noData: PERMANENT NOT_FOUND
+bodies/scheb_noData: PERMANENT NOT_FOUND, lives
 bodies/yfinance-rs_history_chart_AAPL: AAPL 1d USD, 2025-04-30 to 2025-10-29, 127 bars, 1 provisional, 0 null, 0 outside, 2/0/0
 bodies/yfinance-rs_history_chart_VFINX: VFINX 3mo USD, 1985-01-01 to 2025-10-01, 164 bars, 1 provisional, 0 null, 0 outside, 164/0/21
 recorded/chart-0P000071W8.TO-2020-01-01-to-2020-01-03: 0P000071W8.TO 1d CAD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
@@ -51,13 +51,13 @@ recorded/chart-QQQ-2020-01-01-to-2020-01-03: QQQ 1d USD, 2020-01-02 to 2020-01-0
 recorded/chart-SPOT-2020-01-01-to-2020-01-03: SPOT 1d USD, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 recorded/chart-TSLA-2025-01-01-to-2025-01-02-interval-1h.fake: TSLA 1h USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 recorded/chart-WSKT.JK-2020-01-01-to-2020-01-03: WSKT.JK 1d IDR, 2020-01-02 to 2020-01-02, 1 bars, 0 provisional, 0 null, 0 outside, 0/0/0
-recorded/chart-notimestamp-quotes-length.fake: PERMANENT UNDECODABLE
-recorded/chart-notimestamp-weird-quote.fake: PERMANENT UNDECODABLE
-recorded/getCrumb-getcrumb: TEMPORARY GARBAGE_BODY
-recorded/getCrumb-quote-AAPL-collectConsentSubmit: PERMANENT HTTP_STATUS
-recorded/getCrumb-quote-AAPL-consent.html: PERMANENT HTTP_STATUS
-recorded/getCrumb-quote-AAPL-copyConsent: PERMANENT HTTP_STATUS
-recorded/getCrumb-quote-AAPL.json: PERMANENT HTTP_STATUS
+recorded/chart-notimestamp-quotes-length.fake: PERMANENT UNDECODABLE, lives
+recorded/chart-notimestamp-weird-quote.fake: PERMANENT UNDECODABLE, lives
+recorded/getCrumb-getcrumb: TEMPORARY GARBAGE_BODY, counts against the breaker
+recorded/getCrumb-quote-AAPL-collectConsentSubmit: PERMANENT HTTP_STATUS, lives
+recorded/getCrumb-quote-AAPL-consent.html: PERMANENT HTTP_STATUS, lives
+recorded/getCrumb-quote-AAPL-copyConsent: PERMANENT HTTP_STATUS, lives
+recorded/getCrumb-quote-AAPL.json: PERMANENT HTTP_STATUS, lives
 recorded/historical-via-chart-MSFT-dividends-2021-02-01-to-2022-01-31.csv: MSFT 1d USD, 2021-02-01 to 2022-01-28, 252 bars, 0 provisional, 0 null, 0 outside, 4/0/0
 recorded/historical-via-chart-NVDA-split-2021-02-01-to-2022-01-31.csv: NVDA 1d USD, 2021-02-01 to 2022-01-28, 252 bars, 0 provisional, 0 null, 0 outside, 0/1/0
 transcribed/1301.T_1mo_1d: 1301.T 1d JPY, 2024-11-06 to 2024-12-06, 23 bars, 0 provisional, 0 null, 0 outside, 0/0/0
@@ -66,14 +66,14 @@ transcribed/AAPL_1mo_1wk_live_last_bar: AAPL 1wk USD, 2024-08-19 to 2024-09-19, 
 ";
 
 const ERRORS_EXPECTED: &str = "\
-unknown_or_delisted_symbol: PERMANENT NOT_FOUND
-unknown_symbol_newer_wording: PERMANENT NOT_FOUND
+unknown_or_delisted_symbol: PERMANENT NOT_FOUND, lives
+unknown_symbol_newer_wording: PERMANENT NOT_FOUND, lives
 window_before_first_trade: X.T 1d -, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
-bad_interval: PERMANENT REFUSED
-intraday_too_old: PERMANENT REFUSED
-rate_limited_edge: TEMPORARY RATE_LIMITED
-rate_limited_plain: TEMPORARY RATE_LIMITED
-crumb_endpoint_required_elsewhere: PERMANENT HTTP_STATUS
+bad_interval: PERMANENT REFUSED, lives
+intraday_too_old: PERMANENT REFUSED, lives
+rate_limited_edge: TEMPORARY RATE_LIMITED, gate held
+rate_limited_plain: TEMPORARY RATE_LIMITED, gate held
+crumb_endpoint_required_elsewhere: SYSTEM CREDENTIALS_REFUSED, lives, item held back
 empty_quote_object_no_timestamp: AMD 1m USD, empty, 0 bars, 0 provisional, 0 null, 0 outside, 0/0/0
 ";
 
@@ -113,7 +113,7 @@ impl Exchange {
             Err(fault) => {
                 let response = fixture::response(self.status, "");
                 let failure = classify::reply(&fault, &response, DateTime::UNIX_EPOCH);
-                return format!("{name}: {} {}\n", failure.class.as_str(), failure.reason);
+                return format!("{name}: {}\n", classify::told(&failure));
             }
         };
         let PriceHistory { symbol, interval, currency, prices, events, left_out } = &history;

@@ -213,6 +213,7 @@ impl Permits for Lane {
                 self.gate.state().answered.insert(self.batch, Instant::now());
                 self.lives().await;
             }
+            Verdict::Refusing => self.lives().await,
             Verdict::Failing => {
                 if self.gate.signal(Signal::Failure) {
                     self.persist().await;

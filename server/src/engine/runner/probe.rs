@@ -1,17 +1,25 @@
-//! When a batch stops asking: its first items met nobody, or its upstream stays down.
+//! When a batch stops asking: its first items met nobody, its upstream stays down, or its items are refused.
+
+use chrono::{DateTime, Utc};
 
 use super::{
-    super::{Fault, worker::Finished},
+    super::{Fault, held::Lease, worker::Finished},
     Runner,
 };
-use crate::domain::{batch::PauseCause, item::Outcome};
+use crate::{
+    clock,
+    domain::{batch::PauseCause, item::Outcome},
+    fetch::classify,
+    store::Refusals,
+};
+
+/// So many refused items in a row, none that was sent after them having succeeded, are not the items' fault.
+const REFUSED_MAX: usize = 3;
 
 /// The first items of a batch. If none of them gets an answer, the rest is not sent after them.
 pub(super) struct StartProbe {
     /// How many.
     pub(super) items: usize,
-    /// Attempts under way, or over without an answer.
-    pub(super) started: usize,
     /// Attempts that are over without an answer, not recorded yet.
     pub(super) unanswered: Vec<Finished>,
 }
@@ -34,21 +42,87 @@ impl Runner {
             }
             self.record(finished).await;
         }
-        self.count_probe();
     }
 
-    /// What is under way or held back is what was started.
-    pub(super) fn count_probe(&mut self) {
-        if let Some(probe) = &mut self.probe {
-            probe.started = self.workers.len() + probe.unanswered.len();
+    /// Another item may be started, as far as it is known that somebody answers and takes what is asked.
+    pub(super) fn may_ask(&self) -> bool {
+        let refused = self.refused();
+        let asked = |probe: &StartProbe| self.workers.len() + probe.unanswered.len() + refused;
+        refused < self.refused_max() && self.probe.as_ref().is_none_or(|probe| asked(probe) < probe.items)
+    }
+
+    /// Items that were refused, and of which it is open whose fault that is.
+    fn refused(&self) -> usize {
+        self.held.refused() + self.refused_unrecorded
+    }
+
+    fn refused_max(&self) -> usize {
+        self.probe.as_ref().map_or(REFUSED_MAX, |probe| probe.items.min(REFUSED_MAX))
+    }
+
+    /// Looks whose fault it is that items were refused. It is their own if one that was sent after them succeeded; it is
+    /// not if there are several of them, or nothing else to ask with, and none has.
+    pub(super) async fn judge_refusals(&mut self) {
+        let own = self.last_success.map(|sent_at| self.held.refused_until(sent_at)).unwrap_or_default();
+        self.fail_refused(own).await;
+        let refused = self.held.refused();
+        // What is under way may be the success that decides.
+        if refused == 0 || !self.workers.is_empty() || self.unanswered > 0 || self.fault.is_some() {
+            return;
         }
+        let (is_last, has_succeeded) = {
+            let batch = self.states.borrow();
+            (batch.expanded && batch.counts.open() == refused as i64, batch.counts.succeeded > 0)
+        };
+        if is_last && has_succeeded {
+            let all = self.held.refused_until(DateTime::<Utc>::MAX_UTC);
+            self.fail_refused(all).await;
+        } else if is_last || refused >= self.refused_max() {
+            let (host, said) = (self.host(), self.last_refusal.as_deref().unwrap_or("refused"));
+            let items = if refused == 1 { "an item" } else { "items, one after the other," };
+            self.fault = Some(Fault::refused(format!(
+                "{host} refused {items} and has answered none that was sent later, so the others were not sent: {said}"
+            )));
+        }
+    }
+
+    /// Records that items were refused through their own fault.
+    async fn fail_refused(&mut self, refused: Vec<(Lease, i64)>) {
+        if refused.is_empty() {
+            return;
+        }
+        let refusals = Refusals {
+            batch: self.seq,
+            node: self.engine.node.clone(),
+            now: clock::now(),
+            items: refused.iter().map(|(lease, index)| (lease.slice, lease.epoch, *index)).collect(),
+            failure: classify::own_refusal(),
+        };
+        match self.engine.store.fail_refused(&refusals).await {
+            Ok(committed) => {
+                for (lease, index) in refused {
+                    self.held.finish_refused(lease, index);
+                    if committed.fenced.contains(&lease.slice) {
+                        self.held.lose(lease);
+                    }
+                }
+                self.held.drop_done();
+                self.engine.publish(committed, &[]);
+            }
+            Err(error) => self.trouble(&error, "refused items could not be recorded"),
+        }
+    }
+
+    fn host(&self) -> &str {
+        self.lane.as_ref().map_or("the upstream", |lane| lane.host())
     }
 
     /// Looks whether the first items are all over without an answer. Then the list is not burnt: they go back
     /// uncharged, the breaker trips, and the batch pauses. `exhausted`: there are no more items to ask with.
     pub(super) async fn judge_probe(&mut self, exhausted: bool) {
         let (Some(probe), Some(lane)) = (&self.probe, self.lane.clone()) else { return };
-        let is_over = exhausted || probe.unanswered.len() >= probe.items || lane.opens().is_some();
+        let asked = probe.unanswered.len() + self.refused();
+        let is_over = exhausted || asked >= probe.items || lane.opens().is_some();
         if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over || self.fault.is_some() {
             return;
         }
@@ -60,6 +134,10 @@ impl Runner {
             // All were given back after a request: asked again when the gate opens.
             return self.release_probe().await;
         };
+        if self.refused() > 0 {
+            // Somebody is there.
+            return self.release_probe().await;
+        }
         if lane.answered_others_since(self.began) {
             // Another batch has had an answer meanwhile: it is not the upstream.
             return self.end_probe().await;

@@ -19,8 +19,14 @@ use crate::{
 pub(super) async fn a_lease_carries_the_open_items_in_order(h: Harness) {
     let batch = h.start(inline("batch-a", &["c", "a", "b"])).await;
     let slice = h.claim(&batch).await;
-    let open =
-        |index, key: &str| OpenItem { index, key: key.into(), attempts: 0, recorded: 0, not_before: None };
+    let open = |index, key: &str| OpenItem {
+        index,
+        key: key.into(),
+        attempts: 0,
+        recorded: 0,
+        not_before: None,
+        refused_at: None,
+    };
     assert_eq!(slice.items, [open(0, "c"), open(1, "a"), open(2, "b")]);
 }
 
@@ -95,6 +101,7 @@ pub(super) async fn only_open_items_come_again(mut h: Harness) {
         attempts,
         recorded: attempts,
         not_before,
+        refused_at: None,
     };
     h.recover(h.now).await.unwrap();
     assert_eq!(h.claim(&batch).await.items, [open(1, "b", 1, Some(due)), open(3, "d", 0, None)]);

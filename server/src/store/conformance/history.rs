@@ -180,13 +180,14 @@ impl History {
 
     fn outcome(&mut self, h: &Harness) -> Outcome {
         let close = f64::from(self.rng.random_range(0..3));
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..11) {
             0..3 => outcome::success_with(price::closes(0, &[close])),
             3 => outcome::success_with(price::refused()),
             4 => outcome::permanent("NOT_FOUND", 404),
             5 | 6 => outcome::temporary(),
             7 => outcome::push_back(3),
-            8 => outcome::released(self.rng.random_bool(0.5).then(|| h.after(5))),
+            8 => outcome::refused(),
+            9 => outcome::released(self.rng.random_bool(0.5).then(|| h.after(5))),
             _ => outcome::system(),
         }
     }

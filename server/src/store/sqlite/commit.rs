@@ -372,6 +372,7 @@ impl Tally {
                 self.failed += 1;
                 (true, 0)
             }
+            Next::HeldBack => (false, 0),
             Next::Open { charged, not_before, .. } => (charged, not_before.map_or(was_returned, |_| 1)),
         };
         self.returned += is_returned - was_returned;

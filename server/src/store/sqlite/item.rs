@@ -157,6 +157,7 @@ impl<'a> Columns<'a> {
         let (becomes, is_charged, not_before) = match recording.next {
             Next::Succeeded => ("SUCCEEDED", true, None),
             Next::Failed => ("FAILED", true, None),
+            Next::HeldBack => ("PENDING", false, None),
             // What waited already goes on waiting.
             Next::Open { charged, not_before, .. } => {
                 ("PENDING", charged, not_before.or(recording.item.not_before))
@@ -228,6 +229,7 @@ pub(super) fn failure(row: &SqliteRow) -> Result<Option<Failure>, StoreError> {
         message: text("error_message"),
         retry_after: millis(row, "retry_after_ms"),
         push_back: false,
+        held_back: false,
     }))
 }
 

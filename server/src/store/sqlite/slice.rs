@@ -6,6 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, error, instant, lost::LOST_MAX, ms};
 use crate::{
     domain::{
+        failure::CREDENTIALS_REFUSED,
         id::{BatchSeq, Epoch, NodeId, SliceNo},
         item::OpenItem,
     },
@@ -99,12 +100,20 @@ async fn lease(
     .fetch_one(&mut *conn)
     .await?;
     let items = sqlx::query(
-        "SELECT item_index, item_key, attempts, recorded_attempts, not_before_at FROM batch_execution_details
+        "SELECT item_index, item_key, attempts, recorded_attempts, not_before_at,
+           CASE WHEN error_reason = $4 THEN (
+             SELECT a.started_at FROM item_attempts a JOIN batch_executions b ON b.seq = a.batch_seq
+             WHERE a.batch_seq = d.batch_seq AND a.item_index = d.item_index AND a.number = d.recorded_attempts
+               AND a.error_class = 'SYSTEM' AND a.error_reason = $4 AND a.started_at >= b.state_since_at
+           ) END AS refused_at
+         FROM batch_execution_details d
          WHERE batch_seq = $1 AND item_index >= $2 AND item_index < $3 AND status = 'PENDING' ORDER BY item_index",
     )
     .bind(batch.0)
     .bind(slice.get::<i64, _>("first_index"))
     .bind(slice.get::<i64, _>("end_index"))
+    // Refused since the batch runs: a repair is judged anew.
+    .bind(CREDENTIALS_REFUSED)
     .fetch_all(conn)
     .await?;
     let items = items
@@ -115,6 +124,7 @@ async fn lease(
             attempts: row.get("attempts"),
             recorded: row.get("recorded_attempts"),
             not_before: row.get::<Option<i64>, _>("not_before_at").map(instant),
+            refused_at: row.get::<Option<i64>, _>("refused_at").map(instant),
         })
         .collect();
     Ok(LeasedSlice { no, epoch: Epoch(slice.get("epoch")), items })

@@ -98,6 +98,11 @@ impl Ledger {
                     assert!(self.ended[n].insert(index), "item {index} ended twice: {told}");
                     lease.slice.items.remove(place);
                 }
+                item::Next::HeldBack => {
+                    let item = &mut lease.slice.items[place];
+                    item.recorded += u32::from(recording.is_worth_a_row());
+                    item.not_before = None;
+                }
                 item::Next::Open { charged, not_before, .. } => {
                     let item = &mut lease.slice.items[place];
                     item.attempts += u32::from(charged);
