@@ -81,9 +81,11 @@ impl UpstreamService for Service {
 }
 
 impl Service {
-    async fn list(&self, mut request: v1::ListUpstreamsRequest) -> Result<v1::ListUpstreamsResponse, ApiError> {
-        let limit =
-            page::size(std::mem::take(&mut request.page_size), UPSTREAMS_DEFAULT, UPSTREAMS_MAX);
+    async fn list(
+        &self,
+        mut request: v1::ListUpstreamsRequest,
+    ) -> Result<v1::ListUpstreamsResponse, ApiError> {
+        let limit = page::size(std::mem::take(&mut request.page_size), UPSTREAMS_DEFAULT, UPSTREAMS_MAX);
         let page_token = std::mem::take(&mut request.page_token);
         let call = Call::new("ListUpstreams", &request);
         let page = both(limit, self.tokens.page(&call, &page_token));
@@ -104,10 +106,7 @@ impl Service {
         let shown = page.messages.len();
         let last = shown.checked_sub(1).filter(|_| shown < found.len()).map(|last| &found[last].id);
         let next = last.map(|last| self.tokens.make(&call, [place(last)]));
-        Ok(v1::ListUpstreamsResponse {
-            upstreams: page.messages,
-            next_page_token: next.unwrap_or_default(),
-        })
+        Ok(v1::ListUpstreamsResponse { upstreams: page.messages, next_page_token: next.unwrap_or_default() })
     }
 }
 
@@ -154,10 +153,11 @@ fn limits(request: v1::UpdateUpstreamRequest) -> Result<SetLimits, ApiError> {
 fn change(given: &v1::Upstream, mask: Option<FieldMask>) -> Result<Change, ApiError> {
     let paths = mask.map(|mask| mask.paths).unwrap_or_default();
     let known = [RATE, BURST, IN_FLIGHT];
-    let unknown = paths.iter().enumerate().filter(|(_, path)| !known.contains(&path.as_str())).map(|(n, path)| {
-        let problem = format!("{path:?} cannot be set; there are {}", known.join(", "));
-        Violation::new(format!("update_mask.paths[{n}]"), problem)
-    });
+    let unknown =
+        paths.iter().enumerate().filter(|(_, path)| !known.contains(&path.as_str())).map(|(n, path)| {
+            let problem = format!("{path:?} cannot be set; there are {}", known.join(", "));
+            Violation::new(format!("update_mask.paths[{n}]"), problem)
+        });
     let mut faults: Vec<Violation> = unknown.collect();
     let is_named = |path: &str, is_there: bool| {
         if paths.is_empty() { is_there } else { paths.iter().any(|named| named == path) }
@@ -182,7 +182,8 @@ fn change(given: &v1::Upstream, mask: Option<FieldMask>) -> Result<Change, ApiEr
 }
 
 fn outside(path: &str, value: &str, bounds: &str) -> Violation {
-    let problem = format!("{value} is not between {bounds}; name it in update_mask and leave it out to unset it");
+    let problem =
+        format!("{value} is not between {bounds}; name it in update_mask and leave it out to unset it");
     Violation::new(format!("upstream.{path}"), problem)
 }
 

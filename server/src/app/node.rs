@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use haul_proto::{FILE_DESCRIPTOR_SET, v1::{haul_service_server::HaulServiceServer, upstream_service_server::UpstreamServiceServer}};
+use haul_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{haul_service_server::HaulServiceServer, upstream_service_server::UpstreamServiceServer},
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::codec::CompressionEncoding;

@@ -53,7 +53,10 @@ impl UpstreamId {
     /// Scheme, host and port that it says.
     pub fn origin(&self) -> (String, String, u16) {
         let (scheme, host, port) = parts(&self.0).unwrap_or(("https", &self.0, 443));
-        let address = host.contains('_').then(|| host.replace('_', ":")).filter(|host| host.parse::<Ipv6Addr>().is_ok());
+        let address = host
+            .contains('_')
+            .then(|| host.replace('_', ":"))
+            .filter(|host| host.parse::<Ipv6Addr>().is_ok());
         let host = address.map_or_else(|| host.to_owned(), |address| format!("[{address}]"));
         (scheme.to_owned(), host, port)
     }
@@ -247,7 +250,9 @@ mod tests {
     #[test]
     fn a_name_that_is_written_otherwise_is_none() {
         let long = "x".repeat(ID_BYTES_MAX + 1);
-        for id in ["", "API.example.com", "https-api.example.com-443", "a b", "a/b", "[::1]", "ä.example", &long] {
+        for id in
+            ["", "API.example.com", "https-api.example.com-443", "a b", "a/b", "[::1]", "ä.example", &long]
+        {
             assert_eq!(UpstreamId::from_name(&format!("upstreams/{id}")), None, "{id}");
         }
         assert_eq!(UpstreamId::from_name("batches/api.example.com"), None);

@@ -345,7 +345,10 @@ impl Download for Downloader {
                 let why = match operator {
                     Some(OperatorHold { until: None, .. }) => "by an operator".to_owned(),
                     Some(_) => format!("by an operator until {}", until.format("%Y-%m-%dT%H:%M:%SZ")),
-                    None => format!("until {}, as it asked for fewer or failed", until.format("%Y-%m-%dT%H:%M:%SZ")),
+                    None => format!(
+                        "until {}, as it asked for fewer or failed",
+                        until.format("%Y-%m-%dT%H:%M:%SZ")
+                    ),
                 };
                 let message = format!("nothing was asked: requests to {} are held {why}", origin.host);
                 let mut failure = Failure::new(FailureClass::Temporary, "RATE_LIMITED", &message);

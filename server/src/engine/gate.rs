@@ -169,7 +169,13 @@ impl Gates {
         let mut gates = locked(&self.all);
         let gate = gates.entry(upstream.clone()).or_insert_with(|| {
             let limit = (terms.rate_per_s, terms.burst);
-            Arc::new(Gate::unknown(upstream.clone(), host.to_owned(), limit, Arc::clone(&self.store), self.epoch))
+            Arc::new(Gate::unknown(
+                upstream.clone(),
+                host.to_owned(),
+                limit,
+                Arc::clone(&self.store),
+                self.epoch,
+            ))
         });
         Arc::clone(gate)
     }

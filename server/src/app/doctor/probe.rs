@@ -66,9 +66,9 @@ impl Probe<'_> {
             HoldCause::RetryAfter => "it asked for less (429)",
             HoldCause::Operator => "an operator holds its gate",
         };
-        let until = hold.until.map_or("it is released".to_owned(), |until| {
-            until.format("%Y-%m-%d %H:%M:%S UTC").to_string()
-        });
+        let until = hold
+            .until
+            .map_or("it is released".to_owned(), |until| until.format("%Y-%m-%d %H:%M:%S UTC").to_string());
         let message = format!("{} is not asked until {until}: {why}; nothing is sent", origin.host);
         Some(group.warn(GATE, message, "wait: a server goes on by itself then"))
     }

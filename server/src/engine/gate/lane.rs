@@ -47,6 +47,11 @@ impl Lane {
         &self.gate.host
     }
 
+    /// An operator wants nothing sent.
+    pub fn is_held_by_operator(&self) -> bool {
+        self.gate.held_by_operator().is_some()
+    }
+
     /// It has asked for less, and nothing else since.
     pub fn is_pushed_back(&self) -> bool {
         self.gate.state().push_backs > 0

@@ -181,7 +181,8 @@ impl State {
     pub(super) fn refit(&mut self, now: Duration) {
         let largest = self.lanes.values().max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
         let (rate_per_s, burst) = largest.map_or(self.limit, |terms| (terms.rate_per_s, terms.burst));
-        self.limit = (self.configured.rate_per_s.unwrap_or(rate_per_s), self.configured.burst.unwrap_or(burst));
+        self.limit =
+            (self.configured.rate_per_s.unwrap_or(rate_per_s), self.configured.burst.unwrap_or(burst));
         self.repace(now);
     }
 

@@ -8,8 +8,8 @@ use crate::{
     domain::{
         text,
         upstream::{
-            Breaker, BreakerState, Change, Configured, HoldCause, Holding, OperatorHold, PressureCause, Signal,
-            Upstream, UpstreamId,
+            Breaker, BreakerState, Change, Configured, HoldCause, Holding, OperatorHold, PressureCause,
+            Signal, Upstream, UpstreamId,
         },
     },
     store::StoreError,
@@ -52,7 +52,9 @@ impl Gate {
                 HoldCause::RetryAfter => {
                     format!("the upstream asked for less, {} in a row", times(state.push_backs))
                 }
-                HoldCause::Breaker => "the upstream does not answer: it is asked again at its probe".to_owned(),
+                HoldCause::Breaker => {
+                    "the upstream does not answer: it is asked again at its probe".to_owned()
+                }
                 HoldCause::Operator => {
                     state.operator.as_ref().map(|held| held.hold.reason.clone()).unwrap_or_default()
                 }
@@ -109,7 +111,11 @@ impl Gate {
     }
 
     /// Holds it, for a time or until somebody releases it. Durable before it answers.
-    pub async fn hold_by_operator(&self, span_held: Option<Duration>, reason: &str) -> Result<(), StoreError> {
+    pub async fn hold_by_operator(
+        &self,
+        span_held: Option<Duration>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let now = clock::now();
         let hold = self.change(
             |record| {

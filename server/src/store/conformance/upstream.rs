@@ -17,9 +17,7 @@ fn record(h: &Harness, port: u16) -> UpstreamRecord {
         tripped: Some(Tripped { since: h.now, probe_at: h.after(5), wait: Duration::from_millis(2_500) }),
         slowed: Some(Slowed { share: 1.0 / 3.0, from: h.after(90) }),
         operator: Some(OperatorHold {
-            since: h.now,
-            until: Some(h.after(600)),
-            reason: "昼休み".to_owned(),
+            since: h.now, until: Some(h.after(600)), reason: "昼休み".to_owned()
         }),
     }
 }

@@ -149,8 +149,10 @@ mod tests {
         for sql in before.chain([rows, MIGRATIONS[at].2]) {
             sqlx::raw_sql(sql.into_sql_str()).execute(&mut conn).await.unwrap();
         }
-        let rows =
-            sqlx::query("SELECT upstream FROM upstreams ORDER BY held_until_at").fetch_all(&mut conn).await.unwrap();
+        let rows = sqlx::query("SELECT upstream FROM upstreams ORDER BY held_until_at")
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
         let ids: Vec<String> = rows.iter().map(|row| row.get("upstream")).collect();
         assert_eq!(
             ids,

@@ -18,11 +18,7 @@ impl Strict {
             (self.second, self.seen) = (second, 0);
         }
         self.seen += 1;
-        if self.seen > self.per_s {
-            Verdict::PushBack { retry_after: Some(SECOND) }
-        } else {
-            Verdict::Alive
-        }
+        if self.seen > self.per_s { Verdict::PushBack { retry_after: Some(SECOND) } } else { Verdict::Alive }
     }
 }
 

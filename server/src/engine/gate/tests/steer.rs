@@ -60,7 +60,8 @@ async fn no_more_are_in_flight_than_may_be_and_what_is_over_or_dropped_is_given_
     let world = World::new().await;
     let (a, b) = (world.lane(1, 1_000.0, 100).await, world.lane(2, 1_000.0, 100).await);
     a.gate.set_limits(in_flight(Some(2)), None).await.unwrap();
-    let (first, second) = (a.acquire().await.unwrap_or_else(|_| panic!()), b.acquire().await.unwrap_or_else(|_| panic!()));
+    let (first, second) =
+        (a.acquire().await.unwrap_or_else(|_| panic!()), b.acquire().await.unwrap_or_else(|_| panic!()));
     assert_eq!(a.gate.upstream().in_flight, 2);
     let own = Arc::clone(&b);
     let mut third = tokio::spawn(async move { own.acquire().await });
@@ -122,7 +123,10 @@ async fn a_hold_by_an_operator_turns_everybody_away_until_its_time_or_its_releas
     lane.gate.hold_by_operator(None, "lunch").await.unwrap();
     assert!(waiting.await.unwrap().is_err(), "who waited was turned away");
     let pressure = lane.pressure().unwrap();
-    assert_eq!((pressure.cause, pressure.held_until, pressure.permitted_per_s), (PressureCause::Operator, None, 0.0));
+    assert_eq!(
+        (pressure.cause, pressure.held_until, pressure.permitted_per_s),
+        (PressureCause::Operator, None, 0.0)
+    );
     assert_eq!(lane.gate_wait(), None, "nobody knows its end");
     let held = lane.gate.upstream().held.unwrap();
     assert_eq!((held.cause, held.until, held.message.as_str()), (HoldCause::Operator, None, "lunch"));
