@@ -128,15 +128,12 @@ fn named(field: &str, name: &str) -> Result<UpstreamId, ApiError> {
 
 fn hold_span(given: Option<prost_types::Duration>) -> Result<Option<Duration>, ApiError> {
     let Some(given) = given else { return Ok(None) };
-    match time::span(&given).filter(|span| (HOLD_MIN..=HOLD_MAX).contains(span)) {
-        Some(span) => Ok(Some(span)),
-        None => {
-            let problem = format!(
-                "{given} is not between 1s and 2592000s (30 d); leave it out to hold until ReleaseGate"
-            );
-            Err(invalid("duration", problem))
-        }
+    if let Some(span) = time::span(&given).filter(|span| (HOLD_MIN..=HOLD_MAX).contains(span)) {
+        return Ok(Some(span));
     }
+    let problem =
+        format!("{given} is not between 1s and 2592000s (30 d); leave it out to hold until ReleaseGate");
+    Err(invalid("duration", problem))
 }
 
 fn limits(request: v1::UpdateUpstreamRequest) -> Result<SetLimits, ApiError> {

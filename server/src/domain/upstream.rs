@@ -27,7 +27,8 @@ impl UpstreamId {
     /// The id of an origin: `https` on its usual port by the host alone, anything else with scheme and port. The host is
     /// as a URL has it, an IPv6 address in brackets.
     pub fn of(scheme: &str, host: &str, port: u16) -> Self {
-        let host = host.trim_matches(['[', ']']).replace(':', "_").to_ascii_lowercase();
+        let written = |c: char| if c == ':' { '_' } else { c.to_ascii_lowercase() };
+        let host: String = host.trim_matches(['[', ']']).chars().map(written).collect();
         // A host that looks like such an id is written in full.
         if (scheme, port) == ("https", 443) && parts(&host).is_none() {
             return Self(host);

@@ -40,8 +40,6 @@ pub(super) struct State {
     pub(super) was_in_use: bool,
     /// It is in use by this one.
     pub(super) is_in_use: bool,
-    /// The store knows it.
-    pub(super) is_stored: bool,
     pub(super) held: Option<Held>,
     pub(super) operator: Option<OperatorHeld>,
     pub(super) push_backs: u32,

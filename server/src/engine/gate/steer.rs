@@ -93,21 +93,15 @@ impl Gate {
                     return Err(LimitsError::EtagMismatch(self.id.clone(), before));
                 }
                 record.configured = change.of(before);
-                // One that nobody has used is stored for the first time.
-                Ok(record.configured != before || !self.is_known())
+                Ok(true)
             },
             |state, record| {
                 state.configured = record.configured;
-                state.is_stored = true;
                 state.refit(self.epoch.elapsed());
                 state.turns.wake_next();
             },
         );
         set.await
-    }
-
-    fn is_known(&self) -> bool {
-        self.state().is_stored
     }
 
     /// Holds it, for a time or until somebody releases it. Durable before it answers.

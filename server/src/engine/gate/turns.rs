@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 /// The lanes of a gate and who waits in each. Every step costs the logarithm of how many there are.
 #[derive(Default)]
 pub(super) struct Turns {
-    lines: HashMap<usize, Line>,
+    queues: HashMap<usize, Queue>,
     /// Lanes that could take a permit, by start tag, then by arrival.
     order: BTreeSet<Place>,
     /// Virtual time.
@@ -25,7 +25,7 @@ pub(super) struct Turns {
     waiting: usize,
 }
 
-struct Line {
+struct Queue {
     weight: f64,
     /// Where its next tag begins at the earliest.
     finish: Tag,
@@ -68,15 +68,15 @@ impl Eq for Tag {}
 impl Turns {
     /// A lane of some weight, above zero.
     pub(super) fn open(&mut self, lane: usize, weight: f64) {
-        let line = Line { weight, finish: Tag::default(), place: None, waiters: BTreeMap::new() };
-        self.lines.insert(lane, line);
+        let queue = Queue { weight, finish: Tag::default(), place: None, waiters: BTreeMap::new() };
+        self.queues.insert(lane, queue);
     }
 
     /// The lane is gone, and with it whoever waited there.
     pub(super) fn close(&mut self, lane: usize) {
         self.step_back(lane);
-        if let Some(line) = self.lines.remove(&lane) {
-            self.waiting -= line.waiters.len();
+        if let Some(queue) = self.queues.remove(&lane) {
+            self.waiting -= queue.waiters.len();
         }
     }
 
@@ -84,8 +84,8 @@ impl Turns {
     pub(super) fn join(&mut self, lane: usize) -> (u64, Arc<Notify>) {
         self.arrivals += 1;
         let woken = Arc::new(Notify::new());
-        if let Some(line) = self.lines.get_mut(&lane) {
-            line.waiters.insert(self.arrivals, Arc::clone(&woken));
+        if let Some(queue) = self.queues.get_mut(&lane) {
+            queue.waiters.insert(self.arrivals, Arc::clone(&woken));
             self.waiting += 1;
         }
         (self.arrivals, woken)
@@ -93,12 +93,12 @@ impl Turns {
 
     /// It waits no more; whoever is next looks.
     pub(super) fn leave(&mut self, lane: usize, waiter: u64) {
-        let Some(line) = self.lines.get_mut(&lane) else { return };
-        if line.waiters.remove(&waiter).is_none() {
+        let Some(queue) = self.queues.get_mut(&lane) else { return };
+        if queue.waiters.remove(&waiter).is_none() {
             return;
         }
         self.waiting -= 1;
-        if line.waiters.is_empty() {
+        if queue.waiters.is_empty() {
             self.step_back(lane);
         }
         self.wake_first(lane);
@@ -112,18 +112,18 @@ impl Turns {
 
     /// Whether it is the first of its lane.
     pub(super) fn is_first(&self, lane: usize, waiter: u64) -> bool {
-        let first = self.lines.get(&lane).and_then(|line| line.waiters.first_key_value());
+        let first = self.queues.get(&lane).and_then(|queue| queue.waiters.first_key_value());
         first.is_some_and(|(first, _)| *first == waiter)
     }
 
     /// The lane could take a permit: it stands in the order from now on. Answers whether its turn is now.
     pub(super) fn step_in(&mut self, lane: usize) -> bool {
-        if let Some(line) = self.lines.get_mut(&lane)
-            && line.place.is_none()
+        if let Some(queue) = self.queues.get_mut(&lane)
+            && queue.place.is_none()
         {
             self.arrivals += 1;
-            let place = Place { start: self.now.max(line.finish), arrival: self.arrivals, lane };
-            line.place = Some(place);
+            let place = Place { start: self.now.max(queue.finish), arrival: self.arrivals, lane };
+            queue.place = Some(place);
             self.order.insert(place);
         }
         self.order.first().is_some_and(|place| place.lane == lane)
@@ -131,32 +131,32 @@ impl Turns {
 
     /// The lane could take none if it were its turn: nobody waits for it.
     pub(super) fn step_back(&mut self, lane: usize) {
-        if let Some(place) = self.lines.get_mut(&lane).and_then(|line| line.place.take()) {
+        if let Some(place) = self.queues.get_mut(&lane).and_then(|queue| queue.place.take()) {
             self.order.remove(&place);
         }
     }
 
     /// The first of the lane, whose turn it is, has a permit.
     pub(super) fn serve(&mut self, lane: usize, waiter: u64) {
-        let Some(line) = self.lines.get_mut(&lane) else { return };
-        if let Some(place) = line.place.take() {
+        let Some(queue) = self.queues.get_mut(&lane) else { return };
+        if let Some(place) = queue.place.take() {
             self.order.remove(&place);
             self.now = self.now.max(place.start);
-            line.finish = Tag(place.start.0 + 1.0 / line.weight);
+            queue.finish = Tag(place.start.0 + 1.0 / queue.weight);
         }
-        if line.waiters.remove(&waiter).is_some() {
+        if queue.waiters.remove(&waiter).is_some() {
             self.waiting -= 1;
         }
     }
 
     /// Whether somebody waits in the lane.
     pub(super) fn has_waiters(&self, lane: usize) -> bool {
-        self.lines.get(&lane).is_some_and(|line| !line.waiters.is_empty())
+        self.queues.get(&lane).is_some_and(|queue| !queue.waiters.is_empty())
     }
 
     /// Has the first of a lane look.
     pub(super) fn wake_first(&self, lane: usize) {
-        if let Some((_, woken)) = self.lines.get(&lane).and_then(|line| line.waiters.first_key_value()) {
+        if let Some((_, woken)) = self.queues.get(&lane).and_then(|queue| queue.waiters.first_key_value()) {
             woken.notify_one();
         }
     }
@@ -170,7 +170,7 @@ impl Turns {
 
     /// Has everybody look.
     pub(super) fn wake_all(&self) {
-        self.lines.values().flat_map(|line| line.waiters.values()).for_each(|woken| woken.notify_one());
+        self.queues.values().flat_map(|queue| queue.waiters.values()).for_each(|woken| woken.notify_one());
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
     /// Serves whoever is next; answers with the lane.
     fn next(turns: &mut Turns) -> Option<usize> {
         let lane = turns.order.first()?.lane;
-        let waiter = *turns.lines[&lane].waiters.first_key_value()?.0;
+        let waiter = *turns.queues[&lane].waiters.first_key_value()?.0;
         turns.serve(lane, waiter);
         if turns.has_waiters(lane) {
             turns.step_in(lane);

@@ -60,7 +60,6 @@ impl Gate {
             own: HashMap::new(),
             was_in_use: false,
             is_in_use: false,
-            is_stored: false,
             held: None,
             operator: None,
             push_backs: 0,
@@ -83,7 +82,7 @@ impl Gate {
         let limit = (record.rate_per_s, record.burst);
         let gate = Self::unknown(record.id, record.host, limit, store, epoch);
         let mut state = gate.state();
-        (state.was_in_use, state.is_stored) = (true, true);
+        state.was_in_use = true;
         state.configured = record.configured;
         state.held = record.held_until.and_then(|until| {
             let left = (until - now).to_std().ok()?;
@@ -176,9 +175,7 @@ impl Gate {
     /// Makes what is to outlive the process durable.
     pub(super) async fn store(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock().await;
-        self.store.put_upstream(&self.record()).await?;
-        self.state().is_stored = true;
-        Ok(())
+        self.store.put_upstream(&self.record()).await
     }
 
     /// The same with something changed that holds only once it is stored.

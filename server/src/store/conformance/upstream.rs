@@ -49,7 +49,7 @@ pub(super) async fn the_last_write_wins(h: Harness) {
     h.put_upstream(&first).await.unwrap();
     let last = UpstreamRecord { rate_per_s: 2.0, ..plain(&h, 8080) };
     h.put_upstream(&last).await.unwrap();
-    assert_eq!(h.upstreams().await.unwrap(), [last.clone()]);
+    assert_eq!(h.upstreams().await.unwrap(), std::slice::from_ref(&last));
     h.put_upstream(&first).await.unwrap();
     assert_eq!(h.upstreams().await.unwrap(), [first]);
 }

@@ -1,5 +1,7 @@
 //! What an operator wants of a gate.
 
+use futures::poll;
+
 use super::*;
 use crate::domain::upstream::{BreakerState, Change, Configured, HoldCause};
 
@@ -11,14 +13,6 @@ fn rate(rate_per_s: f64) -> Change {
 
 fn in_flight(max: Option<u32>) -> Change {
     Change { in_flight_max: Some(max), ..Change::default() }
-}
-
-/// Ends once time has moved on to a request that waits, or nothing moves any more.
-async fn is_ready(waiting: &mut tokio::task::JoinHandle<Result<crate::fetch::Permit, Denied>>) -> bool {
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
-    waiting.is_finished()
 }
 
 #[tokio::test]
@@ -43,12 +37,11 @@ async fn whoever_sleeps_for_a_permit_is_told_of_a_higher_rate_and_a_lower_one_ea
     lane.gate.set_limits(rate(0.001), None).await.unwrap();
     tokio::time::pause();
     assert!(permits(&[&lane], SECOND).await[0] >= 18);
-    let own = Arc::clone(&lane);
-    let mut waiting = tokio::spawn(async move { own.acquire().await });
-    assert!(!is_ready(&mut waiting).await);
+    let mut waiting = lane.acquire();
+    assert!(poll!(&mut waiting).is_pending());
     tokio::time::resume();
     lane.gate.set_limits(rate(50.0), None).await.unwrap();
-    waiting.await.unwrap().map(drop).unwrap();
+    waiting.await.map(drop).unwrap();
     lane.gate.set_limits(rate(1.0), None).await.unwrap();
     tokio::time::pause();
     let taken = permits(&[&lane], Duration::from_secs(10)).await[0];
@@ -60,17 +53,16 @@ async fn no_more_are_in_flight_than_may_be_and_what_is_over_or_dropped_is_given_
     let world = World::new().await;
     let (a, b) = (world.lane(1, 1_000.0, 100).await, world.lane(2, 1_000.0, 100).await);
     a.gate.set_limits(in_flight(Some(2)), None).await.unwrap();
-    let (first, second) =
-        (a.acquire().await.unwrap_or_else(|_| panic!()), b.acquire().await.unwrap_or_else(|_| panic!()));
+    let (first, second) = (a.acquire().await.ok().unwrap(), b.acquire().await.ok().unwrap());
     assert_eq!(a.gate.upstream().in_flight, 2);
-    let own = Arc::clone(&b);
-    let mut third = tokio::spawn(async move { own.acquire().await });
-    assert!(!is_ready(&mut third).await);
+    let mut third = b.acquire();
+    assert!(poll!(&mut third).is_pending());
     let seen = a.gate.upstream();
     assert_eq!((seen.in_flight, seen.waiting), (2, 1));
     assert_eq!(b.pressure().unwrap().cause, PressureCause::RateLimited);
     drop(first);
-    let third = third.await.unwrap();
+    let third = third.await;
+    assert!(third.is_ok());
     assert_eq!(a.gate.upstream().in_flight, 2);
 
     // One that gives up while it waits takes no place, nor does one that is turned away.
@@ -82,13 +74,12 @@ async fn no_more_are_in_flight_than_may_be_and_what_is_over_or_dropped_is_given_
     // Fewer than are under way: nothing new until enough are over. Unset: as many as there are.
     let held: Vec<_> = futures::future::join_all([a.acquire(), b.acquire()]).await;
     a.gate.set_limits(in_flight(Some(1)), None).await.unwrap();
-    let own = Arc::clone(&a);
-    let mut next = tokio::spawn(async move { own.acquire().await });
+    let mut next = a.acquire();
     let mut held = held.into_iter();
     drop(held.next());
-    assert!(!is_ready(&mut next).await, "one is under way still");
+    assert!(poll!(&mut next).is_pending(), "one is under way still");
     a.gate.set_limits(in_flight(None), None).await.unwrap();
-    next.await.unwrap().map(drop).unwrap();
+    next.await.map(drop).unwrap();
 }
 
 #[tokio::test]
@@ -117,11 +108,10 @@ async fn a_hold_by_an_operator_turns_everybody_away_until_its_time_or_its_releas
     let world = World::new().await;
     let lane = world.lane(1, 1.0, 1).await;
     lane.acquire().await.map(drop).unwrap();
-    let own = Arc::clone(&lane);
-    let waiting = tokio::spawn(async move { own.acquire().await.map(drop) });
-    tokio::task::yield_now().await;
+    let mut waiting = lane.acquire();
+    assert!(poll!(&mut waiting).is_pending());
     lane.gate.hold_by_operator(None, "lunch").await.unwrap();
-    assert!(waiting.await.unwrap().is_err(), "who waited was turned away");
+    assert!(waiting.await.is_err(), "who waited was turned away");
     let pressure = lane.pressure().unwrap();
     assert_eq!(
         (pressure.cause, pressure.held_until, pressure.permitted_per_s),
@@ -223,18 +213,13 @@ async fn whoever_gives_up_passes_the_turn_on() {
     let lane = world.lane(1, 10.0, 1).await;
     tokio::time::pause();
     lane.acquire().await.map(drop).unwrap();
-    let spawn = || {
-        let lane = Arc::clone(&lane);
-        tokio::spawn(async move { lane.acquire().await.map(drop) })
-    };
-    let waiting: Vec<_> = (0..50).map(|_| spawn()).collect();
-    tokio::task::yield_now().await;
-    // All but the last, the first among them, which sleeps for all.
-    for gives_up in &waiting[..49] {
-        gives_up.abort();
+    let mut waiting: Vec<_> = (0..50).map(|_| lane.acquire()).collect();
+    for request in &mut waiting {
+        assert!(poll!(request).is_pending());
     }
+    // All but the last, the first among them, which sleeps for all.
+    waiting.drain(..49);
     let before = Instant::now();
-    let last = waiting.into_iter().next_back().unwrap();
-    last.await.unwrap().unwrap();
+    waiting.remove(0).await.map(drop).unwrap();
     assert!(before.elapsed() <= Duration::from_millis(102), "{:?}", before.elapsed());
 }
