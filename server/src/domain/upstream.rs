@@ -102,6 +102,11 @@ pub struct Configured {
 }
 
 impl Configured {
+    /// Of a batch's rate and burst, what it can have at most.
+    pub fn binding(&self, rate_per_s: f64, burst: u32) -> (f64, u32) {
+        (self.rate_per_s.unwrap_or(rate_per_s).min(rate_per_s), self.burst.unwrap_or(burst).min(burst))
+    }
+
     /// Strong and quoted; another one for other limits.
     pub fn etag(&self, upstream: &UpstreamId) -> String {
         let hash = Sha256::new_with_prefix(upstream.as_str())
@@ -272,6 +277,8 @@ mod tests {
         ];
         assert!(etags.iter().all(|etag| etag.starts_with("\"1-") && etag.ends_with('"')));
         assert_eq!(std::collections::HashSet::from(etags).len(), 4);
+        assert_eq!((set.binding(5.0, 20), burst.binding(0.5, 20)), ((2.0, 20), (0.5, 2)));
+        assert_eq!(set.binding(0.5, 1), (0.5, 1), "a batch's own ceiling stays");
         let unset = Change { rate_per_s: Some(None), burst: Some(Some(7)), in_flight_max: None };
         assert_eq!(unset.of(set), Configured { burst: Some(7), ..Configured::default() });
     }

@@ -79,6 +79,11 @@ impl Gate {
         }
     }
 
+    /// Limits that an operator has set.
+    pub fn configured(&self) -> Configured {
+        self.state().configured
+    }
+
     /// What an operator holds it by now.
     pub fn held_by_operator(&self) -> Option<OperatorHold> {
         self.state().operator.as_ref().filter(|held| held.lasts()).map(|held| held.hold.clone())
