@@ -253,11 +253,12 @@ fn only_one_file_of_the_fetch_stack_picks_a_failure_class() {
 }
 
 /// Words that look like reasons and are none, and places that have no reasons.
-const NOT_REASONS: [&str; 13] = [
+const NOT_REASONS: [&str; 14] = [
     "STATE",
     "SOURCE",
     "ITEMS",
     "UPSTREAM_OUTAGE",
+    "RETRY_AFTER",
     "SYSTEM_FAILURE",
     "ALLOW_ALL",
     "BUFFER_ALL",

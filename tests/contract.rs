@@ -25,20 +25,23 @@ fn table(heading: &str, first_column: &str) -> Vec<Vec<String>> {
     table.lines().skip(2).take_while(|line| line.starts_with('|')).map(cells).collect()
 }
 
-/// Methods of the service with their comments.
+/// Methods of all services with their comments.
 fn methods() -> Vec<(MethodDescriptorProto, String)> {
     let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let file =
-        set.file.into_iter().find(|file| !file.service.is_empty() && file.package() == "haul.v1").unwrap();
-    let locations = file.source_code_info.unwrap().location;
-    let comment = |nth: usize| {
-        // Field 6 of a file are its services, field 2 of a service its methods.
-        let path = [6, 0, 2, nth as i32];
-        let location = locations.iter().find(|location| location.path == path).unwrap();
-        location.leading_comments().split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    let methods = file.service.into_iter().next().unwrap().method;
-    methods.into_iter().enumerate().map(|(nth, method)| (method, comment(nth))).collect()
+    let mut methods = Vec::new();
+    for file in set.file.into_iter().filter(|file| file.package() == "haul.v1") {
+        let locations = file.source_code_info.unwrap().location;
+        for (of, service) in file.service.into_iter().enumerate() {
+            for (nth, method) in service.method.into_iter().enumerate() {
+                // Field 6 of a file are its services, field 2 of a service its methods.
+                let path = [6, of as i32, 2, nth as i32];
+                let location = locations.iter().find(|location| location.path == path).unwrap();
+                let comment = location.leading_comments().split_whitespace().collect::<Vec<_>>().join(" ");
+                methods.push((method, comment));
+            }
+        }
+    }
+    methods
 }
 
 /// Each reason's page: its third line says what it is a reason of.

@@ -5,7 +5,10 @@ mod call;
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream::BoxStream};
-use haul_proto::v1::{self, haul_service_client::HaulServiceClient, start_batch_response::Outcome};
+use haul_proto::v1::{
+    self, haul_service_client::HaulServiceClient, start_batch_response::Outcome,
+    upstream_service_client::UpstreamServiceClient,
+};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -33,6 +36,7 @@ const REPORT_DEADLINE: Duration = Duration::from_mins(1);
 pub struct Client {
     shared: Arc<Shared>,
     stub: Stub,
+    upstreams: UpstreamServiceClient<Channel>,
 }
 
 #[derive(Debug)]
@@ -65,6 +69,9 @@ impl Client {
                 options,
                 throttle: Arc::new(Throttle::new()),
             }),
+            upstreams: UpstreamServiceClient::new(channel.clone())
+                .max_decoding_message_size(channel::MESSAGE_MAX_BYTES)
+                .max_encoding_message_size(channel::MESSAGE_MAX_BYTES),
             stub: HaulServiceClient::new(channel)
                 .max_decoding_message_size(channel::MESSAGE_MAX_BYTES)
                 .max_encoding_message_size(channel::MESSAGE_MAX_BYTES),
@@ -411,6 +418,10 @@ impl Client {
 
     pub(crate) fn stub(&self) -> Stub {
         self.stub.clone()
+    }
+
+    pub(crate) fn upstreams(&self) -> UpstreamServiceClient<Channel> {
+        self.upstreams.clone()
     }
 
     pub(crate) fn options(&self) -> &ClientOptions {

@@ -63,6 +63,7 @@ mod results;
 mod retry;
 mod start;
 mod upload;
+mod upstream;
 mod watch;
 
 pub use batch::BatchHandle;
@@ -70,7 +71,7 @@ pub use channel::DEFAULT_PORT;
 pub use client::Client;
 pub use error::{BoxError, Error, Refusal, Violation};
 pub use haul_proto::v1;
-pub use name::batch_name;
+pub use name::{batch_name, upstream_name};
 pub use option::ClientOptions;
 pub use results::{ResultsEvent, ResultsOptions};
 pub use start::{StartBatch, YahooChart};

@@ -12,8 +12,8 @@ use crate::{Client, Error, client::UNARY_DEADLINE};
 
 /// What a server gives at most in one page of batches.
 const BATCHES_MAX: usize = 1000;
-/// A page of items or attempts is small enough to arrive well within a call's deadline.
-const PER_PAGE: i32 = 1000;
+/// A page of items, attempts or upstreams is small enough to arrive well within a call's deadline.
+pub(crate) const PER_PAGE: i32 = 1000;
 
 /// At most `limit` of the batches that the request asks for.
 pub(crate) async fn batches(
@@ -77,7 +77,7 @@ pub(crate) fn attempts(
 }
 
 /// Page after page as they are asked for, up to the one without a next token. After an error the list ends.
-fn pages<T, F, Fut>(page: F) -> BoxStream<'static, Result<T, Error>>
+pub(crate) fn pages<T, F, Fut>(page: F) -> BoxStream<'static, Result<T, Error>>
 where
     T: Send + 'static,
     F: Fn(String) -> Fut + Send + 'static,

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use futures::{TryStreamExt, stream};
 use haul_client::{Client, Error, UploadOptions, Violation};
 use haul_proto::v1::{
-    Batch, DeleteBatchRequest, Item, ItemSpec, RedecodeRequest, RetryFailedRequest, StartBatchRequest,
+    Batch, DeleteBatchRequest, HoldGateRequest, Item, ItemSpec, RedecodeRequest, RetryFailedRequest,
+    StartBatchRequest, UpdateUpstreamRequest, Upstream,
 };
 use prost::Message;
 use tonic::{Code, Status};
@@ -113,7 +114,7 @@ async fn nothing_is_repeated_while_most_calls_fail() {
 }
 
 /// Calls of one answer: a name, the RPC, and the deadline that the contract gives it.
-const CALLS: [(&str, &str, u64); 17] = [
+const CALLS: [(&str, &str, u64); 22] = [
     ("start", "StartBatch", 30),
     ("plan", "StartBatch", 180),
     ("redecode", "Redecode", 30),
@@ -131,6 +132,11 @@ const CALLS: [(&str, &str, u64); 17] = [
     ("upload status", "GetUploadStatus", 10),
     ("report", "GetReport", 60),
     ("handle", "GetBatch", 10),
+    ("upstream", "GetUpstream", 10),
+    ("upstreams", "ListUpstreams", 10),
+    ("set", "UpdateUpstream", 10),
+    ("hold", "HoldGate", 10),
+    ("release", "ReleaseGate", 10),
 ];
 
 async fn call(client: &Client, name: &str) -> Result<(), Error> {
@@ -155,6 +161,11 @@ async fn call(client: &Client, name: &str) -> Result<(), Error> {
         },
         "report" => client.get_report("nightly").await.map(drop),
         "handle" => client.batch("nightly").get().await.map(drop),
+        "upstream" => client.get_upstream("api.example").await.map(drop),
+        "upstreams" => client.list_upstreams("").try_collect::<Vec<_>>().await.map(drop),
+        "set" => client.update_upstream(UpdateUpstreamRequest::default()).await.map(drop),
+        "hold" => client.hold_gate(HoldGateRequest::default()).await.map(drop),
+        "release" => client.release_gate("api.example", "").await.map(drop),
         name => panic!("{name}"),
     }
 }
@@ -266,6 +277,16 @@ async fn items_come_page_after_page() {
     let items: Vec<Item> = server.client().await.items("nightly").try_collect().await.unwrap();
     let indexes: Vec<i64> = items.into_iter().map(|item| item.index).collect();
     assert_eq!(indexes, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn upstreams_come_page_after_page() {
+    let server = Scripted::start().await;
+    let named = |name: &str| Upstream { name: name.to_owned(), ..Upstream::default() };
+    server.upstream_pages([vec![named("a"), named("b")], vec![], vec![named("c")]]);
+    let client = server.client().await;
+    let upstreams: Vec<Upstream> = client.list_upstreams("").try_collect().await.unwrap();
+    assert_eq!(upstreams, ["a", "b", "c"].map(named));
 }
 
 #[tokio::test]

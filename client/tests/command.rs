@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use haul_proto::v1::{
-    Batch, Item, Plan, Progress, Report, StreamResultsResponse, batch::State, watch_progress_response::Event,
+    Batch, Item, Plan, Progress, Report, StreamResultsResponse, Upstream, batch::State,
+    watch_progress_response::Event,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -366,5 +367,44 @@ async fn a_connection_is_said_to_be_lost_once_and_to_be_back_once() {
         );
         assert_eq!(err.matches("connected again").count(), 1, "{line:?}: {err}");
         assert!(!out.contains("connect"), "{line:?}: {out}");
+    }
+}
+
+#[tokio::test]
+async fn limits_are_set_and_unset_by_name_and_a_hold_has_its_time() {
+    let server = Scripted::start().await;
+    server.upstream(Upstream::default());
+    let url = server.url();
+    let run = async |line: &str| {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        haul(&url, &arguments, "").await
+    };
+    let (status, ..) =
+        run("upstreams set http://h.example:8080/x --rate 0.5 --unset burst,max-in-flight").await;
+    assert_eq!(status, 0);
+    let [set] = &server.updated()[..] else { panic!("one call") };
+    let upstream = set.upstream.clone().unwrap();
+    assert_eq!(upstream.name, "upstreams/http-h.example-8080");
+    assert_eq!((upstream.configured_requests_per_second, upstream.configured_burst), (Some(0.5), None));
+    assert_eq!(
+        set.update_mask.clone().unwrap().paths,
+        ["configured_requests_per_second", "configured_burst", "configured_max_in_flight"]
+    );
+    assert!(!set.allow_missing);
+
+    assert_eq!(run("upstreams hold h.example --for 1m30s --reason lunch").await.0, 0);
+    assert_eq!(run("upstreams hold h.example").await.0, 0);
+    let [timed, endless] = &server.held()[..] else { panic!("two calls") };
+    assert_eq!((timed.name.as_str(), timed.reason.as_str()), ("upstreams/h.example", "lunch"));
+    let spans = [timed, endless].map(|hold| hold.duration.map(|duration| duration.seconds));
+    assert_eq!(spans, [Some(90), None]);
+
+    for (line, says) in [
+        ("upstreams hold h.example --for 10", "such as 90s, 10m"),
+        ("upstreams set h.example", "--rate"),
+        ("upstreams set h.example --unset workers", "workers"),
+    ] {
+        let (status, out, err) = run(line).await;
+        assert!(status == 2 && out.is_empty() && err.contains(says), "{line}: {status} {err}");
     }
 }

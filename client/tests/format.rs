@@ -1,7 +1,8 @@
 //! Every command prints what every `-o` asks for, or says that it does not.
 
 use haul_proto::v1::{
-    Attempt, Batch, Item, Plan, Report, StreamResultsResponse, batch::State, watch_progress_response::Event,
+    Attempt, Batch, Item, Plan, Report, StreamResultsResponse, Upstream, batch::State,
+    watch_progress_response::Event,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +25,7 @@ enum Kind {
 
 use Kind::{Document, Refusal, Stream};
 
-const CASES: [(&str, Kind); 25] = [
+const CASES: [(&str, Kind); 30] = [
     ("plan -f -", Document),
     ("start -f -", Document),
     ("start -f - --watch", Document),
@@ -48,6 +49,11 @@ const CASES: [(&str, Kind); 25] = [
     ("items nightly", Document),
     ("attempts nightly", Document),
     ("results nightly", Stream(2)),
+    ("upstreams", Document),
+    ("upstreams get api.example", Document),
+    ("upstreams set api.example --rate 1", Document),
+    ("upstreams hold api.example", Document),
+    ("upstreams release api.example", Document),
     ("explain BATCH_OPEN", Document),
     ("completions bash", Refusal),
 ];
@@ -65,6 +71,7 @@ async fn server(line: &str) -> Scripted {
     server.item_pages([vec![Item { index: 7, ..Item::default() }]]);
     server.list_pages([vec![batch()]]);
     server.attempts(vec![Attempt { number: 2, ..Attempt::default() }]);
+    server.upstream(Upstream { name: "upstreams/api.example".to_owned(), ..Upstream::default() });
     let chunk = |cursor: &str, complete| {
         let items = vec![Item { index: 7, ..Item::default() }, Item { index: 8, ..Item::default() }];
         Ok(StreamResultsResponse { items, cursor: cursor.to_owned(), complete })

@@ -252,7 +252,7 @@ fn a_plan() {
         requests: 4_433,
         floor_duration: floor,
         upstreams: vec![UpstreamPlan {
-            upstream: "upstreams/query1-finance-yahoo-com".to_owned(),
+            upstream: "upstreams/query1.finance.yahoo.com".to_owned(),
             requests: 4_433,
             requests_per_second: 0.0125,
             burst: 1,
@@ -290,7 +290,7 @@ Requests  4,433
 Shortest  4d 2h or more (354,560 s)
 
 UPSTREAM                  REQUESTS  PER SECOND  BURST  SHORTEST
-query1-finance-yahoo-com     4,433      0.0125      1     4d 2h
+query1.finance.yahoo.com     4,433      0.0125      1     4d 2h
 
 First requests
   1301  GET https://host/1301.T

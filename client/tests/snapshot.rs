@@ -5,10 +5,10 @@
 use std::fmt::Write;
 
 use haul_proto::v1::{
-    AsOf, Attempt, Batch, BatchSpec, Conflict, FailureClass, FailureGroup, FetchPolicy, Item, ItemError,
-    ItemResult, ItemSpec, JpxListing, Plan, PlannedRequest, Progress, Report, StreamResultsResponse,
-    UpstreamPlan, YahooChart, as_of::Moment, attempt, batch::State, batch_spec, conflict::Kind, item,
-    watch_progress_response::Event,
+    AsOf, Attempt, Batch, BatchSpec, Breaker, Conflict, FailureClass, FailureGroup, FetchPolicy, Item,
+    ItemError, ItemResult, ItemSpec, JpxListing, Plan, PlannedRequest, Progress, Report,
+    StreamResultsResponse, Upstream, UpstreamPlan, YahooChart, as_of::Moment, attempt, batch::State,
+    batch_spec, breaker, conflict::Kind, item, upstream::HoldCause, watch_progress_response::Event,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Status};
@@ -53,6 +53,9 @@ async fn help() {
     let commands = commands().await;
     let mut pages = vec![("haul".to_owned(), vec!["--help"]), ("haul-short".to_owned(), vec!["-h"])];
     pages.extend(commands.iter().map(|name| (format!("haul-{name}"), vec![name.as_str(), "--help"])));
+    for what in ["get", "set", "hold", "release"] {
+        pages.push((format!("haul-upstreams-{what}"), vec!["upstreams", what, "--help"]));
+    }
     for (name, arguments) in pages {
         let (status, out, err) = haul("", &arguments, "").await;
         assert_eq!((status, err.as_str()), (0, ""), "{name}");
@@ -83,6 +86,9 @@ async fn output() {
         ("items", "items nightly"),
         ("attempts", "attempts nightly"),
         ("results", "results nightly"),
+        ("upstreams", "upstreams --limit 1"),
+        ("upstreams-get", "upstreams get api.example.com"),
+        ("upstreams-hold", "upstreams hold api.example.com --for 1m --reason lunch"),
     ] {
         for format in ["table", "json", "yaml"] {
             let state = match name {
@@ -95,6 +101,7 @@ async fn output() {
             server.batches([Ok(batch(state))]);
             server.plan(plan());
             server.report(report());
+            server.upstream(upstream());
             server.item_pages([items()]);
             server.attempts(attempts());
             let mut items = items();
@@ -270,13 +277,36 @@ fn progress(ended: bool) -> Progress {
     }
 }
 
+fn upstream() -> Upstream {
+    Upstream {
+        name: "upstreams/api.example.com".to_owned(),
+        origin: "https://api.example.com".to_owned(),
+        configured_requests_per_second: Some(2.5),
+        configured_max_in_flight: Some(10),
+        effective_burst: 20,
+        in_flight_requests: 3,
+        live_batches: 2,
+        hold_cause: HoldCause::Operator.into(),
+        held_since: Some(at(0)),
+        hold_message: "lunch".to_owned(),
+        breaker: Some(Breaker {
+            state: breaker::State::Closed.into(),
+            consecutive_push_backs: 1,
+            ..Breaker::default()
+        }),
+        update_time: Some(at(0)),
+        etag: "\"1-x\"".to_owned(),
+        ..Upstream::default()
+    }
+}
+
 fn plan() -> Plan {
     Plan {
         total_items: 4_433,
         requests: 4_433,
         floor_duration: Some(lasting(883)),
         upstreams: vec![UpstreamPlan {
-            upstream: "upstreams/query1-finance-yahoo-com".to_owned(),
+            upstream: "upstreams/query1.finance.yahoo.com".to_owned(),
             requests: 4_433,
             requests_per_second: 5.0,
             burst: 20,

@@ -19,6 +19,7 @@ mod status;
 mod time;
 mod transport;
 mod upload;
+mod upstream;
 mod watch;
 
 pub use edge::Edge;

@@ -31,12 +31,14 @@ mod retry;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upload;
+mod upstream;
 pub mod watch;
 
 pub use delete::Delete;
 pub use plan::{Plan, PlanError};
 pub use retry::Retry;
 pub use upload::Upload;
+pub use upstream::{SetLimits, UpstreamError};
 
 /// How long a request id is remembered at least.
 const REQUEST_ID_KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);

@@ -129,6 +129,11 @@ impl Engine {
         }
     }
 
+    /// All gates of this node.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
     /// Ends every task: nothing new is sent, requests in flight have [`DRAIN`] to end, leases are handed back.
     pub async fn drain(&self) {
         self.draining.cancel();
@@ -291,12 +296,9 @@ async fn workshop(engine: &Engine, batch: &Batch) -> Result<(Workshop, Option<Ar
 }
 
 fn pace_of(lane: &Lane) -> Pace {
-    let gate_wait = lane
-        .opens()
-        .map_or(Duration::ZERO, |opens| opens.saturating_duration_since(tokio::time::Instant::now()));
     Pace {
         permitted_per_s: lane.permitted_per_s(),
-        gate_wait,
+        gate_wait: lane.gate_wait(),
         pressure: lane.pressure().into_iter().collect(),
     }
 }

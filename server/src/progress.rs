@@ -85,14 +85,21 @@ impl Snapshot {
 }
 
 /// What the batch's upstream says about its pace.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Pace {
     /// Requests permitted per second while the gate is open.
     pub permitted_per_s: f64,
-    /// What remains of a held gate.
-    pub gate_wait: Duration,
+    /// What remains of a held gate; nothing where it is held without end.
+    pub gate_wait: Option<Duration>,
     /// How it holds the batch back.
     pub pressure: Vec<Pressure>,
+}
+
+impl Default for Pace {
+    /// Of a batch that asks nobody.
+    fn default() -> Self {
+        Self { permitted_per_s: 0.0, gate_wait: Some(Duration::ZERO), pressure: Vec::new() }
+    }
 }
 
 /// Asked for a batch's pace whenever a snapshot is made.
@@ -471,7 +478,7 @@ fn estimated_completion(
         items_per_s: throughput.items_per_min / 60.0,
         requests_per_item: if outcomes > 0 { counts.requests as f64 / outcomes as f64 } else { 1.0 },
         permitted_per_s: pace.permitted_per_s,
-        gate_wait: pace.gate_wait,
+        gate_wait: pace.gate_wait?,
     })?;
     now.checked_add_signed(TimeDelta::from_std(wait).ok()?)
 }

@@ -40,5 +40,6 @@ mod start;
 mod target;
 mod transport;
 mod upload;
+mod upstreams;
 mod watch;
 mod world;

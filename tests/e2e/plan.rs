@@ -65,7 +65,7 @@ async fn a_plan_of_the_whole_list_counts_what_the_start_then_does_and_leaves_not
     assert_eq!((plan.total_items, plan.requests, plan.duplicate_items), (total, total, 0));
     assert!(!plan.total_is_partial);
     let [at] = plan.upstreams.as_slice() else { panic!("one upstream: {plan:?}") };
-    assert!(at.upstream.starts_with("upstreams/http-127-0-0-1-"), "{}", at.upstream);
+    assert!(at.upstream.starts_with("upstreams/http-127.0.0.1-"), "{}", at.upstream);
     assert_eq!((at.requests, at.requests_per_second, at.burst), (total, 5_000.0, 1_000));
     let floor = std::time::Duration::try_from(plan.floor_duration.unwrap()).unwrap();
     assert!((floor.as_secs_f64() - (total - 1_000) as f64 / 5_000.0).abs() < 1e-6, "{floor:?}");
@@ -358,7 +358,7 @@ Workers   10; at most 4 attempts an item, 30s each
 Shortest  16m 40s (1,000 s)
 
 UPSTREAM              REQUESTS  PER SECOND  BURST  SHORTEST
-http-127-0-0-1-PPPPP         2       0.001      1   16m 40s
+http-127.0.0.1-PPPPP         2       0.001      1   16m 40s
 
 First requests
   1301  GET http://127.0.0.1:PPPPP/v8/finance/chart/1301.T?QUERY

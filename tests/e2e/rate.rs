@@ -5,23 +5,8 @@ use haul_proto::v1::batch::State;
 use crate::world::{
     Server, Upstream, eventually,
     spec::{batch, codes, inline, paced},
-    upstream::Arrival,
+    upstream::{Arrival, assert_never_faster},
 };
-
-/// Asserts that no window of the log holds more than `rate` and `burst` allow.
-#[track_caller]
-fn assert_never_faster(charts: &[Arrival], rate_per_s: f64, burst: f64) {
-    for (first, from) in charts.iter().enumerate() {
-        for (count, to) in (1..).zip(&charts[first..]) {
-            let window_s = (to.at_us - from.at_us) as f64 / 1e6;
-            let allowed = rate_per_s * window_s + burst;
-            assert!(
-                f64::from(count) <= allowed + 1e-6,
-                "{count} requests within {window_s} s, allowed {allowed}"
-            );
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_batches_at_one_upstream_keep_one_limit_together() {

@@ -6,15 +6,16 @@
 use std::time::{Duration, Instant};
 
 use haul_proto::v1::{
-    AsOf, BatchSpec, GetBatchRequest, GetUploadStatusRequest, ItemSpec, JpxListing, ListAttemptsRequest,
-    ListBatchesRequest, ListItemsRequest, PauseRequest, RedecodeRequest, RetryFailedRequest,
-    StartBatchRequest, StopRequest, StreamResultsRequest, UploadChunk, UploadHeader, UploadItemsRequest,
-    UploadedItems, WatchProgressRequest,
+    AsOf, BatchSpec, GetBatchRequest, GetUploadStatusRequest, GetUpstreamRequest, ItemSpec, JpxListing,
+    ListAttemptsRequest, ListBatchesRequest, ListItemsRequest, PauseRequest, RedecodeRequest,
+    RetryFailedRequest, StartBatchRequest, StopRequest, StreamResultsRequest, UploadChunk, UploadHeader,
+    UploadItemsRequest, UploadedItems, WatchProgressRequest,
     as_of::Moment,
     batch::State,
     batch_spec::{Connector, Source},
     haul_service_client::HaulServiceClient,
     upload_items_request::Part,
+    upstream_service_client::UpstreamServiceClient,
     watch_progress_request::Target,
 };
 use tonic::{Code, Status, transport::Channel};
@@ -158,6 +159,8 @@ async fn rows(world: &World) -> Vec<(&'static str, Result<(), Status>)> {
     let stale = PauseRequest { etag: "\"1-0\"".to_owned(), ..pause(LIVE) };
     let retry = RetryFailedRequest { name: OVER.to_owned(), ..RetryFailedRequest::default() };
     let stop = StopRequest { name: LIVE.to_owned(), ..StopRequest::default() };
+    let mut upstreams = UpstreamServiceClient::new(world.server.channel());
+    let nobody = GetUpstreamRequest { name: "upstreams/nobody.example".to_owned() };
     vec![
         ("INVALID_FIELD", stub.start_batch(no_workers).await.map(drop)),
         ("TOO_MANY_INLINE_ITEMS", stub.start_batch(many).await.map(drop)),
@@ -168,6 +171,7 @@ async fn rows(world: &World) -> Vec<(&'static str, Result<(), Status>)> {
         ("BATCH_NOT_FOUND", stub.get_batch(tonight).await.map(drop)),
         ("ITEM_NOT_FOUND", stub.list_attempts(attempts).await.map(drop)),
         ("UPLOAD_NOT_FOUND", stub.get_upload_status(strange).await.map(drop)),
+        ("UPSTREAM_NOT_FOUND", upstreams.get_upstream(nobody).await.map(drop)),
         ("BATCH_EXISTS", stub.start_batch(world.one("nightly")).await.map(drop)),
         ("REQUEST_ID_REUSED", stub.start_batch(reused).await.map(drop)),
         ("ETAG_MISMATCH", stub.pause(stale).await.map(drop)),

@@ -51,6 +51,7 @@ async fn the_answer_echoes_every_default() {
             max_backoff: seconds(300),
             requests_per_second: Some(5.0),
             burst: Some(20),
+            adaptive_pace: Some(true),
             max_body_bytes: Some(16 << 20),
             commit_group_size: Some(10),
             commit_group_interval: Some(millis(250)),

@@ -1,7 +1,9 @@
 //! Words for enum values: their names without the prefix that the contract needs. One that this client does not know
 //! is shown by number.
 
-use haul_proto::v1::{Batch, FailureClass, FailureGroup, OverlapPolicy, Progress, attempt, batch, item};
+use haul_proto::v1::{
+    Batch, FailureClass, FailureGroup, OverlapPolicy, Progress, attempt, batch, breaker, item,
+};
 
 use super::number;
 
@@ -33,6 +35,12 @@ pub fn failure_class(class: i32) -> String {
 pub fn overlap_policy(policy: i32) -> String {
     OverlapPolicy::try_from(policy)
         .map_or_else(|_| policy.to_string(), |known| short(known.as_str_name(), "OVERLAP_POLICY_"))
+}
+
+/// `CLOSED`, `TRIPPED`, `PROBING`.
+pub fn breaker_state(state: i32) -> String {
+    breaker::State::try_from(state)
+        .map_or_else(|_| state.to_string(), |known| short(known.as_str_name(), "STATE_"))
 }
 
 /// The state and, where there is one, its cause: `PAUSED, USER_PAUSE (lunch)`, `STOPPED, USER_STOP`.

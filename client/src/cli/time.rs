@@ -24,6 +24,33 @@ pub fn duration(duration: std::time::Duration) -> String {
     }
 }
 
+/// A duration as people write it, one or more of a number and its unit: `90s`, `10m`, `1h30m`, `2d`.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(haul_client::cli::time::span("1h30m"), Ok(Duration::from_secs(5_400)));
+/// assert!(haul_client::cli::time::span("90").is_err());
+/// ```
+pub fn span(text: &str) -> Result<std::time::Duration, String> {
+    let problem = || "it must be a duration such as 90s, 10m, 2h, 1h30m or 1d".to_owned();
+    let (mut seconds, mut rest) = (0_u64, text);
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(problem)?;
+        let number: u64 = rest[..unit_at].parse().map_err(|_| problem())?;
+        let (unit_s, unit) = match rest[unit_at..].chars().next() {
+            Some('s') => (1, "s"),
+            Some('m') => (60, "m"),
+            Some('h') => (3_600, "h"),
+            Some('d') => (86_400, "d"),
+            _ => return Err(problem()),
+        };
+        let part = number.checked_mul(unit_s);
+        seconds = part.and_then(|part| seconds.checked_add(part)).ok_or_else(problem)?;
+        rest = &rest[unit_at + unit.len()..];
+    }
+    if text.is_empty() { Err(problem()) } else { Ok(std::time::Duration::from_secs(seconds)) }
+}
+
 /// A duration from the wire; `-` where it is absent or negative.
 pub fn wire_duration(wire: Option<prost_types::Duration>) -> String {
     wire.and_then(|wire| std::time::Duration::try_from(wire).ok()).map_or_else(|| "-".to_owned(), duration)
@@ -91,6 +118,27 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(ms)), text);
         }
         assert_eq!(wire_duration(None), "-");
+    }
+
+    #[test]
+    fn durations_are_read_as_they_are_written() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7_200), ("1d12h", 129_600), ("0s", 0)] {
+            assert_eq!(span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "10",
+            "m",
+            "1.5h",
+            "-1s",
+            "10 m",
+            "1h30",
+            "5y",
+            "99999999999999999999s",
+            "300000000000000000d",
+        ] {
+            assert!(span(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod relay;
 mod service;
+mod upstreams;
 
 use std::{
     collections::VecDeque,
@@ -11,7 +12,10 @@ use std::{
 };
 
 use haul_client::{Client, ClientOptions};
-use haul_proto::v1::{self, haul_service_server::HaulServiceServer, watch_progress_response::Event};
+use haul_proto::v1::{
+    self, haul_service_server::HaulServiceServer, upstream_service_server::UpstreamServiceServer,
+    watch_progress_response::Event,
+};
 #[cfg(feature = "cli")]
 use tokio::sync::oneshot;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -72,6 +76,11 @@ struct Script {
     /// What uploads have brought; none: there was no upload.
     durable: Option<i64>,
     chunks: Vec<v1::UploadChunk>,
+    /// Answer of every RPC that answers with an upstream.
+    upstream: v1::Upstream,
+    upstream_pages: VecDeque<Vec<v1::Upstream>>,
+    updated: Vec<v1::UpdateUpstreamRequest>,
+    held: Vec<v1::HoldGateRequest>,
 }
 
 /// The server, until it is dropped. Cut connections go through a relay, so that they break as a network breaks them.
@@ -94,10 +103,11 @@ impl Scripted {
             request
         });
         let service = HaulServiceServer::new(Service::new(script.clone()));
+        let upstreams = UpstreamServiceServer::new(Service::new(script.clone()));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpListenerStream::new(inner);
-            let server = Server::builder().layer(noted).add_service(service);
+            let server = Server::builder().layer(noted).add_service(service).add_service(upstreams);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self { script, address: relay.address, _server: server, relay }
@@ -163,6 +173,29 @@ impl Scripted {
 
     pub(crate) fn attempts(&self, attempts: Vec<v1::Attempt>) {
         self.script.lock().unwrap().attempts = attempts;
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn upstream(&self, upstream: v1::Upstream) {
+        let mut script = self.script.lock().unwrap();
+        script.upstream_pages.push_back(vec![upstream.clone(), v1::Upstream::default()]);
+        script.upstream = upstream;
+    }
+
+    pub(crate) fn upstream_pages(&self, pages: impl IntoIterator<Item = Vec<v1::Upstream>>) {
+        self.script.lock().unwrap().upstream_pages.extend(pages);
+    }
+
+    /// The limits that were set.
+    #[cfg(feature = "cli")]
+    pub(crate) fn updated(&self) -> Vec<v1::UpdateUpstreamRequest> {
+        self.script.lock().unwrap().updated.clone()
+    }
+
+    /// The holds that were asked for.
+    #[cfg(feature = "cli")]
+    pub(crate) fn held(&self) -> Vec<v1::HoldGateRequest> {
+        self.script.lock().unwrap().held.clone()
     }
 
     pub(crate) fn stream(&self, steps: impl IntoIterator<Item = Step>) {

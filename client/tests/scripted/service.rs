@@ -26,7 +26,7 @@ impl Service {
     }
 
     /// What every call begins with.
-    fn script(&self) -> Result<MutexGuard<'_, Script>, Status> {
+    pub(super) fn script(&self) -> Result<MutexGuard<'_, Script>, Status> {
         let mut script = self.0.lock().unwrap();
         script.refusals.pop_front().map_or(Ok(script), Err)
     }
@@ -55,7 +55,7 @@ impl Service {
 }
 
 /// One page of what is left, and whether another follows.
-fn page<T>(pages: &mut VecDeque<Vec<T>>) -> (Vec<T>, String) {
+pub(super) fn page<T>(pages: &mut VecDeque<Vec<T>>) -> (Vec<T>, String) {
     let page = pages.pop_front().unwrap_or_default();
     let more = if pages.is_empty() { "" } else { "more" };
     (page, more.to_owned())

@@ -15,7 +15,7 @@ class Pending:
 CLUSTER = Pending("one node: a cluster is not built yet")
 PROVIDERS = Pending("provider batches and sql sources are not built yet")
 SCHEDULES = Pending("schedules, triggers and notices are not built yet")
-UPSTREAMS = Pending("credentials of upstreams, and what is asked of them live, are not built yet")
+UPSTREAMS = Pending("credentials of upstreams are not built yet")
 
 CONFORMANCE: list[tuple[str, tuple[str, ...] | Pending]] = [
     ("every cell of 2.2", ("batch::tests::every_cell", "every_command_in_every_state", "every_event_with_a_lease",
@@ -49,11 +49,13 @@ CONFORMANCE: list[tuple[str, tuple[str, ...] | Pending]] = [
     ("start probe: each cause", ("outage::a_batch_that_is_refused_at_once", "outage::an_upstream_that_is_not_there_pauses_the_batch")),
     ("one bad item's 403 against a revoked credential", UPSTREAMS),
     ("two batches at one upstream: sum and shares",
-     ("rate::two_batches_at_one_upstream_keep_one_limit", "batches_share_one_limit_by_turns")),
+     ("rate::two_batches_at_one_upstream_keep_one_limit", "batches_share_one_limit_by_turns",
+      "upstreams::batches_of_priority_0_and_20", "over_any_window_in_which_two_wait")),
     ("gate and breaker cells of 7", ("a_push_back_turns_everybody_away", "a_tripped_breaker_lets_one_request_through",
                                      "ten_failures_in_a_row_trip_it_and_nine_do_not", "probes_wait_twice_as_long_each_time",
                                      "five_push_backs_in_a_row_trip_it")),
-    ("gate held and released by hand", UPSTREAMS),
+    ("gate held and released by hand", ("upstreams::a_hold_by_hand", "a_hold_by_an_operator_turns_everybody_away",
+                                        "a_release_ends_every_cause")),
     ("cause only rises", ("a_cause_only_rises", "a_mode_is_durable_and_only_rises")),
     *((f"watch: W{n}", (f"w{n:02}_",)) for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13)),
     ("watch: a reader of 1 message/s against 1,000 updates/s", ("transport::a_reader_that_is_stuck", "w05_figures_keep_to_the_interval")),

@@ -118,11 +118,12 @@ fn pressure(pressure: &Pressure) -> v1::HostPressure {
         PressureCause::RateLimited => v1::host_pressure::Cause::RateLimited,
         PressureCause::PushedBack => v1::host_pressure::Cause::PushedBack,
         PressureCause::Outage => v1::host_pressure::Cause::Outage,
+        PressureCause::Operator => v1::host_pressure::Cause::Operator,
     };
     let opens = pressure.held_until.map(time::timestamp);
     let (held_until, next_probe_time) = match pressure.cause {
         PressureCause::Outage => (None, opens),
-        PressureCause::RateLimited | PressureCause::PushedBack => (opens, None),
+        PressureCause::RateLimited | PressureCause::PushedBack | PressureCause::Operator => (opens, None),
     };
     v1::HostPressure {
         upstream: pressure.upstream.name(),

@@ -46,8 +46,8 @@ fn plan(plan: Plan) -> v1::Plan {
     let upstreams = v1::UpstreamPlan {
         upstream: upstream.clone(),
         requests: tally.requests,
-        requests_per_second: spec.fetch.rate_per_s,
-        burst: spec.fetch.burst as i32,
+        requests_per_second: plan.rate_per_s,
+        burst: plan.burst as i32,
         floor_duration,
     };
     v1::Plan {

@@ -46,8 +46,8 @@ const WATCHERS_MAX: usize = 10_000;
 /// The gRPC service over the use cases.
 #[derive(Clone)]
 pub struct Service {
-    control: Control,
-    tokens: Tokens,
+    pub(super) control: Control,
+    pub(super) tokens: Tokens,
     defaults: Defaults,
     draining: CancellationToken,
     watchers: Arc<Semaphore>,
@@ -61,7 +61,7 @@ impl Service {
     }
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl HaulService for Service {
@@ -243,7 +243,7 @@ impl HaulService for Service {
 
 impl Service {
     /// A node that is leaving changes nothing any more.
-    fn stays(&self) -> Result<(), ApiError> {
+    pub(super) fn stays(&self) -> Result<(), ApiError> {
         if self.draining.is_cancelled() { Err(ApiError::Draining) } else { Ok(()) }
     }
 
@@ -373,7 +373,7 @@ fn drain(asked: i32) -> Result<DrainMode, ApiError> {
     }
 }
 
-fn bounded(reason: String) -> Result<String, ApiError> {
+pub(super) fn bounded(reason: String) -> Result<String, ApiError> {
     if reason.len() <= MESSAGE_BYTES_MAX {
         return Ok(reason);
     }

@@ -3,6 +3,7 @@
 
 mod create;
 mod upload;
+mod upstream;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     control::{
-        PlanError, ReadError,
+        PlanError, ReadError, UpstreamError,
         watch::{WATCHED_MAX, WatchError},
     },
     domain::{
@@ -94,6 +95,7 @@ pub(super) enum ApiError {
     Delete(DeleteError),
     Read(ReadError),
     Upload(UploadError),
+    Upstream(UpstreamError),
     WatchLimit {
         limit: usize,
     },
@@ -170,6 +172,12 @@ impl From<ReadError> for ApiError {
 impl From<UploadError> for ApiError {
     fn from(error: UploadError) -> Self {
         Self::Upload(error)
+    }
+}
+
+impl From<UpstreamError> for ApiError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
     }
 }
 
@@ -259,6 +267,7 @@ impl From<ApiError> for Status {
             ApiError::Read(ReadError::Purged(gone)) => purged(&gone),
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::Upload(error) => upload::upload(error),
+            ApiError::Upstream(error) => upstream::upstream(error),
             ApiError::Idle { after } => {
                 let after_ms = after.as_millis();
                 let message = format!(

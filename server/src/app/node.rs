@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use haul_proto::{FILE_DESCRIPTOR_SET, v1::haul_service_server::HaulServiceServer};
+use haul_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{haul_service_server::HaulServiceServer, upstream_service_server::UpstreamServiceServer},
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::codec::CompressionEncoding;
@@ -148,13 +151,20 @@ impl Node {
         };
         // What a client sends may be compressed. Answers are not: most clients say that they can read it, whether or not
         // they gain by it, and each watcher would then pay for bytes that are made once for all of them.
-        let service = HaulServiceServer::new(Service::new(control, defaults, draining.clone()))
+        let service = Service::new(control, defaults, draining.clone());
+        let upstreams = UpstreamServiceServer::new(service.clone())
+            .max_decoding_message_size(MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(MESSAGE_MAX_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
+        let service = HaulServiceServer::new(service)
             .max_decoding_message_size(MESSAGE_MAX_BYTES)
             .max_encoding_message_size(MESSAGE_MAX_BYTES)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<HaulServiceServer<Service>>().await;
+        health.set_serving::<UpstreamServiceServer<Service>>().await;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -166,6 +176,7 @@ impl Node {
         };
         let services = api::services()
             .add_service(service)
+            .add_service(upstreams)
             .add_service(health_service)
             .add_service(v1)
             .add_service(v1alpha);
@@ -207,6 +218,7 @@ impl Node {
 
     async fn end(self) {
         self.health.set_not_serving::<HaulServiceServer<Service>>().await;
+        self.health.set_not_serving::<UpstreamServiceServer<Service>>().await;
         self.draining.cancel();
         self.closing.cancel();
         self.engine.drain().await;

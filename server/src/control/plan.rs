@@ -50,6 +50,10 @@ pub struct Plan {
     pub is_partial: bool,
     /// Where its requests go.
     pub upstream: UpstreamId,
+    /// Most requests per second there: the batch's, or what an operator has set where that is lower.
+    pub rate_per_s: f64,
+    /// The same of requests at once.
+    pub burst: u32,
     /// The shortest time that they can take.
     pub floor: Duration,
     /// Live batches of the same overlap key, those that hold it first.
@@ -117,7 +121,9 @@ impl Control {
         let origin = connector.origin();
         let upstream = origin.upstream();
         let fetch = &spec.fetch;
-        let floor = report::floor(tally.requests, fetch.rate_per_s, fetch.burst);
+        let set = self.engine.gates().get(&upstream).map(|gate| gate.configured()).unwrap_or_default();
+        let (rate_per_s, burst) = set.binding(fetch.rate_per_s, fetch.burst);
+        let floor = report::floor(tally.requests, rate_per_s, burst);
         let made_before = made_before.map(|id| {
             format!(
                 "this request id made {} before: a start would answer with it and make nothing",
@@ -137,7 +143,20 @@ impl Control {
         in_the_way.truncate(CONFLICTS_MAX);
         let sharing = if sends { self.sharing(&upstream, &in_the_way).await? } else { Vec::new() };
         tracing::info!(action = "batch_plan", total = tally.items, requests = tally.requests);
-        Ok(Plan { kind, spec, list, tally, is_partial, upstream, floor, in_the_way, sharing, warnings })
+        Ok(Plan {
+            kind,
+            spec,
+            list,
+            tally,
+            is_partial,
+            upstream,
+            rate_per_s,
+            burst,
+            floor,
+            in_the_way,
+            sharing,
+            warnings,
+        })
     }
 
     async fn read(

@@ -26,7 +26,7 @@ mod grammar;
 #[cfg(test)]
 mod tests;
 
-pub use field::{BatchField, ItemField};
+pub use field::{BatchField, ItemField, UpstreamField};
 use grammar::{Expression, Operator, Restriction, Word};
 
 /// Longest filter.

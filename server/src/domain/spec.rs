@@ -304,6 +304,9 @@ pub struct FetchPolicy {
     pub rate_per_s: f64,
     /// Requests that may go at once after idleness.
     pub burst: u32,
+    /// The upstream's rate is halved on push-back, and recovers slowly.
+    #[serde(default = "adaptive_pace")]
+    pub adaptive_pace: bool,
     /// Largest body, after decompression.
     pub body_bytes_max: u64,
     /// Outcomes committed together at most.
@@ -329,6 +332,10 @@ pub struct FetchPolicy {
 
 fn item_deadline() -> Duration {
     FetchPolicy::ITEM_DEADLINE
+}
+
+fn adaptive_pace() -> bool {
+    true
 }
 
 fn probe_items() -> u32 {

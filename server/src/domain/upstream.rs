@@ -1,42 +1,74 @@
-//! An upstream: scheme, host and port that limits apply to; and its breaker.
+//! An upstream: scheme, host and port that limits apply to.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-/// Its id, of the same pattern as a batch's.
+mod breaker;
+mod pace;
+mod view;
+
+pub use breaker::{Breaker, FIRST_PROBE, Signal};
+pub use pace::Pace;
+pub use view::{BreakerState, HoldCause, Holding, Upstream};
+
+use super::text;
+
+const COLLECTION: &str = "upstreams/";
+/// Longest id: a scheme, a host name and a port.
+const ID_BYTES_MAX: usize = 270;
+
+/// Its id, which says scheme, host and port, each in one way only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UpstreamId(String);
 
 impl UpstreamId {
-    /// The id of an origin: `https` on its usual port by the host alone, anything else with scheme and port, a host
-    /// that does not fit by its hash.
+    /// The id of an origin: `https` on its usual port by the host alone, anything else with scheme and port. The host is
+    /// as a URL has it, an IPv6 address in brackets.
     pub fn of(scheme: &str, host: &str, port: u16) -> Self {
-        let readable: String = host
-            .to_ascii_lowercase()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
-        let readable = match (scheme, port) {
-            ("https", 443) => readable,
-            _ => format!("{scheme}-{readable}-{port}"),
-        };
-        let readable = readable.trim_matches('-');
-        // Only a host of plain letters, digits and dots can be read back from it.
-        let exact = host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-        if exact && (4..=63).contains(&readable.len()) {
-            return Self(readable.to_owned());
+        let written = |c: char| if c == ':' { '_' } else { c.to_ascii_lowercase() };
+        let host: String = host.trim_matches(['[', ']']).chars().map(written).collect();
+        // A host that looks like such an id is written in full.
+        if (scheme, port) == ("https", 443) && parts(&host).is_none() {
+            return Self(host);
         }
-        let hash = Sha256::digest(format!("{scheme}://{host}:{port}"));
-        let hash = super::text::hex(&hash[..4]);
-        let head = readable[..readable.len().min(54)].trim_matches('-');
-        Self(format!("{head}-{hash}").trim_matches('-').to_owned())
+        Self(format!("{scheme}-{host}-{port}"))
+    }
+
+    /// Reads a resource name, `upstreams/{upstream}`; nothing if it is no origin's, or not written as it is.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let id = name.strip_prefix(COLLECTION).filter(|id| id.len() <= ID_BYTES_MAX)?;
+        let (scheme, host, port) = Self(id.to_owned()).origin();
+        let is_host = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+        let is_written = host.starts_with('[') || !host.is_empty() && host.chars().all(is_host);
+        let canonical = Self::of(&scheme, &host, port);
+        (is_written && canonical.0 == id).then_some(canonical)
     }
 
     /// An id as the store holds it.
     pub fn stored(text: String) -> Self {
         Self(text)
+    }
+
+    /// Scheme, host and port that it says.
+    pub fn origin(&self) -> (String, String, u16) {
+        let (scheme, host, port) = parts(&self.0).unwrap_or(("https", &self.0, 443));
+        let address = host
+            .contains('_')
+            .then(|| host.replace('_', ":"))
+            .filter(|host| host.parse::<Ipv6Addr>().is_ok());
+        let host = address.map_or_else(|| host.to_owned(), |address| format!("[{address}]"));
+        (scheme.to_owned(), host, port)
+    }
+
+    /// The origin as a URL has it, with the port unless it is the scheme's.
+    pub fn url(&self) -> String {
+        match self.origin() {
+            (scheme, host, 443) if scheme == "https" => format!("https://{host}"),
+            (scheme, host, 80) if scheme == "http" => format!("http://{host}"),
+            (scheme, host, port) => format!("{scheme}://{host}:{port}"),
+        }
     }
 
     /// The bare id.
@@ -46,8 +78,76 @@ impl UpstreamId {
 
     /// The resource name, `upstreams/{upstream}`.
     pub fn name(&self) -> String {
-        format!("upstreams/{}", self.0)
+        format!("{COLLECTION}{}", self.0)
     }
+}
+
+/// Scheme, host and port of an id that has all three.
+fn parts(id: &str) -> Option<(&str, &str, u16)> {
+    let (scheme, rest) = id.split_once('-').filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
+    let (host, port) = rest.rsplit_once('-').filter(|(host, _)| !host.is_empty())?;
+    let number = port.parse::<u16>().ok().filter(|number| *number > 0 && number.to_string() == port)?;
+    Some((scheme, host, number))
+}
+
+/// Limits that an operator has set. What is absent comes from the live batches.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Configured {
+    /// Requests per second.
+    pub rate_per_s: Option<f64>,
+    /// Requests at once after idleness.
+    pub burst: Option<u32>,
+    /// Requests in flight at once.
+    pub in_flight_max: Option<u32>,
+}
+
+impl Configured {
+    /// Of a batch's rate and burst, what it can have at most.
+    pub fn binding(&self, rate_per_s: f64, burst: u32) -> (f64, u32) {
+        (self.rate_per_s.unwrap_or(rate_per_s).min(rate_per_s), self.burst.unwrap_or(burst).min(burst))
+    }
+
+    /// Strong and quoted; another one for other limits.
+    pub fn etag(&self, upstream: &UpstreamId) -> String {
+        let hash = Sha256::new_with_prefix(upstream.as_str())
+            .chain_update(format!("{:?} {:?} {:?}", self.rate_per_s, self.burst, self.in_flight_max))
+            .finalize();
+        // The number in front is the etag's version.
+        format!("\"1-{}\"", text::hex(&hash[..12]))
+    }
+}
+
+/// A change of the limits that an operator has set; of each nothing, or what it becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Change {
+    /// Requests per second.
+    pub rate_per_s: Option<Option<f64>>,
+    /// Requests at once after idleness.
+    pub burst: Option<Option<u32>>,
+    /// Requests in flight at once.
+    pub in_flight_max: Option<Option<u32>>,
+}
+
+impl Change {
+    /// The limits after it.
+    pub fn of(&self, before: Configured) -> Configured {
+        Configured {
+            rate_per_s: self.rate_per_s.unwrap_or(before.rate_per_s),
+            burst: self.burst.unwrap_or(before.burst),
+            in_flight_max: self.in_flight_max.unwrap_or(before.in_flight_max),
+        }
+    }
+}
+
+/// A hold by an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorHold {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Until when; nothing: until somebody releases it.
+    pub until: Option<DateTime<Utc>>,
+    /// For people.
+    pub reason: String,
 }
 
 /// What is durable of an upstream.
@@ -57,16 +157,22 @@ pub struct UpstreamRecord {
     pub id: UpstreamId,
     /// Host name.
     pub host: String,
-    /// Requests per second, as last in force.
+    /// Limits that an operator has set.
+    pub configured: Configured,
+    /// Requests per second, as last in force, adaptive pace left out.
     pub rate_per_s: f64,
-    /// Burst, as last in force.
+    /// Burst, as last in force, adaptive pace left out.
     pub burst: u32,
-    /// Its gate is held until then.
+    /// Its gate is held until then, as it asked.
     pub held_until: Option<DateTime<Utc>>,
     /// Holds by push-back in a row without a success between.
     pub push_backs: u32,
     /// Its breaker, if that is not closed.
     pub tripped: Option<Tripped>,
+    /// Its pace, if that was lowered.
+    pub slowed: Option<Slowed>,
+    /// What an operator holds it by.
+    pub operator: Option<OperatorHold>,
 }
 
 /// A breaker that is not closed, as the store holds it.
@@ -80,121 +186,13 @@ pub struct Tripped {
     pub wait: Duration,
 }
 
-/// Failures in a row that trip a breaker.
-const FAILURES_MAX: u32 = 10;
-/// Holds by push-back in a row that trip it.
-const PUSH_BACKS_MAX: u32 = 5;
-/// From the trip to the first probe.
-pub const FIRST_PROBE: Duration = Duration::from_secs(5);
-
-/// The guard against an upstream that is down. Times are since some fixed moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Breaker {
-    /// Requests pass.
-    Closed {
-        /// TEMPORARY failures in a row, push-back left out.
-        failures: u32,
-    },
-    /// Nothing passes until the next probe is due.
-    Tripped {
-        /// Since when.
-        since: Duration,
-        /// When the next probe is due.
-        probe_at: Duration,
-        /// The wait that led there.
-        wait: Duration,
-    },
-    /// One request is on its way, to see.
-    Probing {
-        /// Since when the breaker is not closed.
-        since: Duration,
-        /// The wait before this probe.
-        wait: Duration,
-        /// It is given up by then, and another may be sent.
-        until: Duration,
-    },
-}
-
-/// What a breaker learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// A reply that is no TEMPORARY failure: it lives.
-    Answer,
-    /// A TEMPORARY failure other than push-back.
-    Failure,
-    /// A push-back.
-    PushBack {
-        /// Holds by push-back in a row, this one included.
-        in_a_row: u32,
-    },
-    /// A batch's first items were all refused, or met nobody.
-    Refused,
-    /// A probe is sent, and given up by then.
-    Probe {
-        /// When it is given up.
-        until: Duration,
-    },
-    /// The probe was given up before anything was heard of it.
-    Abandoned,
-}
-
-impl Breaker {
-    /// As it begins.
-    pub const CLOSED: Self = Self::Closed { failures: 0 };
-
-    /// What it becomes. `probe_interval` is the longest wait between probes.
-    #[must_use]
-    pub fn next(self, signal: Signal, now: Duration, probe_interval: Duration) -> Self {
-        let tripped = |since, wait: Duration| {
-            let wait = wait.min(probe_interval);
-            Self::Tripped { since, probe_at: now + wait, wait }
-        };
-        match (self, signal) {
-            (_, Signal::Answer) => Self::CLOSED,
-            (Self::Closed { failures }, Signal::Failure) if failures + 1 < FAILURES_MAX => {
-                Self::Closed { failures: failures + 1 }
-            }
-            (Self::Closed { .. }, Signal::PushBack { in_a_row }) if in_a_row < PUSH_BACKS_MAX => self,
-            (Self::Closed { .. }, Signal::Failure | Signal::PushBack { .. } | Signal::Refused) => {
-                tripped(now, FIRST_PROBE)
-            }
-            (
-                Self::Tripped { since, wait, .. } | Self::Probing { since, wait, .. },
-                Signal::Probe { until },
-            ) => Self::Probing { since, wait, until },
-            (Self::Probing { since, wait, .. }, Signal::Failure | Signal::PushBack { .. }) => {
-                tripped(since, wait * 2)
-            }
-            // It was due, and still is.
-            (Self::Probing { since, wait, .. }, Signal::Abandoned) => {
-                Self::Tripped { since, probe_at: now, wait }
-            }
-            // What was on its way when it tripped says nothing new.
-            (Self::Closed { .. }, Signal::Probe { .. } | Signal::Abandoned)
-            | (
-                Self::Tripped { .. },
-                Signal::Failure | Signal::PushBack { .. } | Signal::Refused | Signal::Abandoned,
-            )
-            | (Self::Probing { .. }, Signal::Refused) => self,
-        }
-    }
-
-    /// Since when it is not closed.
-    pub fn tripped_since(self) -> Option<Duration> {
-        match self {
-            Self::Closed { .. } => None,
-            Self::Tripped { since, .. } | Self::Probing { since, .. } => Some(since),
-        }
-    }
-
-    /// Until when nothing may pass: until the probe is due, or answered or given up.
-    pub fn shut_until(self) -> Option<Duration> {
-        match self {
-            Self::Closed { .. } => None,
-            Self::Tripped { probe_at, .. } => Some(probe_at),
-            Self::Probing { until, .. } => Some(until),
-        }
-    }
+/// A lowered pace, as the store holds it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slowed {
+    /// The share of the limit that it began to grow at.
+    pub share: f64,
+    /// When that was, or will be.
+    pub from: DateTime<Utc>,
 }
 
 /// How an upstream holds a batch back.
@@ -217,12 +215,14 @@ pub struct Pressure {
 /// Why items wait for an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PressureCause {
-    /// The permitted rate is used up.
+    /// The permitted rate is used up, or as many requests are in flight as may be.
     RateLimited,
-    /// Its gate is held, because it asked for less.
+    /// Its gate is held, or its pace lowered, because it asked for less.
     PushedBack,
     /// Its gate is held: its breaker tripped.
     Outage,
+    /// Its gate is held by an operator.
+    Operator,
 }
 
 #[cfg(test)]
@@ -230,106 +230,69 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::id::BatchId;
 
     #[test]
-    fn ids_are_readable_distinct_and_of_the_patterns_form() {
-        let id = |scheme, host, port| UpstreamId::of(scheme, host, port).as_str().to_owned();
-        assert_eq!(id("https", "query1.finance.yahoo.com", 443), "query1-finance-yahoo-com");
-        assert_eq!(id("http", "127.0.0.1", 8080), "http-127-0-0-1-8080");
-        assert_ne!(id("https", "a.b-c.example", 443), id("https", "a-b.c.example", 443));
-        let long = format!("{}.example", "x".repeat(200));
-        for id in [
-            id("https", &long, 443),
-            id("http", "::1", 1),
-            id("https", "t.co", 443),
-            id("https", "日本.jp", 443),
+    fn an_id_says_scheme_host_and_port() {
+        for (scheme, host, port, id, url) in [
+            ("https", "api.example.com", 443, "api.example.com", "https://api.example.com"),
+            ("https", "a-b.example", 8443, "https-a-b.example-8443", "https://a-b.example:8443"),
+            ("http", "127.0.0.1", 8080, "http-127.0.0.1-8080", "http://127.0.0.1:8080"),
+            ("http", "api.example.com", 80, "http-api.example.com-80", "http://api.example.com"),
+            ("http", "[::1]", 9000, "http-__1-9000", "http://[::1]:9000"),
+            ("https", "[2001:db8::7]", 443, "2001_db8__7", "https://[2001:db8::7]"),
+            ("https", "a_b.example", 443, "a_b.example", "https://a_b.example"),
+            // Each of these looks like another one's.
+            ("https", "http-x-80", 443, "https-http-x-80-443", "https://http-x-80"),
+            ("http", "x", 80, "http-x-80", "http://x"),
+            ("https", "http-x-080", 443, "http-x-080", "https://http-x-080"),
         ] {
-            assert!(BatchId::chosen(&id).is_some(), "{id}");
-        }
-    }
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn after(breaker: Breaker, signals: &[Signal], now: Duration) -> Breaker {
-        signals.iter().fold(breaker, |breaker, signal| breaker.next(*signal, now, MINUTE))
-    }
-
-    #[test]
-    fn ten_failures_in_a_row_trip_it_and_nine_do_not() {
-        let nine = after(Breaker::CLOSED, &[Signal::Failure; 9], SECOND);
-        assert_eq!(nine, Breaker::Closed { failures: 9 });
-        assert_eq!(nine.next(Signal::Answer, SECOND, MINUTE), Breaker::CLOSED);
-        let tripped = nine.next(Signal::Failure, SECOND, MINUTE);
-        assert_eq!(tripped, Breaker::Tripped { since: SECOND, probe_at: 6 * SECOND, wait: FIRST_PROBE });
-    }
-
-    #[test]
-    fn five_push_backs_in_a_row_trip_it_and_a_refused_start_at_once() {
-        for in_a_row in 1..=4 {
-            let breaker = Breaker::CLOSED.next(Signal::PushBack { in_a_row }, SECOND, MINUTE);
-            assert_eq!(breaker, Breaker::CLOSED);
-        }
-        for signal in [Signal::PushBack { in_a_row: 5 }, Signal::Refused] {
-            assert_eq!(Breaker::CLOSED.next(signal, SECOND, MINUTE).tripped_since(), Some(SECOND));
+            let made = UpstreamId::of(scheme, host, port);
+            assert_eq!((made.as_str(), made.url().as_str()), (id, url));
+            assert_eq!(made.origin(), (scheme.to_owned(), host.to_owned(), port));
+            assert_eq!(UpstreamId::from_name(&made.name()), Some(made));
         }
     }
 
     #[test]
-    fn probes_wait_twice_as_long_each_time_up_to_the_interval_and_an_answer_ends_it() {
-        let mut breaker = Breaker::CLOSED.next(Signal::Refused, Duration::ZERO, MINUTE);
-        let mut waits = Vec::new();
-        for _ in 0..6 {
-            let due = breaker.shut_until().unwrap();
-            let probing = breaker.next(Signal::Probe { until: due + SECOND }, due, MINUTE);
-            assert_eq!(probing.shut_until(), Some(due + SECOND));
-            assert_eq!(probing.next(Signal::Answer, due, MINUTE), Breaker::CLOSED);
-            breaker = probing.next(Signal::Failure, due, MINUTE);
-            waits.push(breaker.shut_until().unwrap().saturating_sub(due).as_secs());
+    fn a_name_that_is_written_otherwise_is_none() {
+        let long = "x".repeat(ID_BYTES_MAX + 1);
+        for id in
+            ["", "API.example.com", "https-api.example.com-443", "a b", "a/b", "[::1]", "ä.example", &long]
+        {
+            assert_eq!(UpstreamId::from_name(&format!("upstreams/{id}")), None, "{id}");
         }
-        assert_eq!(waits, [10, 20, 40, 60, 60, 60]);
-        assert_eq!(breaker.tripped_since(), Some(Duration::ZERO));
+        assert_eq!(UpstreamId::from_name("batches/api.example.com"), None);
     }
 
     #[test]
-    fn an_abandoned_probe_is_due_again_at_once_and_makes_the_wait_no_longer() {
-        let tripped = Breaker::CLOSED.next(Signal::Refused, Duration::ZERO, MINUTE);
-        let probing = tripped.next(Signal::Probe { until: MINUTE }, 6 * SECOND, MINUTE);
-        let again = probing.next(Signal::Abandoned, 7 * SECOND, MINUTE);
-        let due = Breaker::Tripped { since: Duration::ZERO, probe_at: 7 * SECOND, wait: FIRST_PROBE };
-        assert_eq!(again, due);
-        for other in [Breaker::CLOSED, tripped] {
-            assert_eq!(other.next(Signal::Abandoned, SECOND, MINUTE), other);
-        }
-    }
-
-    #[test]
-    fn a_short_probe_interval_holds_from_the_first_probe_on() {
-        let breaker = Breaker::CLOSED.next(Signal::Refused, Duration::ZERO, SECOND);
-        assert_eq!(breaker.shut_until(), Some(SECOND));
+    fn an_etag_is_of_the_limits_and_of_the_upstream() {
+        let of = |host| UpstreamId::of("https", host, 443);
+        let set = Configured { rate_per_s: Some(2.0), ..Configured::default() };
+        let burst = Configured { burst: Some(2), ..Configured::default() };
+        let etags = [
+            Configured::default().etag(&of("a.example")),
+            set.etag(&of("a.example")),
+            burst.etag(&of("a.example")),
+            set.etag(&of("b.example")),
+        ];
+        assert!(etags.iter().all(|etag| etag.starts_with("\"1-") && etag.ends_with('"')));
+        assert_eq!(std::collections::HashSet::from(etags).len(), 4);
+        assert_eq!((set.binding(5.0, 20), burst.binding(0.5, 20)), ((2.0, 20), (0.5, 2)));
+        assert_eq!(set.binding(0.5, 1), (0.5, 1), "a batch's own ceiling stays");
+        let unset = Change { rate_per_s: Some(None), burst: Some(Some(7)), in_flight_max: None };
+        assert_eq!(unset.of(set), Configured { burst: Some(7), ..Configured::default() });
     }
 
     proptest! {
-        /// Whatever comes in whatever order: it is closed only by an answer, and never shut longer than the interval.
         #[test]
-        fn only_an_answer_closes_it(signals in prop::collection::vec(0u8..6, 0..60)) {
-            let (mut breaker, mut now) = (Breaker::CLOSED, Duration::ZERO);
-            for signal in signals {
-                now += SECOND;
-                let signal = match signal {
-                    0 => Signal::Answer,
-                    1 => Signal::Failure,
-                    2 => Signal::PushBack { in_a_row: 5 },
-                    3 => Signal::Refused,
-                    4 => Signal::Abandoned,
-                    _ => Signal::Probe { until: now + MINUTE },
-                };
-                let was_open = breaker.tripped_since().is_some();
-                breaker = breaker.next(signal, now, MINUTE);
-                prop_assert!(!was_open || breaker.tripped_since().is_some() || signal == Signal::Answer);
-                prop_assert!(breaker.shut_until().is_none_or(|until| until <= now + MINUTE));
-            }
+        fn no_two_origins_have_one_id(
+            a in ("https?", "(https?-)?[a-z]{1,3}([.-][a-z0-9]{1,3}){0,2}(-443|-80)?", 1u16..),
+            b in ("https?", "(https?-)?[a-z]{1,3}([.-][a-z0-9]{1,3}){0,2}(-443|-80)?", prop::sample::select(vec![80u16, 443])),
+        ) {
+            let [of_a, of_b] = [&a, &b].map(|(scheme, host, port)| UpstreamId::of(scheme, host, *port));
+            prop_assert_eq!(a == b, of_a == of_b);
+            prop_assert_eq!(of_a.origin(), a);
+            prop_assert_eq!(of_b.origin(), b);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         id::BatchSeq,
         request::{self, Request, Response},
         spec::{BatchSpec, Source},
-        upstream::{Pressure, PressureCause},
+        upstream::{OperatorHold, Pressure, PressureCause},
     },
     failpoint,
     fetch::{Call, FetchError, Meter, Permits, Verdict, classify},
@@ -157,8 +157,13 @@ impl Expansion<'_> {
                         batch_id = %self.batch.id, action = "source_read", status = "retry", error = %error,
                         retry_count = failures, wait_ms = wait.as_millis() as u64, "the source is read again later",
                     );
-                    self.entry.set_source(unread(&self.batch.spec, wait));
-                    if goes_on(self.engine, &mut self.states, wait).await {
+                    self.entry.set_source(unread(self.engine, &self.batch.spec, wait));
+                    let goes_on = tokio::select! {
+                        goes_on = goes_on(self.engine, &mut self.states, wait) => goes_on,
+                        // It may have waited for that.
+                        () = self.engine.gates.released() => true,
+                    };
+                    if goes_on {
                         continue;
                     }
                     PageRead::Release
@@ -227,21 +232,20 @@ async fn cut_off(engine: &Engine, entry: &Entry) {
 }
 
 /// What holds a batch back whose source is asked for again after `wait`.
-fn unread(spec: &BatchSpec, wait: Duration) -> Option<Pressure> {
+fn unread(engine: &Engine, spec: &BatchSpec, wait: Duration) -> Option<Pressure> {
     let origin = match &spec.source {
         Source::JpxListing(list) => Origin::of_url(&list.uri)?,
         Source::File(file) => Origin::of_url(&file.uri)?,
         Source::Inline { .. } | Source::Uploaded(_) | Source::BatchItems { .. } => return None,
     };
     let now = clock::now();
-    Some(Pressure {
-        upstream: origin.upstream(),
-        host: origin.host,
-        cause: PressureCause::Outage,
-        permitted_per_s: 0.0,
-        held_until: Some(now + wait),
-        since: now,
-    })
+    let upstream = origin.upstream();
+    let held = engine.gates.get(&upstream).and_then(|gate| gate.held_by_operator());
+    let (cause, held_until, since) = match held {
+        Some(held) => (PressureCause::Operator, held.until, held.since),
+        None => (PressureCause::Outage, Some(now + wait), now),
+    };
+    Some(Pressure { upstream, host: origin.host, cause, permitted_per_s: 0.0, held_until, since })
 }
 
 fn wait_after(error: &SourceError, failures: u32, backoff: &Backoff) -> Duration {
@@ -357,11 +361,16 @@ impl Download for Downloader {
                 Err(failure)
             }
             Err(FetchError::Held { until }) => {
-                let message = format!(
-                    "nothing was asked: requests to {} are held until {}, as it asked for fewer or failed",
-                    origin.host,
-                    until.format("%Y-%m-%dT%H:%M:%SZ")
-                );
+                let operator = gates.get(&upstream).and_then(|gate| gate.held_by_operator());
+                let why = match operator {
+                    Some(OperatorHold { until: None, .. }) => "by an operator".to_owned(),
+                    Some(_) => format!("by an operator until {}", until.format("%Y-%m-%dT%H:%M:%SZ")),
+                    None => format!(
+                        "until {}, as it asked for fewer or failed",
+                        until.format("%Y-%m-%dT%H:%M:%SZ")
+                    ),
+                };
+                let message = format!("nothing was asked: requests to {} are held {why}", origin.host);
                 let mut failure = Failure::new(FailureClass::Temporary, "RATE_LIMITED", &message);
                 failure.retry_after = (until - now).to_std().ok();
                 Err(failure)

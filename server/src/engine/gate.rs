@@ -1,12 +1,13 @@
 //! The gate: the valve in front of one upstream, shared by all batches.
 //!
-//! Each batch that works on an upstream has a [`Lane`]. A request waits first for its turn in its lane, then for its
-//! lane's turn at the gate, so that batches share by turns; the permit is taken in the moment in which both buckets
-//! have one, or not at all. While the gate is held nobody waits: the request is given back, uncharged. A gate is held
-//! because the upstream asked for less, or because its breaker tripped; then one request passes now and again, to see.
+//! Each batch that works on an upstream has a [`Lane`]. A request waits for its turn in its lane and for its lane's turn
+//! at the gate, which go by the batches' priorities; the permit is taken in the moment in which both buckets have one,
+//! or not at all, and given back when the request is over. While the gate is held nobody waits: the request is given
+//! back, uncharged. A gate is held because the upstream asked for less, or by an operator, or because its breaker
+//! tripped; then one request passes now and again, to see.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,11 +16,10 @@ use chrono::TimeDelta;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    clock,
     domain::{
         id::BatchSeq,
         spec::BatchSpec,
-        upstream::{Breaker, Signal, Tripped, UpstreamId, UpstreamRecord},
+        upstream::{UpstreamId, UpstreamRecord},
     },
     store::{Store, StoreError},
 };
@@ -27,16 +27,17 @@ use crate::{
 pub mod bucket;
 mod lane;
 mod state;
+mod steer;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod valve;
 
-use bucket::Bucket;
 pub use lane::Lane;
-use state::{Held, Sender, Shut, State};
+use state::{Sender, fresh};
+pub use steer::LimitsError;
+pub use valve::Gate;
 
-/// Hold after a push-back that names no time; doubled up to the maximum while no success lies between.
-const HOLD: Duration = Duration::from_secs(60);
-const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 /// Whoever is turned away while a probe is on its way asks again after this.
 const PROBE_POLL: Duration = Duration::from_secs(1);
 
@@ -47,6 +48,10 @@ pub struct Terms {
     pub rate_per_s: f64,
     /// Requests at once after idleness.
     pub burst: u32,
+    /// Its share where others wait too.
+    pub weight: f64,
+    /// The upstream's rate may be lowered on push-back.
+    pub adaptive_pace: bool,
     /// One request takes no longer.
     pub attempt_timeout: Duration,
     /// Longest wait between probes of an upstream that is down.
@@ -60,21 +65,16 @@ impl Terms {
         Self {
             rate_per_s: fetch.rate_per_s,
             burst: fetch.burst,
+            weight: (f64::from(spec.priority) / 20.0).exp2(),
+            adaptive_pace: fetch.adaptive_pace,
             attempt_timeout: fetch.attempt_timeout,
             probe_interval: spec.outage.probe_interval,
         }
     }
-
-    /// A bucket that nobody has used since the process began. Where an earlier one did, the burst may just have gone when
-    /// it ended: the bucket was empty when this process began, and has filled at the rate since.
-    fn bucket(&self, was_in_use: bool) -> Bucket {
-        if was_in_use {
-            Bucket::empty(self.rate_per_s, self.burst)
-        } else {
-            Bucket::full(self.rate_per_s, self.burst)
-        }
-    }
 }
+
+/// Limit of an upstream that nobody has used and nothing is set of: a batch's own by default.
+const LIMIT: (f64, u32) = (5.0, 20);
 
 /// Stands for a reader that is none; batches count from 1.
 const NO_BATCH: BatchSeq = BatchSeq(0);
@@ -82,18 +82,22 @@ const NO_BATCH: BatchSeq = BatchSeq(0);
 /// All gates of this node.
 pub struct Gates {
     store: Arc<dyn Store>,
-    open: Mutex<HashMap<UpstreamId, Arc<Gate>>>,
-    /// What the store knew when the node started: taken once, when the gate is made.
-    known: Mutex<HashMap<UpstreamId, UpstreamRecord>>,
-    /// When that was. No earlier process has sent anything since.
+    /// Of all upstreams that were ever used, by name.
+    all: Mutex<BTreeMap<UpstreamId, Arc<Gate>>>,
+    released: Notify,
+    /// When the node started. No earlier process has sent anything since.
     epoch: Instant,
 }
 
 impl Gates {
     /// Reads what is durable of the upstreams.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let known = store.upstreams().await?.into_iter().map(|record| (record.id.clone(), record)).collect();
-        Ok(Self { store, open: Mutex::default(), known: Mutex::new(known), epoch: Instant::now() })
+        let epoch = Instant::now();
+        let gate = |record: UpstreamRecord| {
+            (record.id.clone(), Arc::new(Gate::known(record, Arc::clone(&store), epoch)))
+        };
+        let all = store.upstreams().await?.into_iter().map(gate).collect();
+        Ok(Self { store, all: Mutex::new(all), released: Notify::new(), epoch })
     }
 
     /// Opens a lane for a batch, or for reading its source.
@@ -113,10 +117,9 @@ impl Gates {
             terms,
             sender: Sender::Item,
             own: gate.own(batch, terms),
-            turn: tokio::sync::Mutex::new(()),
         };
         // Durable before the first request: after a crash the bucket is known to have been in use.
-        self.store.put_upstream(&gate.record()).await?;
+        gate.store().await?;
         Ok(Arc::new(lane))
     }
 
@@ -155,247 +158,67 @@ impl Gates {
             batch: NO_BATCH,
             terms,
             sender: Sender::Probe,
-            own: Arc::new(Mutex::new(terms.bucket(false))),
-            turn: tokio::sync::Mutex::new(()),
+            own: Arc::new(Mutex::new(fresh(false, terms.rate_per_s, terms.burst))),
         };
-        self.store.put_upstream(&gate.record()).await?;
+        gate.store().await?;
         Ok(Arc::new(lane))
     }
 
     /// The gate of an upstream, made if nobody has used it yet.
     pub fn gate(&self, upstream: &UpstreamId, host: &str, terms: Terms) -> Arc<Gate> {
-        let mut gates = locked(&self.open);
+        let mut gates = locked(&self.all);
         let gate = gates.entry(upstream.clone()).or_insert_with(|| {
-            let known = locked(&self.known).remove(upstream);
-            let store = Arc::clone(&self.store);
-            Arc::new(Gate::new(upstream.clone(), host.to_owned(), terms, known, store, self.epoch))
+            let limit = (terms.rate_per_s, terms.burst);
+            Arc::new(Gate::unknown(
+                upstream.clone(),
+                host.to_owned(),
+                limit,
+                Arc::clone(&self.store),
+                self.epoch,
+            ))
         });
         Arc::clone(gate)
     }
 
+    /// The gate of an upstream that has one.
+    pub fn get(&self, upstream: &UpstreamId) -> Option<Arc<Gate>> {
+        locked(&self.all).get(upstream).cloned()
+    }
+
+    /// The gate of an upstream, made for one that nobody has used yet.
+    pub fn made(&self, upstream: &UpstreamId) -> Arc<Gate> {
+        let mut gates = locked(&self.all);
+        let gate = gates.entry(upstream.clone()).or_insert_with(|| {
+            let (_, host, _) = upstream.origin();
+            Arc::new(Gate::unknown(upstream.clone(), host, LIMIT, Arc::clone(&self.store), self.epoch))
+        });
+        Arc::clone(gate)
+    }
+
+    /// All gates, by name.
+    pub fn all(&self) -> Vec<Arc<Gate>> {
+        locked(&self.all).values().cloned().collect()
+    }
+
+    /// Somebody releases a gate.
+    pub async fn released(&self) {
+        self.released.notified().await;
+    }
+
+    /// Ends whatever holds a gate, and says so to whoever waits for it without standing there.
+    pub async fn release(&self, gate: &Gate) -> Result<(), StoreError> {
+        gate.release().await?;
+        self.released.notify_waiters();
+        Ok(())
+    }
+
     /// The batch is over: nothing of it need be remembered.
     pub fn forget(&self, batch: BatchSeq) {
-        for gate in locked(&self.open).values() {
+        for gate in locked(&self.all).values() {
             let mut state = gate.state();
             state.own.remove(&batch);
             let last = state.answered.remove(&batch);
             state.answered_last = state.answered_last.max(last);
-        }
-    }
-}
-
-/// The valve in front of one upstream.
-pub struct Gate {
-    id: UpstreamId,
-    host: String,
-    store: Arc<dyn Store>,
-    state: Mutex<State>,
-    /// Who is next. Fair: tokio's mutex is first come, first served.
-    turn: tokio::sync::Mutex<()>,
-    changed: Notify,
-    /// Its time zero: when the node started.
-    epoch: Instant,
-}
-
-impl Gate {
-    fn new(
-        id: UpstreamId,
-        host: String,
-        terms: Terms,
-        known: Option<UpstreamRecord>,
-        store: Arc<dyn Store>,
-        epoch: Instant,
-    ) -> Self {
-        let (elapsed, now) = (epoch.elapsed(), clock::now());
-        let was_in_use = known.is_some();
-        let held = known.as_ref().and_then(|record| record.held_until).and_then(|until| {
-            let left = (until - now).to_std().ok()?;
-            Some(Held { until, opens: Instant::now() + left, since: now, is_stored: true })
-        });
-        // A probe that was due, or on its way, is due now. How long it has been down counts from now on.
-        let breaker = known.as_ref().and_then(|record| record.tripped).map_or(Breaker::CLOSED, |tripped| {
-            let probe_at = elapsed + (tripped.probe_at - now).to_std().unwrap_or_default();
-            Breaker::Tripped { since: elapsed, probe_at, wait: tripped.wait }
-        });
-        Self {
-            id,
-            host,
-            store,
-            state: Mutex::new(State {
-                bucket: terms.bucket(was_in_use),
-                lanes: BTreeMap::new(),
-                next_ticket: 0,
-                own: HashMap::new(),
-                was_in_use,
-                held,
-                push_backs: known.map_or(0, |record| record.push_backs),
-                breaker,
-                prober: None,
-                failed_probes: 0,
-                turn_is_passed: false,
-                answered: HashMap::new(),
-                answered_last: None,
-                limited_since: None,
-                waiting: 0,
-            }),
-            turn: tokio::sync::Mutex::new(()),
-            changed: Notify::new(),
-            epoch,
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.state)
-    }
-
-    fn enter(&self, terms: Terms) -> usize {
-        let mut state = self.state();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.lanes.insert(ticket, terms);
-        state.refit(self.epoch.elapsed());
-        ticket
-    }
-
-    fn own(&self, batch: BatchSeq, terms: Terms) -> Arc<Mutex<Bucket>> {
-        let mut state = self.state();
-        let was_in_use = state.was_in_use;
-        let bucket = state.own.entry(batch).or_insert_with(|| Arc::new(Mutex::new(terms.bucket(was_in_use))));
-        Arc::clone(bucket)
-    }
-
-    /// Whoever leaves while his probe is on its way hears no more of it: the turn is the others' at once.
-    fn leave(&self, ticket: usize) {
-        let mut state = self.state();
-        state.lanes.remove(&ticket);
-        state.refit(self.epoch.elapsed());
-        let was_prober = state.prober.take_if(|prober| *prober == ticket).is_some();
-        drop(state);
-        if was_prober {
-            self.signal(Signal::Abandoned);
-        }
-    }
-
-    fn record(&self) -> UpstreamRecord {
-        let (now, elapsed) = (clock::now(), self.epoch.elapsed());
-        let state = self.state();
-        let tripped = match state.breaker {
-            Breaker::Closed { .. } => None,
-            Breaker::Tripped { since, probe_at, wait } => Some((since, probe_at, wait)),
-            // Whoever comes after a crash does not know what became of it.
-            Breaker::Probing { since, wait, .. } => Some((since, elapsed, wait)),
-        };
-        UpstreamRecord {
-            id: self.id.clone(),
-            host: self.host.clone(),
-            rate_per_s: state.bucket.rate_per_s(),
-            burst: state.bucket.burst(),
-            held_until: state.held.map(|held| held.until),
-            push_backs: state.push_backs,
-            tripped: tripped.map(|(since, probe_at, wait)| Tripped {
-                since: now - span(elapsed.saturating_sub(since)),
-                probe_at: now + span(probe_at.saturating_sub(elapsed)),
-                wait,
-            }),
-        }
-    }
-
-    /// What keeps an item's request from being sent now, if anything does.
-    fn shut(&self) -> Option<Shut> {
-        self.state().shut(self.epoch, Sender::Item)
-    }
-
-    /// Since when its breaker is not closed.
-    pub fn tripped_since(&self) -> Option<Instant> {
-        self.state().breaker.tripped_since().map(|since| self.epoch + since)
-    }
-
-    /// A probe is due, and nobody is about to send one. Where a batch runs, its own items are the probes, unless they
-    /// all wait for something else: that shows after a while.
-    pub fn wants_probe(&self) -> bool {
-        let now = self.epoch.elapsed();
-        let state = self.state();
-        let patience = if state.lanes.is_empty() { Duration::ZERO } else { PROBE_POLL };
-        let due = state.breaker.shut_until().is_some_and(|until| until + patience <= now);
-        (due || state.is_canarys_turn(now))
-            && state.shut(self.epoch, Sender::Probe).is_none()
-            && state.waiting == 0
-    }
-
-    /// Probes that failed since it tripped: which one is next.
-    pub fn failed_probes(&self) -> u32 {
-        self.state().failed_probes
-    }
-
-    /// There is nothing to ask with that is no item's: in the canary's turn the items go on at once.
-    pub fn pass_turn(&self) {
-        self.state().turn_is_passed = true;
-    }
-
-    /// Tells the breaker. Answers whether what must be durable has changed.
-    fn signal(&self, signal: Signal) -> bool {
-        let now = self.epoch.elapsed();
-        let mut state = self.state();
-        let interval = state.lanes.values().map(|terms| terms.probe_interval).min().unwrap_or(Duration::MAX);
-        let before = state.breaker;
-        state.breaker = before.next(signal, now, interval);
-        match (before, state.breaker) {
-            (Breaker::Probing { .. }, Breaker::Tripped { .. }) if signal != Signal::Abandoned => {
-                state.failed_probes += 1;
-                state.turn_is_passed = false;
-            }
-            (_, Breaker::Closed { .. }) => state.failed_probes = 0,
-            _ => {}
-        }
-        let (was, is) = (before.tripped_since(), state.breaker.tripped_since());
-        if is.is_none() && was.is_some() {
-            // Whoever has just come back does not get the burst at once.
-            state.bucket.drain(now);
-        }
-        let shut_until = state.breaker.shut_until();
-        drop(state);
-        if was != is || before.shut_until() != shut_until {
-            self.changed.notify_waiters();
-        }
-        match (was, is) {
-            (None, Some(_)) => {
-                tracing::warn!(upstream = self.id.as_str(), "breaker tripped: the upstream is down");
-            }
-            (Some(_), None) => {
-                tracing::info!(upstream = self.id.as_str(), "breaker closed: the upstream answers");
-            }
-            _ => {}
-        }
-        before.shut_until() != shut_until
-    }
-
-    /// Holds it for all, unless it is held for longer already.
-    fn hold(&self, asked: Option<Duration>) {
-        let now = clock::now();
-        let mut state = self.state();
-        let held = state.held.is_some_and(|held| held.opens > Instant::now());
-        // One of several that were under way together says what the first one said.
-        state.push_backs += u32::from(!held);
-        let in_a_row = state.push_backs;
-        let wait = match asked {
-            Some(wait) => wait,
-            None if held => return,
-            None => HOLD.saturating_mul(1 << (in_a_row - 1).min(16)).min(HOLD_MAX),
-        };
-        let opens = Instant::now() + wait;
-        if state.held.is_none_or(|held| held.opens < opens) {
-            let since = state.held.filter(|held| held.until > now).map_or(now, |held| held.since);
-            state.held = Some(Held { until: now + span(wait), opens, since, is_stored: false });
-        }
-        drop(state);
-        self.changed.notify_waiters();
-        tracing::warn!(
-            upstream = self.id.as_str(),
-            hold_ms = wait.as_millis() as u64,
-            "gate held: asked to send less"
-        );
-        if !held {
-            self.signal(Signal::PushBack { in_a_row });
         }
     }
 }

@@ -214,7 +214,8 @@ impl Runner {
                 // Not until a time of day: it is the gate that holds them, and it goes by a clock that does not jump.
                 let given_back = self.held.give_back();
                 self.write_leases(given_back).await;
-                self.claim_at = opens;
+                // It may be released before.
+                self.claim_at = Instant::now();
             }
             return wake.min(opens);
         }

@@ -159,8 +159,9 @@ impl Workshop {
         };
         let response = match fetcher.fetch(call).await {
             Ok(response) => response,
-            // A quick try that met the gate has sent its first request all the same.
-            Err(FetchError::Held { until }) => return Outcome::Released { not_before: Some(until) }.into(),
+            // A quick try that met the gate has sent its first request all the same. It is the gate that holds the item
+            // from now on, and not a time of day: the gate may be released before.
+            Err(FetchError::Held { .. }) => return RELEASED.into(),
             Err(error) => return classify::transport(&error).map_or(RELEASED, Outcome::Failed).into(),
         };
         let (workshop, key, attempts) = (Arc::clone(self), item.key.clone(), item.attempts);

@@ -14,16 +14,26 @@ use crate::domain::request::Response;
 #[async_trait]
 pub trait Permits: Send + Sync {
     /// Waits until a request may be sent, and takes the permit. Dropped before it is ready, it has taken nothing.
-    async fn acquire(&self) -> Result<(), Denied>;
+    async fn acquire(&self) -> Result<Permit, Denied>;
     /// What the request that a permit was taken for says about the upstream. The stack tells of one that had no reply;
     /// what a reply says is told by the caller, who knows what is in it.
     async fn observe(&self, verdict: Verdict);
 }
 
+/// Held for as long as the request is on its way, and given back when that is dropped.
+pub struct Permit(#[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Send>);
+
+impl Permit {
+    /// One that gives back what it holds.
+    pub fn new(held: impl Send + 'static) -> Self {
+        Self(Box::new(held))
+    }
+}
+
 /// The gate is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
-    /// When it opens.
+    /// When it opens by itself; far away where it does not.
     pub until: DateTime<Utc>,
 }
 
@@ -72,12 +82,13 @@ where
         let inner = self.inner.clone();
         async move {
             let permits = call.permits.clone();
-            tokio::select! {
+            let permit = tokio::select! {
                 biased;
                 () = call.withdrawn.cancelled() => return Err(FetchError::Withdrawn),
                 permit = permits.acquire() => permit.map_err(|denied| FetchError::Held { until: denied.until })?,
-            }
+            };
             let reply = inner.oneshot(call).await;
+            drop(permit);
             if let Some(verdict) = reply.as_ref().err().and_then(classify::silence) {
                 permits.observe(verdict).await;
             }

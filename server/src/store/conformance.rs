@@ -334,6 +334,8 @@ macro_rules! conformance {
             upstream {
                 a_record_comes_back,
                 the_last_write_wins,
+                a_hold_by_an_operator_may_be_without_end,
+                each_limit_is_set_and_unset_by_itself,
             }
             view {
                 progress_is_what_the_store_answers,

@@ -91,3 +91,18 @@ impl Upstream {
         arrivals
     }
 }
+
+/// Asserts that no window of the log holds more than `rate` and `burst` allow.
+#[track_caller]
+pub(crate) fn assert_never_faster(charts: &[Arrival], rate_per_s: f64, burst: f64) {
+    for (first, from) in charts.iter().enumerate() {
+        for (count, to) in (1..).zip(&charts[first..]) {
+            let window_s = (to.at_us - from.at_us) as f64 / 1e6;
+            let allowed = rate_per_s * window_s + burst;
+            assert!(
+                f64::from(count) <= allowed + 1e-6,
+                "{count} requests within {window_s} s, allowed {allowed}"
+            );
+        }
+    }
+}

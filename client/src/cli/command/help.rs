@@ -5,10 +5,11 @@ use std::fmt::Write;
 use clap::Command;
 
 /// Headings, with the names of the commands below them. A name without a command is passed over.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Make batches", &["plan", "start", "upload", "retry", "redecode"]),
     ("Steer them", &["pause", "resume", "stop", "delete"]),
     ("Look at them", &["list", "get", "watch", "report", "items", "attempts", "results"]),
+    ("Look after upstreams", &["upstreams"]),
     ("Other", &["explain", "completions"]),
 ];
 

@@ -18,6 +18,7 @@ mod retry;
 mod start;
 mod started;
 mod upload;
+mod upstreams;
 mod watch;
 
 use std::{
@@ -50,6 +51,7 @@ Examples:
   haul retry nightly --watch             fetch again what did not succeed
   haul redecode nightly --watch          rebuild its records, without a request
   haul upload nightly keys.txt           send an open batch its items
+  haul upstreams                         what each upstream may be asked
 
 Exit status:
   0  all items succeeded or were skipped
@@ -107,6 +109,7 @@ enum Command {
     Retry(retry::Retry),
     Delete(delete::Delete),
     Upload(upload::Upload),
+    Upstreams(upstreams::Upstreams),
     Completions(completions::Completions),
     Explain(explain::Explain),
 }
@@ -159,6 +162,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Retry(retry) => Box::pin(retry.run(&context, out)).await,
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
+        Command::Upstreams(upstreams) => upstreams.run(&context, out).await,
         Command::Completions(completions) => {
             completions.run(help::grouped(Line::command()), context.output.format(), out)
         }

@@ -3,6 +3,7 @@
 mod attempt;
 mod plan;
 mod table;
+mod upstream;
 mod view;
 
 use std::io::{self, Write};
@@ -165,6 +166,23 @@ impl Output {
         }
         serde_json::to_writer(&mut *out, &json)?;
         writeln!(out)
+    }
+
+    /// One upstream.
+    pub fn upstream(&self, upstream: &v1::Upstream, out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Table => upstream::lines(upstream, self.now, self.width, out),
+            _ => self.document(&resource(canonical::to_json("haul.v1.Upstream", upstream))?, out),
+        }
+    }
+
+    /// Upstreams in the order given; a document has them as `upstreams`.
+    pub fn upstreams(&self, upstreams: &[v1::Upstream], out: &mut impl Write) -> io::Result<()> {
+        let document = |upstream: &v1::Upstream| canonical::to_json("haul.v1.Upstream", upstream);
+        match self.format {
+            Format::Table => upstream::table(upstreams, self.now, self.width, out),
+            _ => self.document(&json!({"upstreams": resources(upstreams, document)?}), out),
+        }
     }
 
     /// A batch that was deleted.

@@ -76,7 +76,7 @@ pub(super) fn current(batch: &Batch) -> Option<String> {
     (!keys.is_empty()).then(|| format!("now: {}", keys.join(" ")))
 }
 
-/// The upstream that asked for less, or is down, if one is: `waiting: example.com held until 12:03:30 (429)`. Of a batch
+/// The upstream that asked for less, is held or is down, if one is: `waiting: example.com held until 12:03:30 (429)`. Of a batch
 /// that is QUEUED what it `waits_for`, as far as that is known.
 pub(super) fn waiting(batch: &Batch, waits_for: Option<&str>, now: DateTime<FixedOffset>) -> Option<String> {
     let queued = waits_for.filter(|_| batch.state() == State::Queued);
@@ -90,14 +90,20 @@ pub(crate) fn held_back(batch: &Batch, now: DateTime<FixedOffset>) -> Option<Str
         return None;
     }
     let progress = progress(batch);
-    let is_held = |cause| matches!(cause, Cause::PushedBack | Cause::Outage);
+    let is_held = |cause| matches!(cause, Cause::PushedBack | Cause::Outage | Cause::Operator);
     let pressure = progress.host_pressure.iter().find(|pressure| is_held(pressure.cause()))?;
     if pressure.cause() == Cause::Outage {
         let next =
             time::clock_time(pressure.next_probe_time.as_ref(), now).unwrap_or_else(|| "soon".to_owned());
         return Some(format!("{} does not answer, asked again at {next}", pressure.host));
     }
-    let held = match time::clock_time(pressure.held_until.as_ref(), now) {
+    let until = time::clock_time(pressure.held_until.as_ref(), now);
+    if pressure.cause() == Cause::Operator {
+        let until =
+            until.map_or_else(|| "it is released".to_owned(), |until| format!("{until}, or its release"));
+        return Some(format!("{} is held by an operator until {until}", pressure.host));
+    }
+    let held = match until {
         Some(until) => format!("held until {until}"),
         None => format!("slowed down to {} requests/s", number::rate(pressure.permitted_requests_per_second)),
     };
@@ -195,6 +201,34 @@ mod tests {
         batch.progress.as_mut().unwrap().host_pressure = vec![pressure];
         let said = waiting(&batch, None, now()).unwrap();
         assert_eq!(said, "waiting: example.com does not answer, asked again at 12:03:09");
+    }
+
+    #[test]
+    fn an_upstream_that_somebody_holds_or_that_is_asked_for_less_is_named() {
+        let said = |cause: Cause, held_until, permitted_requests_per_second| {
+            let mut batch = running();
+            batch.progress.as_mut().unwrap().host_pressure = vec![HostPressure {
+                host: "example.com".to_owned(),
+                cause: cause.into(),
+                held_until,
+                permitted_requests_per_second,
+                ..HostPressure::default()
+            }];
+            waiting(&batch, None, now())
+        };
+        for (cause, held_until, permitted, expected) in [
+            (Cause::Operator, None, 0.0, "example.com is held by an operator until it is released"),
+            (
+                Cause::Operator,
+                Some(in_seconds(60)),
+                0.0,
+                "example.com is held by an operator until 12:04:04, or its release",
+            ),
+            (Cause::PushedBack, None, 2.5, "example.com slowed down to 2.5 requests/s (429)"),
+        ] {
+            assert_eq!(said(cause, held_until, permitted).unwrap(), format!("waiting: {expected}"));
+        }
+        assert_eq!(said(Cause::RateLimited, None, 5.0), None, "normal in a well-set batch");
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
             0.001..=1_000_000.0,
         ),
         burst: faults.number("spec.fetch.burst", given.burst, 20, 1..=100_000) as u32,
+        adaptive_pace: given.adaptive_pace.unwrap_or(true),
         body_bytes_max: faults.number(
             "spec.fetch.max_body_bytes",
             given.max_body_bytes,
@@ -147,6 +148,7 @@ mod tests {
             backoff_multiplier: Some(f64::NAN),
             requests_per_second: Some(0.0),
             burst: Some(-1),
+            adaptive_pace: Some(false),
             max_body_bytes: Some(1),
             commit_group_size: Some(1_001),
             attempt_timeout: negative,

@@ -149,6 +149,7 @@ fn fetch(fetch: &FetchPolicy) -> v1::FetchPolicy {
         max_backoff: Some(time::duration(fetch.max_backoff)),
         requests_per_second: Some(fetch.rate_per_s),
         burst: Some(fetch.burst as i32),
+        adaptive_pace: Some(fetch.adaptive_pace),
         max_body_bytes: Some(fetch.body_bytes_max as i64),
         commit_group_size: Some(fetch.commit_group_size as i32),
         commit_group_interval: Some(time::duration(fetch.commit_group_interval)),

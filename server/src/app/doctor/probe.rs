@@ -20,8 +20,9 @@ use crate::{
         failure::{Failure, FailureClass},
         request::{Request, Response},
         spec::FetchPolicy,
+        upstream::HoldCause,
     },
-    fetch::{Call, Denied, FetchError, Fetcher, Meter, Permits, Verdict, classify},
+    fetch::{Call, Denied, FetchError, Fetcher, Meter, Permit, Permits, Verdict, classify},
     store::sqlite::Hold,
 };
 
@@ -43,8 +44,12 @@ struct Once(AtomicBool);
 
 #[async_trait]
 impl Permits for Once {
-    async fn acquire(&self) -> Result<(), Denied> {
-        if self.0.swap(true, Ordering::Relaxed) { Err(Denied { until: clock::now() }) } else { Ok(()) }
+    async fn acquire(&self) -> Result<Permit, Denied> {
+        if self.0.swap(true, Ordering::Relaxed) {
+            Err(Denied { until: clock::now() })
+        } else {
+            Ok(Permit::new(()))
+        }
     }
 
     async fn observe(&self, _: Verdict) {}
@@ -54,9 +59,16 @@ impl Probe<'_> {
     /// Why nothing is sent to an origin now, if its gate is held.
     pub(super) fn held(&self, group: Group, origin: &Origin, now: DateTime<Utc>) -> Option<Finding> {
         let upstream = origin.upstream();
-        let hold = self.holds.iter().find(|hold| hold.upstream == upstream && hold.until > now)?;
-        let why = if hold.tripped { "its breaker has tripped" } else { "it asked for less (429)" };
-        let until = hold.until.format("%Y-%m-%d %H:%M:%S UTC");
+        let lasts = |hold: &Hold| hold.until.is_none_or(|until| until > now);
+        let hold = self.holds.iter().find(|hold| hold.upstream == upstream && lasts(hold))?;
+        let why = match hold.cause {
+            HoldCause::Breaker => "its breaker has tripped",
+            HoldCause::RetryAfter => "it asked for less (429)",
+            HoldCause::Operator => "an operator holds its gate",
+        };
+        let until = hold
+            .until
+            .map_or("it is released".to_owned(), |until| until.format("%Y-%m-%d %H:%M:%S UTC").to_string());
         let message = format!("{} is not asked until {until}: {why}; nothing is sent", origin.host);
         Some(group.warn(GATE, message, "wait: a server goes on by itself then"))
     }
@@ -66,7 +78,7 @@ impl Probe<'_> {
         if failure.push_back {
             let upstream = origin.upstream();
             let until = now + failure.retry_after.unwrap_or(PATIENCE);
-            self.holds.push(Hold { upstream, until, tripped: false });
+            self.holds.push(Hold { upstream, until: Some(until), cause: HoldCause::RetryAfter });
         }
     }
 

@@ -6,6 +6,7 @@ use crate::domain::{
     failure::FailureClass,
     id::BatchId,
     item::{self, Item},
+    upstream::{BreakerState, HoldCause, Upstream},
 };
 
 /// What batches may be filtered by.
@@ -133,6 +134,49 @@ impl Subject<ItemField> for Item {
                 Datum::Whole(failure.and_then(|failure| failure.http_status).unwrap_or(0).into())
             }
             ItemField::UpdateTime => Datum::Instant(self.updated_at),
+        }
+    }
+
+    fn label(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
+/// What upstreams may be filtered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in the contract")]
+pub enum UpstreamField {
+    Origin,
+    Credential,
+    BreakerState,
+    HoldCause,
+    LiveBatches,
+}
+
+impl Field for UpstreamField {
+    const TABLE: &'static [(&'static str, Self, Type)] = &[
+        ("origin", Self::Origin, Type::Text),
+        ("credential", Self::Credential, Type::Text),
+        (
+            "breaker.state",
+            Self::BreakerState,
+            Type::Words(|| BreakerState::ALL.map(BreakerState::as_str).to_vec()),
+        ),
+        ("hold_cause", Self::HoldCause, Type::Words(|| HoldCause::ALL.map(HoldCause::as_str).to_vec())),
+        ("live_batches", Self::LiveBatches, Type::Whole),
+    ];
+}
+
+impl Subject<UpstreamField> for Upstream {
+    fn datum(&self, field: UpstreamField) -> Datum<'_> {
+        match field {
+            UpstreamField::Origin => Datum::Text(self.id.url().into()),
+            UpstreamField::Credential => Datum::Text("".into()),
+            UpstreamField::BreakerState => Datum::Text(self.breaker.as_str().into()),
+            UpstreamField::HoldCause => {
+                Datum::Text(self.held.as_ref().map(|held| held.cause.as_str()).unwrap_or_default().into())
+            }
+            UpstreamField::LiveBatches => Datum::Whole(self.live_batches.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Gate, PROBE_POLL, Sender, Terms, bucket::Bucket, locked};
 use crate::{
@@ -16,8 +16,11 @@ use crate::{
         upstream::{Pressure, PressureCause, Signal},
     },
     failpoint,
-    fetch::{Denied, Permits, Verdict},
+    fetch::{Denied, Permit, Permits, Verdict},
 };
+
+/// A lane whose own bucket is due no later than this after the gate's does not stand aside. Timers have this grain.
+const GRAIN: Duration = Duration::from_millis(1);
 
 /// One batch's way through one gate.
 pub struct Lane {
@@ -27,7 +30,6 @@ pub struct Lane {
     pub(super) terms: Terms,
     pub(super) sender: Sender,
     pub(super) own: Arc<Mutex<Bucket>>,
-    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl Lane {
@@ -44,6 +46,11 @@ impl Lane {
     /// The host's name.
     pub fn host(&self) -> &str {
         &self.gate.host
+    }
+
+    /// An operator wants nothing sent.
+    pub fn is_held_by_operator(&self) -> bool {
+        self.gate.held_by_operator().is_some()
     }
 
     /// It has asked for less, and nothing else since.
@@ -78,20 +85,30 @@ impl Lane {
         }
     }
 
+    /// What remains of a held gate; nothing where it is held without end.
+    pub fn gate_wait(&self) -> Option<Duration> {
+        let Some(shut) = self.gate.shut() else { return Some(Duration::ZERO) };
+        shut.ends.then(|| shut.opens.saturating_duration_since(Instant::now()))
+    }
+
     /// Requests permitted per second while the gate is open.
     pub fn permitted_per_s(&self) -> f64 {
         // One lock after the other: `try_take` holds the gate's while it takes this one.
         let own = locked(&self.own).rate_per_s();
-        own.min(self.gate.state().bucket.rate_per_s())
+        own.min(self.gate.state().permitted(self.gate.epoch.elapsed()).0)
     }
 
     /// How the upstream holds the batch back now, if it does.
     pub fn pressure(&self) -> Option<Pressure> {
         let shut = self.gate.shut().filter(|shut| shut.is_stored);
+        let now = self.gate.epoch.elapsed();
         let state = self.gate.state();
         let (cause, permitted_per_s, since) = match (shut, state.limited_since) {
             (Some(shut), _) => (shut.cause, 0.0, shut.since),
-            (None, Some(since)) => (PressureCause::RateLimited, state.bucket.rate_per_s(), since),
+            (None, Some(since)) if state.is_slowed(now) => {
+                (PressureCause::PushedBack, state.permitted(now).0, since)
+            }
+            (None, Some(since)) => (PressureCause::RateLimited, state.permitted(now).0, since),
             (None, None) => return None,
         };
         Some(Pressure {
@@ -99,14 +116,14 @@ impl Lane {
             host: self.gate.host.clone(),
             cause,
             permitted_per_s,
-            held_until: shut.map(|shut| shut.until),
+            held_until: shut.filter(|shut| shut.ends).map(|shut| shut.until),
             since,
         })
     }
 
     async fn persist(&self) {
         failpoint::reached("gate.before").await;
-        if let Err(error) = self.gate.store.put_upstream(&self.gate.record()).await {
+        if let Err(error) = self.gate.store().await {
             tracing::warn!(batch_seq = self.batch.0, error = %error, "the gate's state could not be stored");
         }
         failpoint::reached("gate.held").await;
@@ -115,9 +132,10 @@ impl Lane {
         }
     }
 
-    /// Takes a permit from both buckets, or says how long to wait.
-    fn try_take(&self) -> Result<(), Refused> {
-        let gate = &*self.gate;
+    /// Takes a permit from both buckets, if it is this one's turn, or says how long to wait at most: nothing where
+    /// somebody else says when.
+    fn try_take(&self, waiter: u64) -> Result<(), Refused> {
+        let (gate, lane) = (&*self.gate, self.ticket);
         let now = gate.epoch.elapsed();
         let mut state = gate.state();
         if let Some(shut) = state.shut(gate.epoch, self.sender) {
@@ -127,76 +145,105 @@ impl Lane {
             // Whoever just asked for less does not get the burst at once.
             state.bucket.drain(now);
         }
-        let mut own = locked(&self.own);
-        let wait = state.bucket.wait(now).max(own.wait(now));
-        if wait.is_zero() {
-            state.bucket.take(now);
-            own.take(now);
-            // With the breaker not closed this is the probe. Its quick try and its way through the server take time too.
-            let until = now + 2 * self.terms.attempt_timeout + PROBE_POLL;
-            state.breaker = state.breaker.next(Signal::Probe { until }, now, self.terms.probe_interval);
-            state.prober = state.breaker.tripped_since().map(|_| self.ticket);
-            if state.waiting == 1 {
-                state.limited_since = None;
-            }
-            return Ok(());
+        if !state.turns.is_first(lane, waiter) {
+            return Err(Refused::Wait(None));
         }
-        state.limited_since.get_or_insert_with(clock::now);
-        Err(Refused::Wait(wait))
+        state.repace(now);
+        let mut own = locked(&self.own);
+        let (shared_wait, own_wait) = (state.bucket.wait(now), own.wait(now));
+        if own_wait > shared_wait + GRAIN {
+            // Waiting for the lane's own bucket must not keep other lanes from the gate.
+            state.turns.step_back(lane);
+            state.turns.wake_next();
+            return Err(Refused::Wait(Some(own_wait)));
+        }
+        if !state.turns.step_in(lane) {
+            return Err(Refused::Wait(None));
+        }
+        let wait = shared_wait.max(own_wait);
+        if !wait.is_zero() || state.is_full() {
+            state.limited_since.get_or_insert_with(clock::now);
+            // The end of a request is told.
+            return Err(Refused::Wait((!state.is_full()).then_some(wait)));
+        }
+        state.bucket.take(now);
+        own.take(now);
+        state.in_flight += 1;
+        state.turns.serve(lane, waiter);
+        if state.turns.has_waiters(lane) {
+            // It is in the order before anybody is asked again, so that its share is its own however late it wakes.
+            if own.wait(now) <= state.bucket.wait(now) + GRAIN {
+                state.turns.step_in(lane);
+            }
+            state.turns.wake_first(lane);
+        }
+        state.turns.wake_next();
+        // With the breaker not closed this is the probe. Its quick try and its way through the server take time too.
+        let until = now + 2 * self.terms.attempt_timeout + PROBE_POLL;
+        state.breaker = state.breaker.next(Signal::Probe { until }, now, self.terms.probe_interval);
+        state.prober = state.breaker.tripped_since().map(|_| lane);
+        if state.turns.waiting() == 0 {
+            state.limited_since = None;
+        }
+        Ok(())
     }
 }
 
 enum Refused {
     Held(Denied),
-    Wait(Duration),
+    Wait(Option<Duration>),
 }
 
-/// Counts a waiter for as long as it lives.
-struct Waiting<'a>(&'a Gate);
+/// A request that waits, for as long as it does.
+struct Waiter<'a> {
+    lane: &'a Lane,
+    number: u64,
+    woken: Arc<Notify>,
+}
 
-impl<'a> Waiting<'a> {
-    fn at(gate: &'a Gate) -> Self {
-        gate.state().waiting += 1;
-        Self(gate)
+impl<'a> Waiter<'a> {
+    fn at(lane: &'a Lane) -> Self {
+        let (number, woken) = lane.gate.state().turns.join(lane.ticket);
+        Self { lane, number, woken }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut state = self.lane.gate.state();
+        state.turns.leave(self.lane.ticket, self.number);
+        if state.turns.waiting() == 0 {
+            state.limited_since = None;
+        }
+    }
+}
+
+/// A request that is on its way, for as long as it is.
+struct InFlight(Arc<Gate>);
+
+impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        state.waiting -= 1;
-        if state.waiting == 0 {
-            state.limited_since = None;
+        state.in_flight -= 1;
+        if state.configured.in_flight_max.is_some() {
+            state.turns.wake_next();
         }
     }
 }
 
 #[async_trait]
 impl Permits for Lane {
-    async fn acquire(&self) -> Result<(), Denied> {
-        let _waiting = Waiting::at(&self.gate);
-        let _lane = self.turn.lock().await;
-        // Waiting for the lane's own bucket must not keep other lanes from the gate.
+    async fn acquire(&self) -> Result<Permit, Denied> {
+        let waiter = Waiter::at(self);
         loop {
-            let wait = locked(&self.own).wait(self.gate.epoch.elapsed());
-            if wait.is_zero() {
-                break;
-            }
-            if let Some(shut) = self.gate.state().shut(self.gate.epoch, self.sender) {
-                return Err(Denied { until: shut.until });
-            }
-            tokio::time::sleep(wait).await;
-        }
-        let _gate = self.gate.turn.lock().await;
-        loop {
-            let changed = self.gate.changed.notified();
-            match self.try_take() {
-                Ok(()) => return Ok(()),
+            match self.try_take(waiter.number) {
+                Ok(()) => return Ok(Permit::new(InFlight(Arc::clone(&self.gate)))),
                 Err(Refused::Held(denied)) => return Err(denied),
-                Err(Refused::Wait(wait)) => {
+                Err(Refused::Wait(None)) => waiter.woken.notified().await,
+                Err(Refused::Wait(Some(wait))) => {
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
-                        () = changed => {}
+                        () = waiter.woken.notified() => {}
                     }
                 }
             }

@@ -4,10 +4,13 @@ use chrono::{DateTime, Utc};
 
 use super::*;
 use crate::{
-    domain::upstream::PressureCause,
+    domain::upstream::{Breaker, PressureCause},
     fetch::{Denied, Permits, Verdict},
     store::sqlite::{Limits, SqliteStore},
 };
+
+mod pace;
+mod steer;
 
 struct World {
     folder: tempfile::TempDir,
@@ -33,14 +36,28 @@ impl World {
     }
 
     async fn lane(&self, batch: i64, rate_per_s: f64, burst: u32) -> Arc<Lane> {
-        let upstream = UpstreamId::of("https", "api.example", 443);
-        self.gates.join(&upstream, "api.example", BatchSeq(batch), terms(rate_per_s, burst)).await.unwrap()
+        self.lane_with(batch, terms(rate_per_s, burst)).await
     }
+
+    async fn lane_with(&self, batch: i64, terms: Terms) -> Arc<Lane> {
+        self.gates.join(&id(), "api.example", BatchSeq(batch), terms).await.unwrap()
+    }
+}
+
+fn id() -> UpstreamId {
+    UpstreamId::of("https", "api.example", 443)
 }
 
 fn terms(rate_per_s: f64, burst: u32) -> Terms {
     let second = Duration::from_secs(1);
-    Terms { rate_per_s, burst, attempt_timeout: 30 * second, probe_interval: 60 * second }
+    Terms {
+        rate_per_s,
+        burst,
+        weight: 1.0,
+        adaptive_pace: true,
+        attempt_timeout: 30 * second,
+        probe_interval: 60 * second,
+    }
 }
 
 /// Until when the lane's gate is held, by both clocks.
@@ -62,7 +79,7 @@ async fn permits(lanes: &[&Lane], span: Duration) -> Vec<usize> {
     let end = Instant::now() + span;
     let counts = lanes.iter().map(|lane| async move {
         let mut taken = 0;
-        while let Ok(Ok(())) = tokio::time::timeout_at(end, lane.acquire()).await {
+        while let Ok(Ok(_)) = tokio::time::timeout_at(end, lane.acquire()).await {
             taken += 1;
         }
         taken
@@ -97,7 +114,7 @@ async fn the_largest_rate_binds_and_a_lower_one_its_own_batch() {
 #[tokio::test]
 async fn a_visitor_keeps_to_the_limit_that_it_finds_and_leaves_it_as_it_was() {
     let world = World::new().await;
-    let upstream = UpstreamId::of("https", "api.example", 443);
+    let upstream = id();
     let visit = || world.gates.visit(&upstream, "api.example", terms(1_000.0, 100));
     let lane = world.lane(7, 1.0, 2).await;
     let visitor = visit().await.unwrap();
@@ -117,11 +134,11 @@ async fn a_visitor_keeps_to_the_limit_that_it_finds_and_leaves_it_as_it_was() {
 async fn a_push_back_turns_everybody_away_until_its_time() {
     let world = World::new().await;
     let (a, b) = (world.lane(1, 1.0, 1).await, world.lane(2, 1.0, 1).await);
-    a.acquire().await.unwrap();
+    a.acquire().await.map(drop).unwrap();
     let waiting = {
         let b = Arc::clone(&b);
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { b.acquire().await });
+        tasks.spawn(async move { b.acquire().await.map(drop) });
         tasks
     };
     tokio::task::yield_now().await;
@@ -129,7 +146,7 @@ async fn a_push_back_turns_everybody_away_until_its_time() {
     let denied = waiting.join_all().await;
     assert!(denied[0].is_err(), "who waited was turned away");
     let (until, opens) = held(&b).unwrap();
-    assert_eq!(a.acquire().await, Err(Denied { until }));
+    assert_eq!(a.acquire().await.map(drop), Err(Denied { until }));
     assert_eq!(b.pressure().unwrap().cause, PressureCause::PushedBack);
 
     // A shorter one does not shorten it.
@@ -138,7 +155,7 @@ async fn a_push_back_turns_everybody_away_until_its_time() {
     tokio::time::pause();
     tokio::time::sleep_until(opens).await;
     assert_eq!(held(&b), None);
-    assert_eq!(b.acquire().await, Ok(()));
+    assert_eq!(b.acquire().await.map(drop), Ok(()));
 }
 
 #[tokio::test]
@@ -169,13 +186,13 @@ async fn whoever_gives_up_has_taken_nothing() {
     let world = World::new().await;
     let lane = world.lane(1, 10.0, 1).await;
     tokio::time::pause();
-    lane.acquire().await.unwrap();
+    lane.acquire().await.map(drop).unwrap();
     for _ in 0..5 {
         let given_up = tokio::time::timeout(Duration::from_millis(10), lane.acquire()).await;
         assert!(given_up.is_err());
     }
     let before = Instant::now();
-    lane.acquire().await.unwrap();
+    lane.acquire().await.map(drop).unwrap();
     assert!(before.elapsed() <= Duration::from_millis(52), "{:?}", before.elapsed());
     assert_eq!(lane.pressure(), None, "nobody waits any more");
 }
@@ -189,7 +206,7 @@ async fn a_restart_begins_with_an_empty_bucket_and_keeps_a_hold() {
     let world = world.restarted().await;
     let lane = world.lane(1, 1.0, 20).await;
     tokio::time::pause();
-    lane.acquire().await.unwrap();
+    lane.acquire().await.map(drop).unwrap();
     assert!(before.elapsed() >= Duration::from_secs(1), "the burst may just have been used");
     tokio::time::resume();
 
@@ -198,7 +215,7 @@ async fn a_restart_begins_with_an_empty_bucket_and_keeps_a_hold() {
     drop(lane);
     let world = world.restarted().await;
     let lane = world.lane(1, 1.0, 20).await;
-    assert_eq!(lane.acquire().await, Err(Denied { until }));
+    assert_eq!(lane.acquire().await.map(drop), Err(Denied { until }));
 }
 
 #[tokio::test]
@@ -243,7 +260,7 @@ async fn a_tripped_breaker_lets_one_request_through_to_see_and_an_answer_opens_i
     let (a, b) = (world.lane(1, 1_000.0, 100).await, world.lane(2, 1_000.0, 100).await);
     for _ in 0..10 {
         assert!(b.tripped_since().is_none());
-        a.acquire().await.unwrap();
+        a.acquire().await.map(drop).unwrap();
         a.observe(Verdict::Failing).await;
     }
     assert!(b.tripped_since().is_some(), "one upstream, one breaker");
@@ -252,7 +269,7 @@ async fn a_tripped_breaker_lets_one_request_through_to_see_and_an_answer_opens_i
     assert_eq!((pressure.cause, pressure.permitted_per_s), (PressureCause::Outage, 0.0));
 
     opened(&b).await;
-    b.acquire().await.expect("the probe");
+    b.acquire().await.map(drop).expect("the probe");
     assert!(a.acquire().await.is_err(), "one at a time");
     b.observe(Verdict::Failing).await;
     assert!(a.acquire().await.is_err());
@@ -260,10 +277,10 @@ async fn a_tripped_breaker_lets_one_request_through_to_see_and_an_answer_opens_i
     assert!((Duration::from_secs(5)..=Duration::from_secs(10)).contains(&wait), "twice as long: {wait:?}");
 
     opened(&a).await;
-    a.acquire().await.expect("the next probe");
+    a.acquire().await.map(drop).expect("the next probe");
     a.observe(Verdict::Alive).await;
     assert!(b.tripped_since().is_none());
-    b.acquire().await.unwrap();
+    b.acquire().await.map(drop).unwrap();
 }
 
 #[tokio::test]
@@ -272,18 +289,18 @@ async fn a_probe_that_nobody_hears_of_again_is_given_up() {
     let lane = world.lane(1, 1_000.0, 100).await;
     lane.refused().await;
     opened(&lane).await;
-    lane.acquire().await.expect("the probe, which is then dropped");
+    lane.acquire().await.map(drop).expect("the probe, which is then dropped");
     let before = Instant::now();
     opened(&lane).await;
     let waited = before.elapsed().as_secs();
     assert!((60..=64).contains(&waited), "twice an attempt and a moment: {waited} s");
-    lane.acquire().await.expect("another probe");
+    lane.acquire().await.map(drop).expect("another probe");
 }
 
 #[tokio::test]
 async fn the_turn_of_a_probe_that_is_cut_off_is_the_others_at_once() {
     let world = World::new().await;
-    let upstream = UpstreamId::of("https", "api.example", 443);
+    let upstream = id();
     let canary = || world.gates.canary(&upstream, "api.example", BatchSeq(2), terms(1_000.0, 100));
     let lane = world.lane(1, 1_000.0, 100).await;
     lane.refused().await;
@@ -294,11 +311,11 @@ async fn the_turn_of_a_probe_that_is_cut_off_is_the_others_at_once() {
     let before = wait(&lane);
     opened(&lane).await;
     let other = canary().await.unwrap();
-    other.acquire().await.expect("the probe");
+    other.acquire().await.map(drop).expect("the probe");
     assert!(lane.acquire().await.is_err(), "one at a time");
     drop(other);
     assert_eq!((wait(&lane), lane.gate.failed_probes()), (before, 0), "it has not failed");
-    lane.acquire().await.expect("another probe");
+    lane.acquire().await.map(drop).expect("another probe");
 
     // One that was heard of, and one that is not the last, leave nothing behind.
     lane.observe(Verdict::Failing).await;
@@ -320,7 +337,7 @@ async fn a_tripped_breaker_outlives_the_process() {
     let again = held(&lane).expect("still tripped").0;
     assert!((again - until).abs() < TimeDelta::seconds(1), "{until} {again}");
     opened(&lane).await;
-    lane.acquire().await.unwrap();
+    lane.acquire().await.map(drop).unwrap();
     lane.observe(Verdict::Alive).await;
     drop(lane);
     let world = world.restarted().await;
@@ -346,7 +363,7 @@ async fn in_the_canarys_turn(world: &World) -> Arc<Lane> {
     let lane = world.lane(1, 1.0, 1).await;
     lane.refused().await;
     opened(&lane).await;
-    lane.acquire().await.unwrap();
+    lane.acquire().await.map(drop).unwrap();
     lane.observe(Verdict::Failing).await;
     tokio::time::pause();
     let Breaker::Tripped { probe_at, .. } = lane.gate.state().breaker else { panic!("a probe has failed") };
@@ -362,7 +379,7 @@ async fn items_leave_every_second_probe_to_others_for_a_while() {
     assert!(lane.acquire().await.is_err(), "it is not an item's turn");
     // Time stands still but for this.
     tokio::time::advance(Duration::from_secs(3)).await;
-    lane.acquire().await.unwrap();
+    lane.acquire().await.map(drop).unwrap();
 }
 
 #[tokio::test]
@@ -373,7 +390,7 @@ async fn a_turn_that_nobody_takes_is_the_items_at_once_and_only_this_one() {
     assert!(!lane.gate.wants_probe());
     for _ in 0..2 {
         assert_eq!(lane.opens(), None);
-        lane.acquire().await.unwrap();
+        lane.acquire().await.map(drop).unwrap();
         tokio::time::resume();
         lane.observe(Verdict::Failing).await;
         tokio::time::pause();

@@ -121,6 +121,10 @@ impl Runner {
     /// uncharged, the breaker trips, and the batch pauses. `exhausted`: there are no more items to ask with.
     pub(super) async fn judge_probe(&mut self, exhausted: bool) {
         let (Some(probe), Some(lane)) = (&self.probe, self.lane.clone()) else { return };
+        if lane.is_held_by_operator() {
+            // Whoever is not asked has refused nobody.
+            return;
+        }
         let asked = probe.unanswered.len() + self.refused();
         let is_over = exhausted || asked >= probe.items || lane.opens().is_some();
         if probe.unanswered.is_empty() || !self.workers.is_empty() || !is_over || self.fault.is_some() {

@@ -13,7 +13,10 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConne
 use url::Url;
 
 use super::{BUSY_TIMEOUT, error, instant, migration, migration::Schema};
-use crate::{domain::upstream::UpstreamId, store::StoreError};
+use crate::{
+    domain::upstream::{HoldCause, UpstreamId},
+    store::StoreError,
+};
 
 /// What is where a store's file should be.
 #[derive(Debug)]
@@ -70,10 +73,10 @@ pub struct Paused {
 pub struct Hold {
     /// Which one.
     pub upstream: UpstreamId,
-    /// When it may be asked again.
-    pub until: DateTime<Utc>,
-    /// Its breaker has tripped; otherwise it asked for less.
-    pub tripped: bool,
+    /// When it may be asked again, if that is known.
+    pub until: Option<DateTime<Utc>>,
+    /// Why not before.
+    pub cause: HoldCause,
 }
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -233,12 +236,15 @@ async fn paused(conn: &mut SqliteConnection) -> Result<Option<Paused>, sqlx::Err
 async fn holds(conn: &mut SqliteConnection) -> Result<Vec<Hold>, sqlx::Error> {
     let rows = sqlx::query("SELECT * FROM upstreams ORDER BY upstream").fetch_all(conn).await?;
     let hold = |row: &sqlx::sqlite::SqliteRow| {
-        // Version 1 has no breaker.
-        let until = |column: &str| row.try_get::<Option<i64>, _>(column).ok().flatten();
-        let (held, probe) = (until("held_until_at"), until("probe_at"));
-        let until = held.max(probe)?;
+        // Version 1 has no breaker, those before 13 no operator.
+        let at = |column: &str| row.try_get::<Option<i64>, _>(column).ok().flatten();
+        let operator = at("operator_since_at").map(|_| (at("operator_until_at"), HoldCause::Operator));
+        let asked = at("held_until_at").map(|until| (Some(until), HoldCause::RetryAfter));
+        let probe = at("probe_at").map(|until| (Some(until), HoldCause::Breaker));
+        let holds = [operator, asked, probe].into_iter().flatten();
+        let (until, cause) = holds.max_by_key(|(until, _)| until.unwrap_or(i64::MAX))?;
         let upstream = UpstreamId::stored(row.get("upstream"));
-        Some(Hold { upstream, until: instant(until), tripped: probe == Some(until) })
+        Some(Hold { upstream, until: until.map(instant), cause })
     };
     Ok(rows.iter().filter_map(hold).collect())
 }

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (10, "purged", include_str!("migration/0010_purged.sql")),
     (11, "priority", include_str!("migration/0011_priority.sql")),
     (12, "leftovers", include_str!("migration/0012_leftovers.sql")),
+    (13, "upstreams", include_str!("migration/0013_upstreams.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -132,6 +133,31 @@ mod tests {
         .unwrap();
         let rows: Vec<String> = rows.iter().map(|row| row.get("row")).collect();
         assert_eq!(rows, ["Redecodeb8", "StartBatcha7"]);
+    }
+
+    #[tokio::test]
+    async fn upstreams_of_before_are_found_by_their_new_ids() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let rows = "INSERT INTO upstreams (upstream, host, rate_per_s, burst, held_until_at) VALUES
+            ('query1-finance-yahoo-com', 'query1.finance.yahoo.com', 5, 20, 1),
+            ('a-b-example-0123abcd', 'a-b.example', 5, 20, 2),
+            ('http-127-0-0-1-8080', '127.0.0.1', 5, 20, 3),
+            ('https-a-b-example-8443-0123abcd', 'a-b.example', 5, 20, 4),
+            ('http-1-9000-0123abcd', '[::1]', 5, 20, 5)";
+        let at = MIGRATIONS.iter().position(|(_, what, _)| *what == "upstreams").unwrap();
+        let before = MIGRATIONS[..at].iter().map(|(.., sql)| *sql);
+        for sql in before.chain([rows, MIGRATIONS[at].2]) {
+            sqlx::raw_sql(sql.into_sql_str()).execute(&mut conn).await.unwrap();
+        }
+        let rows = sqlx::query("SELECT upstream FROM upstreams ORDER BY held_until_at")
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
+        let ids: Vec<String> = rows.iter().map(|row| row.get("upstream")).collect();
+        assert_eq!(
+            ids,
+            ["query1.finance.yahoo.com", "a-b.example", "http-127.0.0.1-8080", "https-a-b.example-8443"]
+        );
     }
 
     #[test]

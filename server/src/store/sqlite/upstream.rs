@@ -6,7 +6,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{error, instant, ms, writer::Writer};
 use crate::{
-    domain::upstream::{Tripped, UpstreamId, UpstreamRecord},
+    domain::upstream::{Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord},
     store::StoreError,
 };
 
@@ -20,11 +20,24 @@ pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<UpstreamRecord>, StoreE
         .map(|row| UpstreamRecord {
             id: UpstreamId::stored(row.get("upstream")),
             host: row.get("host"),
+            configured: Configured {
+                rate_per_s: row.get("configured_rate_per_s"),
+                burst: row.get("configured_burst"),
+                in_flight_max: row.get("configured_in_flight_max"),
+            },
             rate_per_s: row.get("rate_per_s"),
             burst: row.get("burst"),
             held_until: row.get::<Option<i64>, _>("held_until_at").map(instant),
             push_backs: row.get("push_backs"),
             tripped: tripped(row),
+            slowed: row
+                .get::<Option<i64>, _>("paced_from_at")
+                .map(|from| Slowed { share: row.get("pace"), from: instant(from) }),
+            operator: row.get::<Option<i64>, _>("operator_since_at").map(|since| OperatorHold {
+                since: instant(since),
+                until: row.get::<Option<i64>, _>("operator_until_at").map(instant),
+                reason: row.get("operator_reason"),
+            }),
         })
         .collect())
 }
@@ -39,13 +52,13 @@ fn tripped(row: &SqliteRow) -> Option<Tripped> {
 
 pub(super) async fn put(writer: &Writer, upstream: &UpstreamRecord) -> Result<(), StoreError> {
     let mut conn = writer.turn().await.map_err(error::store)?;
+    let operator = upstream.operator.as_ref();
     sqlx::query(
-        "INSERT INTO upstreams
-           (upstream, host, rate_per_s, burst, held_until_at, push_backs, tripped_at, probe_at, probe_wait_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (upstream) DO UPDATE SET host = excluded.host, rate_per_s = excluded.rate_per_s,
-           burst = excluded.burst, held_until_at = excluded.held_until_at, push_backs = excluded.push_backs,
-           tripped_at = excluded.tripped_at, probe_at = excluded.probe_at, probe_wait_ms = excluded.probe_wait_ms",
+        "INSERT OR REPLACE INTO upstreams
+           (upstream, host, rate_per_s, burst, held_until_at, push_backs, tripped_at, probe_at, probe_wait_ms,
+            configured_rate_per_s, configured_burst, configured_in_flight_max, operator_since_at, operator_until_at,
+            operator_reason, pace, paced_from_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(upstream.id.as_str())
     .bind(&upstream.host)
@@ -56,6 +69,14 @@ pub(super) async fn put(writer: &Writer, upstream: &UpstreamRecord) -> Result<()
     .bind(upstream.tripped.map(|tripped| ms(tripped.since)))
     .bind(upstream.tripped.map(|tripped| ms(tripped.probe_at)))
     .bind(upstream.tripped.map_or(0, |tripped| tripped.wait.as_millis() as i64))
+    .bind(upstream.configured.rate_per_s)
+    .bind(upstream.configured.burst.map(i64::from))
+    .bind(upstream.configured.in_flight_max.map(i64::from))
+    .bind(operator.map(|hold| ms(hold.since)))
+    .bind(operator.and_then(|hold| hold.until).map(ms))
+    .bind(operator.map(|hold| hold.reason.as_str()).unwrap_or_default())
+    .bind(upstream.slowed.map_or(1.0, |slowed| slowed.share))
+    .bind(upstream.slowed.map(|slowed| ms(slowed.from)))
     .execute(&mut *conn)
     .await
     .map_err(error::store)?;
