@@ -112,7 +112,7 @@ spec.yaml:3: spec.fetch.wrokers: unknown field; did you mean \"workers\"?
 spec.yaml:4: spec.fetch.attempt_timout: unknown field; did you mean \"attempt_timeout\"?
 spec.yaml:5: spec.fetch.speed: unknown field; known are workers, attemptTimeout, maxAttempts, initialBackoff, \
 backoffMultiplier, maxBackoff, requestsPerSecond, burst, adaptivePace, maxBodyBytes, commitGroupSize, commitGroupInterval, \
-userAgent, itemDeadline, keepBodies, probeItems
+rules, userAgent, itemDeadline, keepBodies, probeItems
 spec.yaml:6: spec.jpxListing.segments[0]: unknown value \"PRIM\"; did you mean \"PRIME\"?
 spec.yaml:6: spec.jpxListing.segments[1]: unknown value \"Prime\"; did you mean \"PRIME\"?"
     );

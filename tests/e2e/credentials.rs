@@ -1,9 +1,15 @@
 //! An upstream that turns the caller away (401, 403): whose fault it is, is found out before anybody is charged for it.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 use haul_proto::v1::{
-    BatchSpec, FailureClass, RetryFailedRequest,
+    BatchSpec, FailureClass, FetchPolicy, RetryFailedRequest,
     batch::{PauseCause, State},
     batch_spec::Source,
     item,
@@ -13,7 +19,7 @@ use tonic::Code;
 
 use crate::world::{
     Server, Upstream,
-    canned::Canned,
+    canned::{Canned, NOTHING},
     database::Database,
     spec::{at_once, batch, codes, fast, inline, listing, paced, prices, remote, starting},
     status::refused,
@@ -238,17 +244,54 @@ async fn what_is_held_back_is_asked_for_again_after_a_pause_and_canceled_by_a_st
     assert!(items[..2].iter().all(|item| (item.state(), item.attempt_count) == (item::State::Canceled, 0)));
 }
 
+/// An upstream at which the first request waits for its answer until so many others have theirs. It says yes or no, and
+/// the opposite to all others.
+async fn first_one_last(yes: bool, others: usize) -> Canned {
+    let arrived = AtomicUsize::new(0);
+    let (answered, changed) = (Mutex::new(0), Condvar::new());
+    Canned::choosing(move |_| {
+        let is_first = arrived.fetch_add(1, Ordering::SeqCst) == 0;
+        let mut answered = answered.lock().unwrap();
+        if is_first {
+            answered = changed.wait_while(answered, |answered| *answered < others).unwrap();
+        }
+        *answered += 1;
+        changed.notify_all();
+        if yes == is_first { (NOTHING.0.to_owned(), NOTHING.1) } else { ("403 Forbidden".to_owned(), "") }
+    })
+    .await
+}
+
+/// Answers come in any order: a success says something of what was sent before it, and nothing of what was sent later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_answer_to_an_early_request_shows_nothing_of_later_ones() {
+    let one_after_the_other = || FetchPolicy { probe_items: Some(10_000), ..paced(20.0, 1) };
+    let (server, upstream) = tokio::join!(Server::start([]), first_one_last(true, 3));
+    let name = server.start_batch(batch(inline(codes(30)), &upstream.url(), one_after_the_other())).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_reason, "CREDENTIALS_REFUSED");
+    let progress = paused.progress.unwrap();
+    assert_eq!((progress.succeeded_items, progress.failed_items), (1, 0));
+    assert!(upstream.requests() <= 13, "{}", upstream.requests());
+
+    let upstream = first_one_last(false, 10).await;
+    let name = server.start_batch(batch(inline(codes(30)), &upstream.url(), one_after_the_other())).await;
+    let progress = server.batch_ended(&name).await.progress.unwrap();
+    assert_eq!((progress.succeeded_items, progress.failed_items), (29, 1));
+    assert_eq!(upstream.requests(), 30);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_refused_pauses_the_batch_and_fails_the_plan() {
     let all = codes(3);
     let keys = all.join("\n");
-    let open = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let is_open = std::sync::Arc::clone(&open);
+    let open = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&open);
     let (server, upstream, list) = tokio::join!(
         Server::start([]),
         Upstream::healthy(),
         Canned::choosing(move |_| {
-            if is_open.load(std::sync::atomic::Ordering::SeqCst) {
+            if is_open.load(Ordering::SeqCst) {
                 ("200 OK".to_owned(), keys.clone())
             } else {
                 ("403 Forbidden".to_owned(), String::new())
@@ -267,7 +310,7 @@ async fn a_list_that_is_refused_pauses_the_batch_and_fails_the_plan() {
     );
     assert_eq!(paused.pause_message, format!("{}/keys?…: HTTP 403: refused", list.url()));
     assert_eq!(list.requests(), 2, "the plan's and the batch's");
-    open.store(true, std::sync::atomic::Ordering::SeqCst);
+    open.store(true, Ordering::SeqCst);
     server.client().await.resume(&name, "").await.unwrap();
     assert_eq!(server.batch_ended(&name).await.progress.unwrap().succeeded_items, 3);
 }

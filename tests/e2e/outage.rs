@@ -12,7 +12,7 @@ use prost_types::Duration as Span;
 
 use crate::world::{
     Server, Upstream,
-    canned::Canned,
+    canned::{Canned, NOTHING},
     database::Database,
     spec::{at_once, batch, codes, fast, inline, listing, millis, prices},
     watching::{Watching, assert_adds_up, watch},
@@ -207,9 +207,7 @@ async fn bad_at(codes: &[String], head: &'static str) -> Canned {
         if bad.iter().any(|path| request.contains(path)) {
             return (head.to_owned(), String::new());
         }
-        let nothing = r#"{"chart":{"result":null,"error":{"code":"Bad Request",
-            "description":"Data doesn't exist for startDate = 1, endDate = 2"}}}"#;
-        ("400 Bad Request\r\ncontent-type: application/json".to_owned(), nothing.to_owned())
+        (NOTHING.0.to_owned(), NOTHING.1.to_owned())
     })
     .await
 }

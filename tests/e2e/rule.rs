@@ -17,17 +17,11 @@ use tonic::Code;
 
 use crate::world::{
     Server, Upstream,
-    canned::Canned,
+    canned::{Canned, NOTHING},
     spec::{batch, codes, fast, inline, prices, starting},
     status::{fields, refused},
     watching::assert_adds_up,
 };
-
-/// Nothing to tell of a symbol: a success.
-const NOTHING: (&str, &str) = (
-    "400 Bad Request\r\ncontent-type: application/json",
-    r#"{"chart":{"result":null,"error":{"code":"Bad Request","description":"Data doesn't exist for startDate = 1, endDate = 2"}}}"#,
-);
 
 fn ruled(mut spec: BatchSpec, rules: Vec<FailureRule>) -> BatchSpec {
     spec.fetch.as_mut().unwrap().rules = rules;

@@ -16,6 +16,12 @@ use tokio::{
 
 type Reply = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
+/// Head and body of a chart with nothing to tell, which is a success.
+pub(crate) const NOTHING: (&str, &str) = (
+    "400 Bad Request\r\ncontent-type: application/json",
+    r#"{"chart":{"result":null,"error":{"code":"Bad Request","description":"Data doesn't exist for startDate = 1, endDate = 2"}}}"#,
+);
+
 /// Answers as long as it is not dropped.
 pub(crate) struct Canned {
     address: SocketAddr,

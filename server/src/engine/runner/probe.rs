@@ -80,9 +80,8 @@ impl Runner {
         } else if is_last || refused >= self.refused_max() {
             let (host, said) = (self.host(), self.last_refusal.as_deref().unwrap_or("refused"));
             let items = if refused == 1 { "an item" } else { "items, one after the other," };
-            self.fault = Some(Fault::refused(format!(
-                "{host} refused {items} and has answered none that was sent later, so the others were not sent: {said}"
-            )));
+            let message = format!("{host} refused {items} and took none that was sent later: {said}");
+            self.fault = Some(Fault::refused(message));
         }
     }
 
@@ -107,6 +106,7 @@ impl Runner {
                     }
                 }
                 self.held.drop_done();
+                tracing::info!(batch_id = %self.batch, items = refusals.items.len(), "refused through their own fault");
                 self.engine.publish(committed, &[]);
             }
             Err(error) => self.trouble(&error, "refused items could not be recorded"),
