@@ -156,10 +156,11 @@ class Run:
             faults.append(("carried out", f"the server took {ended_s:.1f} s to end"))
         lives = self.keeper.lives
         kills = sum(life.status == -signal.SIGKILL for life in lives)
-        # A store that refuses its first write, as planned, lets no server start.
+        # A store that refuses its first write, as planned, or is locked for longer than is waited for, lets no server start.
         expected = (None, 0, -signal.SIGKILL, -signal.SIGTERM)
-        crashed = [life.status for life in lives
-                   if life.status not in expected and not (life.status == 2 and not life.listened and life.points)]
+        locks = any(mishap.kind == "lock" for mishap in plan.mishaps)
+        crashed = [life.status for life in lives if life.status not in expected
+                   and not (life.status == 2 and not life.listened and (life.points or locks))]
         if crashed and not plan.disk:
             faults.append(("carried out", f"processes ended with {crashed}"))
         figures = (f"{sum(map(len, batches.values())):,} items, {len(evidence.requests):,} requests, {kills} kills"
