@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..claim import Claims
+from ..claim import Claims, but
 from ..lab import Lab, Trouble
 from ..tokyo.demo import list_codes
 from .disk import may_mount
-from .plan import Plan, draw
+from .plan import STEPS, Plan, draw
 from .planted import may_be_spoilt, spoil
 from .run import FAKETIME, Result, Run
 from .stall import Stalls
 
 # Of the short form: a death at every step takes longer.
-QUICK = ("killed", "steps", "steps", "steps", "errors", "controls", "cut")
+QUICK = ("killed", "steps", "controls", "steps", "cut", "steps", "errors")
 
 
 class Suite:
@@ -27,6 +28,7 @@ class Suite:
     def __init__(self, lab: Lab, claims: Claims, repository: Path, quick: bool) -> None:
         self._lab, self._claims, self._quick = lab, claims, quick
         self._listed = list_codes(repository)
+        self._points = repository / "server" / "src" / "failpoint.rs"
         self._skipped: dict[str, str] = {}
         self._stalls = Stalls()
 
@@ -55,6 +57,10 @@ class Suite:
             if not good:
                 raise Trouble("no run came to a result that can be spoilt")
             spoil(self._claims, good[0], self._lab.place("planted"))
+            known = re.search(r"const STEPS[^=]*= \[(.*?)\]", self._points.read_text(encoding="utf-8"), re.DOTALL)
+            missing = set(re.findall(r'"([^"]+)"', known[1] if known else "")) ^ set(STEPS)
+            self._claims.check("every fail point of the server has its turn", known is not None and not missing,
+                               f"{len(STEPS)}{but(missing)}")
 
     def _look_around(self, scenarios: list[str]) -> None:
         without_disk = may_mount(self._lab.folder / "try") if {"full", "readonly"} & set(scenarios) else ""

@@ -64,7 +64,13 @@ Fault = tuple[str, str]
 
 def check(evidence: Evidence) -> list[Fault]:
     """All that is wrong: the name of the check, and what it found."""
-    return [(name, said) for name, look in CHECKS.items() for said in look(evidence)]
+    faults = []
+    for name, look in CHECKS.items():
+        try:
+            faults += [(name, said) for said in look(evidence)]
+        except sqlite3.DatabaseError as error:
+            faults.append(("file", f"{name}: {error}"))
+    return faults
 
 
 def _batches(evidence: Evidence) -> Iterator[sqlite3.Row]:
@@ -180,7 +186,8 @@ def _counters(evidence: Evidence) -> Iterator[str]:
             told["report"] = tuple(int(progress.get(name, 0)) for name in (
                 "totalItems", "succeededItems", "failedItems", "skippedItems", "canceledItems", "recordsWritten"))
             if int(report.get("requestsSent", 0)) != batch["requests_count"]:
-                yield f"{batch['name']}: the report has {report.get('requestsSent')} requests, the counter {batch['requests_count']}"
+                yield (f"{batch['name']}: the report has {report.get('requestsSent')} requests,"
+                       f" the counter {batch['requests_count']}")
         for who, figures in told.items():
             if figures != recount:
                 yield f"{batch['name']}: {who} {figures}, recount {recount}"
@@ -282,8 +289,11 @@ def _watched(evidence: Evidence) -> Iterator[str]:
         last: dict[str, int] = {}
         over: set[str] = set()
         for event in events:
-            kind, batch = next(((kind, event[kind]) for kind in ("snapshot", "update", "terminal") if kind in event), ("", {}))
+            kinds = ("snapshot", "update", "terminal")
+            kind, batch = next(((kind, event[kind]) for kind in kinds if kind in event), ("", {}))
             if not kind:
+                # Deleted: a batch that is gone says no more.
+                over.add(event.get("removed", "").removeprefix("batches/"))
                 continue
             name, revision = batch["name"].removeprefix("batches/"), int(batch["revision"])
             if revision <= last.get(name, 0):
@@ -301,7 +311,7 @@ def _watched(evidence: Evidence) -> Iterator[str]:
                 over.add(name)
         if set(last) - over:
             yield f"watcher {number}: was never told the end of {sample(set(last) - over)}"
-        ended |= over
+        ended |= over - {""}
     silent = set(evidence.ends) - ended if evidence.events else set()
     if silent:
         yield f"nobody was told the end of {sample(silent)}"
@@ -339,7 +349,8 @@ def _attempts(evidence: Evidence) -> Iterator[str]:
             " GROUP BY d.batch_seq, d.item_index"
             " HAVING count(a.number) <> d.recorded_attempts OR coalesce(max(a.number), 0) <> count(a.number)"
             "   OR coalesce(sum(a.charged), 0) > d.attempts LIMIT 5"):
-        yield f"{row[0]}: {row[2]} attempts up to number {row[3]}, {row[4]} charged; the item tells {row[1]}, {row[5]} charged"
+        yield (f"{row[0]}: {row[2]} attempts up to number {row[3]}, {row[4]} charged;"
+               f" the item tells {row[1]}, {row[5]} charged")
 
 
 def _file(evidence: Evidence) -> Iterator[str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ..lab import Trouble
 
-SIZE_MIB = 24
+# The journal alone grows to 64.
+SIZE_MIB = 128
 # Those that are there now.
 _mounted: list[Disk] = []
+_PAGE = bytes(4_096)
 
 
 class Disk:
@@ -27,7 +29,7 @@ class Disk:
         with self._ballast.open("ab", buffering=0) as ballast:
             try:
                 while True:
-                    ballast.write(bytes(4_096))
+                    ballast.write(_PAGE)
             except OSError:
                 pass
 

@@ -25,7 +25,7 @@ class Life:
 
 
 class Keeper(threading.Thread):
-    """Begins the server's lives, one after the other. Each has its fail points; after the last of these there are none."""
+    """Begins the server's lives, one after the other. Each has its fail points, until these are used up."""
 
     def __init__(self, server: Server, points: list[str], flags: list[str], chance: random.Random) -> None:
         super().__init__(daemon=True)

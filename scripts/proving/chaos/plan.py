@@ -60,8 +60,10 @@ class Plan:
     clock: bool = False
     # Stopped and deleted in the end, with a batch made of what is left.
     stops: bool = False
-    # A second batch waits for the first one's slot.
-    queue: bool = False
+    # So many more batches of other items at the same upstream.
+    others: int = 0
+    # Batches that run at once; 0: any number.
+    slots: int = 0
     # So many items that the reading of them takes its time; stopped once all are read.
     big: bool = False
     # It is to end FAILED: "budget", too many items failed, or "time", it took too long.
@@ -112,6 +114,8 @@ def _steps(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
     common = ["commit.before", "commit.written", "commit.done", "commit.published", "store.begin", "request.before",
               "outcome.before", "slice.claimed", "recover.written"]
     first = names[nth % len(names)]
+    # So that there are as many commits as a step may have to wait for.
+    plan.group = chance.choice([1, 5, 10])
     for step in [first, first, *chance.sample(common, size + 1)]:
         plan.lives.append(f"{step}=kill@{chance.randint(1, STEPS[step])}")
     family = first.split(".")[0]
@@ -122,7 +126,8 @@ def _steps(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
     if family == "gate":
         plan.limit_per_s, plan.faults = 0.7 * plan.rate_per_s, 0
     if family == "command":
-        plan.mishaps = [Mishap(*at, "pause", 0.5, how) for at, how in zip(_times(chance, 3), ("FINISH", "ABORT", "FINISH"))]
+        hows = ("FINISH", "ABORT", "FINISH")
+        plan.mishaps = [Mishap(*at, "pause", 0.5, how) for at, how in zip(_times(chance, 3), hows)]
     if first == "change.written":
         plan.lives[:2] = ["commit.written=fault@3,change.written=kill@1", "commit.written=full@2,change.written=kill@1"]
 
@@ -190,11 +195,17 @@ def _controls(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
 
 
 def _queue(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
-    plan.queue = True
-    plan.items, plan.source = min(plan.items, 200), "inline"
+    plan.others, plan.slots = size, 1
+    plan.items, plan.source = min(plan.items, 150), "inline"
     plan.lives = [f"batch.admitted=kill@{chance.randint(1, 2)}", f"commit.done=kill@{chance.randint(1, 20)}",
                   "batch.over=kill@1"]
     plan.mishaps = _kills(chance, 2)
+
+
+def _crowd(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
+    plan.others, plan.source, plan.rate_per_s = 3, "inline", 150
+    plan.items = min(plan.items, 60 * size)
+    plan.mishaps = _kills(chance, 2 * size)
 
 
 def _pushback(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
@@ -235,6 +246,6 @@ def _redecoded(plan: Plan, chance: random.Random, nth: int, size: int) -> None:
 SCENARIOS: dict[str, Callable[[Plan, random.Random, int, int], None]] = {
     "killed": _killed, "steps": _steps, "frozen": _frozen, "full": _full, "readonly": _readonly, "cut": _cut,
     "upstream": _upstream, "clock": _clock, "locked": _locked, "slow": _slow, "errors": _errors,
-    "controls": _controls, "queue": _queue, "pushback": _pushback, "ended": _ended, "big": _big, "doomed": _doomed,
+    "controls": _controls, "queue": _queue, "crowd": _crowd, "pushback": _pushback, "ended": _ended, "big": _big, "doomed": _doomed,
     "redecoded": _redecoded,
 }

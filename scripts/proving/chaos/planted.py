@@ -116,26 +116,31 @@ PLANTED: dict[str, tuple[str, Spoil]] = {
     "an item of nobody's": ("complete", _sql(f"UPDATE batch_execution_details SET item_key = 'NOBODY' {OF_ITEM}")),
     "an item that is open": ("final", _sql(f"UPDATE batch_execution_details SET status = 'PENDING' {OF_ITEM}")),
     "a slice that is still leased": ("final", _sql(
-        "UPDATE batch_slices SET status = 'LEASED', owner = 'x', lease_until_at = 1 WHERE batch_seq = 1 AND slice_no = 0")),
+        "UPDATE batch_slices SET status = 'LEASED', owner = 'x', lease_until_at = 1"
+        " WHERE batch_seq = 1 AND slice_no = 0")),
     "a batch that did not end": ("state", _sql("UPDATE batch_executions SET status = 'RUNNING' WHERE seq = 1")),
     "an item that is final twice": ("order", _sql(
         "UPDATE item_results SET items = json_insert(items, '$[#]', json_extract(items, '$[0]')),"
         " item_count = item_count + 1 WHERE first_no = (SELECT max(first_no) FROM item_results WHERE items IS NOT NULL)")),
     "a gap in the order": ("order", _sql(
-        "UPDATE item_results SET first_no = first_no + 1 WHERE first_no = (SELECT max(first_no) FROM item_results WHERE batch_seq = 1)")),
+        "UPDATE item_results SET first_no = first_no + 1"
+        " WHERE first_no = (SELECT max(first_no) FROM item_results WHERE batch_seq = 1)")),
     "a result that is told twice": ("order", _told_twice),
     "a counter that is one off": ("counters", _sql(
         "UPDATE batch_executions SET successful_count = successful_count - 1 WHERE seq = 1")),
     "a record too many in the counter": ("counters", _sql(
         "UPDATE batch_executions SET records_count = records_count + 1 WHERE seq = 1")),
     "a row that is lost": ("rows", _sql(
-        f"DELETE FROM stock_prices WHERE code = {KEY} AND ts = (SELECT max(ts) FROM stock_prices WHERE code = {KEY})")),
+        f"DELETE FROM stock_prices WHERE code = {KEY}"
+        f" AND ts = (SELECT max(ts) FROM stock_prices WHERE code = {KEY})")),
     "a row that is there twice": ("rows", _sql(
         f"INSERT INTO stock_prices SELECT code, interval, ts + 1, session_date, symbol, open, high, low, close,"
         f" adj_close, volume, currency, provisional, batch_seq, fetched_at FROM stock_prices WHERE code = {KEY} LIMIT 1")),
     "a request for what was done": ("again", _asked_again),
-    "an item charged for a crash": ("again", _sql(f"UPDATE batch_execution_details SET attempts = attempts + 9 {OF_ITEM}")),
-    "an item that failed for nothing": ("again", _sql(f"UPDATE batch_execution_details SET status = 'FAILED' {OF_ITEM}")),
+    "an item charged for a crash": ("again", _sql(
+        f"UPDATE batch_execution_details SET attempts = attempts + 9 {OF_ITEM}")),
+    "an item that failed for nothing": ("again", _sql(
+        f"UPDATE batch_execution_details SET status = 'FAILED' {OF_ITEM}")),
     "requests that are not counted": ("requests", _uncounted),
     "a request too many in the counter": ("requests", _sql(
         "UPDATE batch_executions SET requests_count = requests_count + 1000 WHERE seq = 1")),
@@ -146,7 +151,8 @@ PLANTED: dict[str, tuple[str, Spoil]] = {
     "an end that nobody was told": ("watched", _unended),
     "an end that one was not told": ("watched", _unended_once),
     "a figure that falls": ("history", _sql(
-        "UPDATE proof_revisions SET successful_count = 0 WHERE rowid = (SELECT max(rowid) FROM proof_revisions WHERE seq = 1)")),
+        "UPDATE proof_revisions SET successful_count = 0"
+        " WHERE rowid = (SELECT max(rowid) FROM proof_revisions WHERE seq = 1)")),
     "an attempt that is missing": ("attempts", _sql(
         f"UPDATE batch_execution_details SET recorded_attempts = recorded_attempts + 1 {OF_ITEM}")),
     "a damaged file": ("file", _damaged),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..contract.committed import log_commits
-from ..lab import Lab, Ran, Server, Simulator, Trouble, kill, until
-from ..request_log import Request, RequestLog
+from ..lab import Lab, Ran, Simulator, Trouble, until
+from ..request_log import RequestLog
 from .check import Evidence, check
 from .disk import Disk
 from .keeper import Keeper, quiet_port
@@ -26,7 +26,7 @@ from .stall import Stalls
 from .witness import LABEL, Witness
 
 TERMINAL = ("COMPLETED", "FAILED", "STOPPED")
-FIRST, SECOND, CHILD, ANEW = "first", "second", "child", "anew"
+FIRST, CHILD, ANEW = "first", "child", "anew"
 SETTLE_S = 0.3
 STUCK_S = 15.0
 # What a server may take to end, and a second for the process itself.
@@ -108,7 +108,7 @@ class Run:
                                         "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         self.server.start().kill()
         log_commits(self.server)
-        flags = ["--file-root", self.folder] + (["--running-batches", "1"] if plan.queue else [])
+        flags = ["--file-root", self.folder] + (["--running-batches", plan.slots] if plan.slots else [])
         self.keeper = Keeper(self.server, plan.lives, [str(flag) for flag in flags], self.chance)
         self.keeper.start()
         until("the server listens", lambda: self.keeper is not None and any(life.listened for life in self.keeper.lives))
@@ -120,11 +120,10 @@ class Run:
         began_s = time.time()
         self._begin_batch(FIRST, spec, keys)
         batches = {FIRST: set(keys)}
-        if plan.queue:
-            others = self.listed[plan.items : 2 * plan.items]
-            inline = self._spec(others, upstream, source="inline")
-            self._begin_batch(SECOND, inline, others)
-            batches[SECOND] = set(others)
+        for number in range(1, plan.others + 1):
+            others = self.listed[number * plan.items : (number + 1) * plan.items]
+            self._begin_batch(f"other-{number}", self._spec(others, upstream), others)
+            batches[f"other-{number}"] = set(others)
         witness.follow(FIRST)
         for number, mishap in enumerate(plan.mishaps):
             if number == len(plan.mishaps) // 2:
@@ -157,7 +156,11 @@ class Run:
             faults.append(("carried out", f"the server took {ended_s:.1f} s to end"))
         lives = self.keeper.lives
         kills = sum(life.status == -signal.SIGKILL for life in lives)
-        crashed = [life.status for life in lives if life.status not in (None, 0, -signal.SIGKILL, -signal.SIGTERM)]
+        # A store that refuses its first write, as planned, or is locked for longer than is waited for, lets no server start.
+        expected = (None, 0, -signal.SIGKILL, -signal.SIGTERM)
+        locks = any(mishap.kind == "lock" for mishap in plan.mishaps)
+        crashed = [life.status for life in lives if life.status not in expected
+                   and not (life.status == 2 and not life.listened and (life.points or locks))]
         if crashed and not plan.disk:
             faults.append(("carried out", f"processes ended with {crashed}"))
         figures = (f"{sum(map(len, batches.values())):,} items, {len(evidence.requests):,} requests, {kills} kills"
@@ -169,24 +172,23 @@ class Run:
 
     def _begin_sim(self) -> None:
         plan = self.plan
-        flags: list[Any] = ["--listen", f"127.0.0.1:{self.sim_port}", "--seed", plan.seed % 1_000, "--faults", plan.faults,
-                            "--permanent", plan.permanent, "--latency", f"{plan.latency_ms}ms", "--jitter",
-                            f"{plan.latency_ms}ms", "--items", plan.items * (2 if plan.queue else 1), "--stall", "3s"]
+        flags: list[Any] = ["--listen", f"127.0.0.1:{self.sim_port}", "--seed", plan.seed % 1_000,
+                            "--faults", plan.faults, "--permanent", plan.permanent, "--latency", f"{plan.latency_ms}ms", "--jitter",
+                            f"{plan.latency_ms}ms", "--items", plan.items * (1 + plan.others), "--stall", "3s"]
         if plan.limit_per_s:
             flags += ["--rate", plan.limit_per_s, "--burst", 3]
         self.sim: Simulator = self.lab.simulator(f"{self.name}/sim-{len(self.sim_logs)}", *flags)
         self.sim_logs.append(self.sim.log_file)
 
-    def _spec(self, keys: list[str], upstream: str, source: str = "") -> dict[str, Any]:
+    def _spec(self, keys: list[str], upstream: str) -> dict[str, Any]:
         plan = self.plan
-        source = source or plan.source
         sources: dict[str, Callable[[], dict[str, Any]]] = {
             "list": lambda: {"jpxListing": {"uri": self.sim.list_url.replace(self.sim.url, upstream)}},
             "inline": lambda: {"inlineItems": {"items": [{"key": key} for key in keys]}},
             "file": lambda: {"file": {"uri": "file://" + str(self.lab.write(f"{self.name}/keys.txt", "\n".join(keys)))}},
             "upload": lambda: {"uploadedItems": {}},
         }
-        return sources[source]() | {
+        return sources[plan.source]() | {
             "labels": {LABEL: "yes"},
             "yahooChart": {"baseUrl": upstream, "range": "1mo"},
             "fetch": {"requestsPerSecond": plan.rate_per_s, "burst": plan.burst, "workers": plan.workers,
@@ -433,13 +435,14 @@ class Run:
             ends[FIRST] = {"STOPPED", "COMPLETED"}
         if plan.dooms:
             ends[FIRST] = {"FAILED"}
+        mishaps = (dead + frozen + self.resumes) * (1 + plan.others)
+        delayed_s = DELAYED_S * (2 if plan.relay else 1) + self.stalls.longest_s(self.began_s)
         return Evidence(
             store=self.server.store, requests=requests, rate_per_s=plan.rate_per_s, burst=plan.burst, keys=batches,
             ends=ends, events=events, results=results, reports=reports, quiet=self.quiet,
-            uncounted_max=(dead + frozen + self.resumes) * TRIES_MAX * (plan.workers + GROUPS_UNANSWERED * plan.group) + canaries,
+            uncounted_max=mishaps * TRIES_MAX * (plan.workers + GROUPS_UNANSWERED * plan.group) + canaries,
             unseen_max=0 if is_connected else len(requests), down=down, is_connected=is_connected,
-            is_on_time=not plan.clock, delayed_max=plan.rate_per_s * (DELAYED_S * (2 if plan.relay else 1) + self.stalls.longest_s(self.began_s)),
-            frozen=frozen, is_whole=plan.big,
+            is_on_time=not plan.clock, delayed_max=plan.rate_per_s * delayed_s, frozen=frozen, is_whole=plan.big,
         )
 
     def _down(self) -> list[tuple[float, float]]:

@@ -75,8 +75,9 @@ class Witness:
 
 
 def _all_over(events: list[dict[str, Any]]) -> bool:
-    told = {batch["name"]: kind for event in events for kind, batch in event.items() if isinstance(batch, dict)}
-    return all(kind == "terminal" for kind in told.values())
+    told = {batch["name"] if isinstance(batch, dict) else batch: kind
+            for event in events for kind, batch in event.items()}
+    return all(kind in ("terminal", "removed") for kind in told.values())
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
