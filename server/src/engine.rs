@@ -34,6 +34,7 @@ mod expand;
 pub mod gate;
 mod held;
 mod lanes;
+mod needs;
 mod recorder;
 mod runner;
 mod upkeep;

@@ -1,11 +1,19 @@
 //! Any HTTP API: requests from templates, replies as they came, many hosts in one batch.
 
-use std::{collections::HashSet, io::Write};
+use std::{
+    collections::HashSet,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use haul_proto::v1::{
     AsOf, Batch, BatchSpec, BodyOutput, FailureClass, FetchPolicy, HttpFetch, InlineItems, ItemSpec,
+    OutagePolicy,
     as_of::Moment,
-    batch::State,
+    batch::{PauseCause, State},
     batch_spec::{Connector, Source},
     body_output::Placement,
     http_fetch::{Method, Output},
@@ -249,17 +257,18 @@ async fn a_template_that_comes_to_nothing_fails_its_item_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_hosts_are_asked_in_one_batch_each_at_its_own_rate() {
-    const HOSTS: usize = 200;
-    const EACH: usize = 3;
+async fn more_hosts_than_are_remembered_are_asked_in_one_batch_each_at_its_own_rate() {
+    const HOSTS: usize = 1_100;
+    const EACH: usize = 2;
     let hosts = Hosts::saying(|_| Answer::Whole(OK, Vec::new())).await;
     let server = Server::start(LOOPBACK).await;
     let items = (0..HOSTS * EACH).map(|n| (format!("k{n}"), hosts.host(1 + n % HOSTS)));
-    // One rate for all of them would take ten minutes.
+    // One rate for all of them would take half an hour.
     let fetch = FetchPolicy {
         requests_per_second: Some(1.0),
         burst: Some(EACH as i32 * 2),
         workers: Some(50),
+        commit_group_size: Some(100),
         ..FetchPolicy::default()
     };
     let spec = BatchSpec {
@@ -271,16 +280,17 @@ async fn two_hundred_hosts_are_asked_in_one_batch_each_at_its_own_rate() {
     let asked = hosts.asked();
     assert_eq!(asked.len(), HOSTS * EACH);
     assert_eq!(asked.iter().map(Asked::host).collect::<HashSet<_>>().len(), HOSTS);
+    let files = server.open_files();
+    assert!(files < 500, "{files} files are open after requests to {HOSTS} hosts");
     assert_eq!(Database::of(&server).await.number("SELECT count(*) FROM upstreams").await, HOSTS as i64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_asks_for_less_holds_its_own_items_alone() {
     const EACH: usize = 100;
-    let pushed_back = std::sync::atomic::AtomicBool::new(false);
+    let pushed_back = AtomicBool::new(false);
     let hosts = Hosts::saying(move |asked| {
-        let is_first =
-            asked.host() == "127.0.0.2" && !pushed_back.swap(true, std::sync::atomic::Ordering::SeqCst);
+        let is_first = asked.host() == "127.0.0.2" && !pushed_back.swap(true, Ordering::SeqCst);
         if is_first {
             Answer::Whole("429 Too Many Requests\r\nretry-after: 4", Vec::new())
         } else {
@@ -306,6 +316,51 @@ async fn a_host_that_asks_for_less_holds_its_own_items_alone() {
     let ended = server.batch_ended(&name).await;
     let progress = ended.progress.as_ref().unwrap();
     assert_eq!((progress.succeeded_items, progress.retried_attempts), (3 * EACH as i64, 0));
+    Database::of(&server).await.assert_recount().await;
+}
+
+/// A host that closes every connection is down: its first items trip its breaker.
+fn asked_again_soon(spec: BatchSpec) -> BatchSpec {
+    let second = Some(millis(1_000));
+    let outage = OutagePolicy { hold: second, probe_interval: second, auto_resume: None };
+    BatchSpec { outage: Some(outage), ..spec }
+}
+
+/// So many items for each of some hosts.
+fn spread(hosts: &Hosts, count: usize, each: usize) -> BatchSpec {
+    let items = (0..count * each).map(|n| (format!("k{n}"), hosts.host(1 + n % count)));
+    let fetch = FetchPolicy { max_attempts: Some(20), ..fast() };
+    let http = http("http://{{ item.host | safe }}/{{ item.key }}");
+    asked_again_soon(BatchSpec { source: with_hosts(items), ..spec(&[], http, fetch) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_pauses_when_all_that_it_needs_is_down_and_goes_on_with_the_first_that_is_not() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let hosts = Hosts::saying(move |asked| match asked.host() {
+        "127.0.0.1" => Answer::Whole(OK, Vec::new()),
+        _ if is_up.load(Ordering::SeqCst) => Answer::Whole(OK, Vec::new()),
+        _ => Answer::Nothing,
+    })
+    .await;
+    let mut server = Server::start(LOOPBACK).await;
+    let name = server.start_batch(spread(&hosts, 3, 20)).await;
+    let paused = server.batch_in(&name, State::Paused).await;
+    assert_eq!(paused.pause_cause(), PauseCause::UpstreamOutage);
+    let message = &paused.pause_message;
+    assert!(message.contains("127.0.0.2") && message.contains("127.0.0.3"), "{message}");
+    assert!(!message.contains("127.0.0.1"), "what is up is done: {message}");
+    assert_adds_up(&paused);
+    let progress = paused.progress.unwrap();
+    assert_eq!((progress.succeeded_items, progress.failed_items), (20, 0));
+    // Whoever comes after a crash knows it still.
+    server.kill().await;
+    server.start_again().await;
+    assert_eq!(server.batch_in(&name, State::Paused).await.pause_cause(), PauseCause::UpstreamOutage);
+    up.store(true, Ordering::SeqCst);
+    let ended = server.batch_ended(&name).await;
+    assert_eq!((ended.state(), ended.progress.unwrap().succeeded_items), (State::Completed, 60));
     Database::of(&server).await.assert_recount().await;
 }
 

@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub mod bucket;
+mod idle;
 mod lane;
 mod state;
 #[cfg(test)]

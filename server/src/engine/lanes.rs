@@ -84,6 +84,11 @@ impl Lanes {
         Ok(Arc::clone(&entry.lane))
     }
 
+    /// One of several upstreams is down.
+    pub(super) fn has_one_down(&self) -> bool {
+        self.joined().values().any(|joined| joined.lane.tripped_since().is_some())
+    }
+
     /// What the upstreams say about the batch's pace.
     pub(super) fn pace(&self) -> Pace {
         let lanes: Vec<Arc<Lane>> = match &self.only {
@@ -123,5 +128,19 @@ fn leave_older_half(joined: &mut HashMap<Origin, Joined>) {
     }
     let middle = used.len() / 2;
     let (_, middle, _) = used.select_nth_unstable(middle);
-    joined.retain(|_, joined| !joined.is_idle() || joined.used > *middle);
+    joined.retain(|_, joined| {
+        let stays = !joined.is_idle() || joined.used > *middle;
+        if !stays {
+            joined.lane.forget_answer();
+        }
+        stays
+    });
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        for joined in self.joined().values() {
+            joined.lane.forget_answer();
+        }
+    }
 }

@@ -73,6 +73,8 @@ pub(super) struct Runner {
     outage_hold: Duration,
     /// Since when the batch runs: the outage's clock starts anew with it.
     began: Instant,
+    /// When it is looked next where open items lead, in a batch with several upstreams.
+    look_at: Instant,
     /// What the upstream said last while it was down.
     last_failure: Option<String>,
 }
@@ -128,6 +130,7 @@ impl Runner {
             probe,
             outage_hold: batch.spec.outage.hold,
             began: Instant::now(),
+            look_at: Instant::now(),
             last_failure: None,
             engine,
         }
@@ -193,6 +196,7 @@ impl Runner {
         self.renew(now).await;
         self.judge_probe(false).await;
         self.judge_outage();
+        self.judge_outages().await;
         if self.fault.is_some() {
             return Instant::now();
         }

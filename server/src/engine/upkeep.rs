@@ -1,19 +1,25 @@
 //! Upkeep: deletes what has expired, a little at a time, ends what drains without anybody seeing to it, and asks
 //! upstreams that are down whether they answer again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
     gate::{Lane, Terms},
+    needs,
 };
 use crate::{
     clock,
     connector::{self, Origin},
     domain::{
         batch::{Batch, State},
+        id::BatchSeq,
         item::{Keyed, Subject},
         request::Request,
         upstream::UpstreamId,
@@ -29,6 +35,7 @@ const PURGE_ROUNDS: u32 = 60;
 
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut rounds_to_purge = 1;
+    let mut awaited = Awaited::new();
     loop {
         tokio::select! {
             () = engine.draining.cancelled() => return,
@@ -39,9 +46,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
             Err(error) => tracing::warn!(error = %error, "draining batches could not be looked at"),
         }
         match engine.store.outages().await {
-            Ok(batches) => look_after_outages(&engine, batches).await,
+            Ok(batches) => look_after_outages(&engine, batches, &mut awaited).await,
             Err(error) => tracing::warn!(error = %error, "outages could not be looked at"),
         }
+        engine.gates.forget_idle();
         rounds_to_purge -= 1;
         if rounds_to_purge == 0 {
             rounds_to_purge = match engine.store.purge(clock::now()).await {
@@ -56,25 +64,34 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
+/// What paused batches with several upstreams wait for: it does not change while they are paused.
+type Awaited = HashMap<BatchSeq, BTreeMap<Origin, Keyed>>;
+
 /// Lets the batches go on whose upstream answers again, and sends the probes that are due and no item's.
-async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
-    let mut waiting: BTreeMap<Origin, Vec<Batch>> = BTreeMap::new();
+async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &mut Awaited) {
+    // A batch, and what to ask with where that is known.
+    let mut waiting: BTreeMap<Origin, Vec<(Batch, Option<Keyed>)>> = BTreeMap::new();
+    awaited.retain(|seq, _| paused.iter().any(|batch| batch.seq == *seq));
     let running = engine.at_work();
     let paused = paused.into_iter().filter(|batch| batch.spec.outage.auto_resume);
     for batch in paused.chain(running) {
         if let Some(origin) = connector::build(&batch.spec).origin() {
-            waiting.entry(origin.clone()).or_default().push(batch);
+            waiting.entry(origin.clone()).or_default().push((batch, None));
+        } else if batch.state == State::Paused {
+            for (origin, item) in awaited_by(engine, &batch, awaited).await {
+                waiting.entry(origin.clone()).or_default().push((batch.clone(), Some(item.clone())));
+            }
         }
     }
     for (origin, batches) in waiting {
         let (upstream, host) = (origin.upstream(), origin.host);
-        let mut terms = Terms::of(&batches[0].spec);
-        for batch in &batches[1..] {
+        let mut terms = Terms::of(&batches[0].0.spec);
+        for (batch, _) in &batches[1..] {
             terms.probe_interval = terms.probe_interval.min(batch.spec.outage.probe_interval);
         }
         let gate = engine.gates.gate(&upstream, &host, terms);
         if gate.tripped_since().is_none() {
-            for batch in batches.iter().filter(|batch| batch.state == State::Paused) {
+            for (batch, _) in batches.iter().filter(|(batch, _)| batch.state == State::Paused) {
                 end_outage(engine, batch).await;
             }
         } else if gate.wants_probe()
@@ -85,17 +102,36 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
     }
 }
 
+/// What a batch with several upstreams waits for. One that may go on does.
+async fn awaited_by<'a>(
+    engine: &Arc<Engine>,
+    batch: &Batch,
+    awaited: &'a mut Awaited,
+) -> &'a BTreeMap<Origin, Keyed> {
+    if !awaited.contains_key(&batch.seq) {
+        match needs::if_all_down(engine, batch).await {
+            Ok(Some(down)) => drop(awaited.insert(batch.seq, down.upstreams)),
+            Ok(None) => end_outage(engine, batch).await,
+            Err(error) => {
+                tracing::warn!(batch_id = %batch.id, error = %error, "open items could not be looked at");
+            }
+        }
+    }
+    static NOTHING: BTreeMap<Origin, Keyed> = BTreeMap::new();
+    awaited.get(&batch.seq).unwrap_or(&NOTHING)
+}
+
 /// Sends the probe of the first batch that has something to ask with. Answers whether there is one.
 async fn send_probe(
     engine: &Arc<Engine>,
     upstream: &UpstreamId,
     host: &str,
-    batches: Vec<Batch>,
+    batches: Vec<(Batch, Option<Keyed>)>,
     terms: Terms,
     failed_probes: u32,
 ) -> bool {
-    for batch in batches {
-        let Some((item, request)) = question(engine, &batch, failed_probes).await else { continue };
+    for (batch, item) in batches {
+        let Some((item, request)) = question(engine, &batch, item, failed_probes).await else { continue };
         match engine.gates.canary(upstream, host, batch.seq, terms).await {
             Ok(lane) => {
                 engine.tasks.spawn(probe(Arc::clone(engine), batch, item, request, lane));
@@ -129,9 +165,17 @@ const KEYS_MAX: u32 = 10;
 
 /// What to ask with: by turns an open item, another one each time, and one that had an answer before. If only bad items
 /// are left, it is the latter that tells an upstream that lives.
-async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<(Keyed, Request)> {
+async fn question(
+    engine: &Engine,
+    batch: &Batch,
+    known: Option<Keyed>,
+    failed_probes: u32,
+) -> Option<(Keyed, Request)> {
     let connector = connector::build(&batch.spec);
     let asked = |item: Keyed| connector.request(Subject::of(&item)).ok().map(|request| (item, request));
+    if let Some(item) = known {
+        return asked(item);
+    }
     let read = async {
         if failed_probes % 2 == 1
             && let Some(item) = engine.store.succeeded_item(batch.seq).await?

@@ -1,8 +1,9 @@
 //! The wire: two pooled clients, one for parts of files. Only this file and the resolver name the HTTP library.
 
 use std::{
+    collections::HashSet,
     error::Error,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{
-    Client,
+    Client, ClientBuilder,
     header::{
         ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
         RANGE, RETRY_AFTER, USER_AGENT,
@@ -18,7 +19,7 @@ use reqwest::{
 };
 use sha2::{Digest as _, Sha256};
 use tower::Service;
-use url::Url;
+use url::{Position, Url};
 
 use super::{
     Call, FetchError,
@@ -43,30 +44,62 @@ const MARK_BYTES_MAX: usize = 256;
 #[error("HTTP client: {0}")]
 pub struct ClientError(String);
 
+/// Hosts that one client has connections to.
+const HOSTS_MAX: usize = 256;
+
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
-    client: Client,
+    pool: Arc<Mutex<Pool>>,
     /// Takes bodies as they come: a part of a compressed body cannot be decompressed.
     plain: Client,
     outbound: Arc<Outbound>,
 }
 
+/// A client, and the hosts that it has connections to. Where requests go to very many, a new client takes its place now
+/// and again, and what the old one had open and unused is closed.
+#[derive(Debug)]
+struct Pool {
+    client: Client,
+    hosts: HashSet<String>,
+}
+
+impl Pool {
+    fn client(&mut self, url: &Url, outbound: &Arc<Outbound>) -> Client {
+        let host = &url[..Position::BeforePath];
+        if !self.hosts.contains(host) {
+            if self.hosts.len() >= HOSTS_MAX
+                && let Ok(client) = builder(outbound).build()
+            {
+                *self = Self { client, hosts: HashSet::new() };
+            }
+            self.hosts.insert(host.to_owned());
+        }
+        self.client.clone()
+    }
+}
+
+fn builder(outbound: &Arc<Outbound>) -> ClientBuilder {
+    Client::builder()
+        .dns_resolver(SystemResolver(Arc::clone(outbound)))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .tcp_nodelay(true)
+        .no_proxy()
+}
+
 impl Wire {
     pub(super) fn new(outbound: Outbound) -> Result<Self, ClientError> {
         let outbound = Arc::new(outbound);
-        let builder = || {
-            Client::builder()
-                .dns_resolver(SystemResolver(Arc::clone(&outbound)))
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-                .tcp_nodelay(true)
-                .no_proxy()
-        };
         let failed = |error| ClientError(sources(&error));
-        let client = builder().build().map_err(failed)?;
-        let plain = builder().no_gzip().no_brotli().build().map_err(failed)?;
-        Ok(Self { client, plain, outbound })
+        let client = builder(&outbound).build().map_err(failed)?;
+        let plain = builder(&outbound).no_gzip().no_brotli().build().map_err(failed)?;
+        let pool = Arc::new(Mutex::new(Pool { client, hosts: HashSet::new() }));
+        Ok(Self { pool, plain, outbound })
+    }
+
+    fn client(&self, url: &Url) -> Client {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).client(url, &self.outbound)
     }
 }
 
@@ -100,8 +133,8 @@ impl Wire {
                 self.plain.get(url).header(RANGE, range).header(ACCEPT_ENCODING, "identity")
             }
             None => match call.request.method {
-                Method::Get => self.client.get(url),
-                Method::Head => self.client.head(url),
+                Method::Get => self.client(&url).get(url),
+                Method::Head => self.client(&url).head(url),
             },
         };
         let headers = &call.request.headers;
@@ -228,11 +261,30 @@ mod tests {
     #[tokio::test]
     async fn a_name_without_an_address_is_told_from_a_connection_that_fails() {
         let wire = Wire::new(Outbound::default()).unwrap();
-        let error = wire.client.get("http://nothing.invalid/").send().await.unwrap_err();
+        let url = Url::parse("http://nothing.invalid/").unwrap();
+        let error = wire.client(&url).get(url).send().await.unwrap_err();
         let said = before_reply(&error);
         let FetchError::Dns(why) = said else { panic!("{said}") };
         let cause = why.strip_prefix("nothing.invalid: ").unwrap();
         assert!(!cause.is_empty() && !cause.contains(": failed to lookup"), "{why}");
+    }
+
+    #[test]
+    fn connections_are_kept_to_so_many_hosts_and_no_more() {
+        let outbound = Arc::new(Outbound::default());
+        let mut pool = Pool { client: builder(&outbound).build().unwrap(), hosts: HashSet::new() };
+        let mut renewed = Vec::new();
+        for n in 0..3 * HOSTS_MAX {
+            for path in ["a", "b?c"] {
+                let url = Url::parse(&format!("http://h{n}.test/{path}")).unwrap();
+                drop(pool.client(&url, &outbound));
+            }
+            if pool.hosts.len() == 1 {
+                renewed.push(n);
+            }
+        }
+        assert_eq!(renewed, [0, HOSTS_MAX, 2 * HOSTS_MAX]);
+        assert!(pool.hosts.contains("http://h600.test"), "another port or scheme is another host");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(crate) enum Answer {
     Long(&'static str, Vec<u8>, usize),
     /// A body that goes on and on.
     Endless,
+    /// The connection is closed.
+    Nothing,
 }
 
 type Reply = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
@@ -99,6 +101,7 @@ async fn say(connection: &mut TcpStream, answer: Answer, method: &str) -> bool {
     let (head, piece, times) = match answer {
         Answer::Whole(head, body) => (head, body, 1),
         Answer::Long(head, piece, times) => (head, piece, times),
+        Answer::Nothing => return false,
         Answer::Endless => {
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
             let mut alive = connection.write_all(head.as_bytes()).await.is_ok();

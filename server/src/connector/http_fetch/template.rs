@@ -99,7 +99,9 @@ fn write_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(),
 /// The text of one value.
 fn scalar(value: &Value) -> Result<String, Error> {
     let what = match value.kind() {
-        ValueKind::Bool | ValueKind::Number | ValueKind::String => return Ok(value.to_string()),
+        // As JSON writes it.
+        ValueKind::Bool => return Ok(value.is_true().to_string()),
+        ValueKind::Number | ValueKind::String => return Ok(value.to_string()),
         ValueKind::Undefined => return Err(ErrorKind::UndefinedError.into()),
         ValueKind::None => "null",
         kind => {

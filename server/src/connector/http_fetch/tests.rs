@@ -50,6 +50,7 @@ fn url(template: &str) -> Result<String, Failure> {
 
 #[test]
 fn values_are_percent_encoded_in_a_url_and_what_is_written_there_is_not() {
+    let mut wrong = Vec::new();
     for (template, expected) in [
         ("http://h.test/a?b=c d", Err("INVALID_URL")),
         ("http://h.test/a%20b?c=d&e=%2F", Ok("http://h.test/a%20b?c=d&e=%2F")),
@@ -100,8 +101,11 @@ fn values_are_percent_encoded_in_a_url_and_what_is_written_there_is_not() {
             assert_eq!(failure.class, FailureClass::Permanent);
             failure.reason.as_str()
         });
-        assert_eq!(got, expected, "{template}");
+        if got != expected {
+            wrong.push(format!("{template}: {got:?}"));
+        }
     }
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
@@ -117,6 +121,13 @@ fn what_is_wrong_is_said_with_its_place_and_its_way_out() {
         let message = url(template).unwrap_err().message;
         assert!(said.iter().all(|said| message.contains(said)), "{template}: {message}");
     }
+}
+
+#[test]
+fn the_page_of_the_reason_shows_what_is_said() {
+    let Failure { class, reason, message, .. } = url("http://h.test/{{ item.page }}").unwrap_err();
+    let shown = format!("failure_class: {}\nreason: {reason}\nmessage: {message}\n", class.as_str());
+    crate::example::documented("TEMPLATE_FAILED", &shown);
 }
 
 #[test]
