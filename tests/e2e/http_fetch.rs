@@ -57,14 +57,14 @@ fn of_day(date: &str, spec: BatchSpec) -> BatchSpec {
 }
 
 /// Items with a host each.
-fn with_hosts(items: impl IntoIterator<Item = (String, String)>) -> Option<Source> {
+fn with_hosts(items: impl IntoIterator<Item = (String, String)>) -> InlineItems {
     let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
     let item = |(key, host): (String, String)| {
         let columns = Struct { fields: [("host".to_owned(), text(host))].into() };
         ItemSpec { key, columns: Some(columns) }
     };
     let items = items.into_iter().map(item).collect();
-    Some(Source::InlineItems(InlineItems { items, item_count: 0 }))
+    InlineItems { items, item_count: 0 }
 }
 
 async fn ended(server: &Server, spec: BatchSpec) -> (Batch, Vec<item::State>) {
@@ -238,9 +238,8 @@ async fn a_head_has_no_body_and_headers_are_sent_as_rendered() {
 async fn a_template_that_comes_to_nothing_fails_its_item_and_no_other() {
     let hosts = Hosts::saying(|_| Answer::Whole(OK, Vec::new())).await;
     let server = Server::start(LOOPBACK).await;
-    let source =
+    let mut items =
         with_hosts([("good".to_owned(), hosts.host(1)), ("forbidden".to_owned(), "10.0.0.1".to_owned())]);
-    let Some(Source::InlineItems(mut items)) = source else { unreachable!() };
     items.items.push(ItemSpec { key: "bare".to_owned(), columns: None });
     let spec = BatchSpec {
         source: Some(Source::InlineItems(items)),
@@ -272,7 +271,7 @@ async fn more_hosts_than_are_remembered_are_asked_in_one_batch_each_at_its_own_r
         ..FetchPolicy::default()
     };
     let spec = BatchSpec {
-        source: with_hosts(items),
+        source: Some(Source::InlineItems(with_hosts(items))),
         ..spec(&[], http("http://{{ item.host | safe }}/{{ item.key }}"), fetch)
     };
     let (batch, states) = ended(&server, spec).await;
@@ -302,7 +301,7 @@ async fn a_host_that_asks_for_less_holds_its_own_items_alone() {
     let items = (0..3 * EACH).map(|n| (format!("k{n}"), hosts.host(1 + n % 3)));
     let fetch = FetchPolicy { workers: Some(2), ..fast() };
     let spec = BatchSpec {
-        source: with_hosts(items),
+        source: Some(Source::InlineItems(with_hosts(items))),
         ..spec(&[], http("http://{{ item.host | safe }}/{{ item.key }}"), fetch)
     };
     let name = server.start_batch(spec).await;
@@ -331,7 +330,10 @@ fn spread(hosts: &Hosts, count: usize, each: usize) -> BatchSpec {
     let items = (0..count * each).map(|n| (format!("k{n}"), hosts.host(1 + n % count)));
     let fetch = FetchPolicy { max_attempts: Some(20), ..fast() };
     let http = http("http://{{ item.host | safe }}/{{ item.key }}");
-    asked_again_soon(BatchSpec { source: with_hosts(items), ..spec(&[], http, fetch) })
+    asked_again_soon(BatchSpec {
+        source: Some(Source::InlineItems(with_hosts(items))),
+        ..spec(&[], http, fetch)
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -371,7 +373,9 @@ async fn a_plan_shows_the_requests_as_they_would_be_sent_and_each_upstream() {
     let headers = [("X-Day".to_owned(), "{{ as_of_date }}".to_owned())].into();
     let http = HttpFetch { headers, ..http("http://{{ item.host | safe }}/{{ item.key }}") };
     let spec = BatchSpec {
-        source: with_hosts(items.map(|(key, host)| (key.to_owned(), host.to_owned()))),
+        source: Some(Source::InlineItems(with_hosts(
+            items.map(|(key, host)| (key.to_owned(), host.to_owned())),
+        ))),
         ..spec(
             &[],
             http,

@@ -79,7 +79,7 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &
             waiting.entry(origin.clone()).or_default().push((batch, None));
         } else if batch.state == State::Paused {
             for (origin, item) in awaited_by(engine, &batch, awaited).await {
-                waiting.entry(origin.clone()).or_default().push((batch.clone(), Some(item.clone())));
+                waiting.entry(origin).or_default().push((batch.clone(), Some(item)));
             }
         }
     }
@@ -103,22 +103,21 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &
 }
 
 /// What a batch with several upstreams waits for. One that may go on does.
-async fn awaited_by<'a>(
-    engine: &Arc<Engine>,
-    batch: &Batch,
-    awaited: &'a mut Awaited,
-) -> &'a BTreeMap<Origin, Keyed> {
-    if !awaited.contains_key(&batch.seq) {
-        match needs::if_all_down(engine, batch).await {
-            Ok(Some(down)) => drop(awaited.insert(batch.seq, down.upstreams)),
-            Ok(None) => end_outage(engine, batch).await,
-            Err(error) => {
-                tracing::warn!(batch_id = %batch.id, error = %error, "open items could not be looked at");
-            }
+async fn awaited_by(engine: &Arc<Engine>, batch: &Batch, awaited: &mut Awaited) -> BTreeMap<Origin, Keyed> {
+    if let Some(known) = awaited.get(&batch.seq) {
+        return known.clone();
+    }
+    match needs::if_all_down(engine, batch).await {
+        Ok(Some(down)) => {
+            awaited.insert(batch.seq, down.upstreams.clone());
+            return down.upstreams;
+        }
+        Ok(None) => end_outage(engine, batch).await,
+        Err(error) => {
+            tracing::warn!(batch_id = %batch.id, error = %error, "open items could not be looked at");
         }
     }
-    static NOTHING: BTreeMap<Origin, Keyed> = BTreeMap::new();
-    awaited.get(&batch.seq).unwrap_or(&NOTHING)
+    BTreeMap::new()
 }
 
 /// Sends the probe of the first batch that has something to ask with. Answers whether there is one.

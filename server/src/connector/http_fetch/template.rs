@@ -1,4 +1,4 @@
-//! Templates: MiniJinja, with what is known of an item and nothing else. No clock, no file, no other template.
+//! Templates: `MiniJinja`, with what is known of an item and nothing else. No clock, no file, no other template.
 
 use std::{
     collections::BTreeMap,
