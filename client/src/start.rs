@@ -53,6 +53,13 @@ impl StartBatch {
         Self::default().spec(|spec| spec.connector = Some(Connector::YahooChart(chart)))
     }
 
+    /// A request to any HTTP API for each item, made of a template such as
+    /// `https://api.example.com/v1/{{ item.key }}`; the rest of it is within reach of [`spec`](Self::spec).
+    pub fn http_fetch(url_template: impl Into<String>) -> Self {
+        let http = v1::HttpFetch { url_template: url_template.into(), ..v1::HttpFetch::default() };
+        Self::default().spec(|spec| spec.connector = Some(Connector::HttpFetch(http)))
+    }
+
     /// The items themselves, by key: at most 10,000, and 2 MiB in all.
     pub fn items<K: Into<String>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         let items = keys.into_iter().map(|key| v1::ItemSpec { key: key.into(), columns: None }).collect();
@@ -254,6 +261,10 @@ mod tests {
         let spec = request.spec.unwrap();
         assert_eq!((spec.fetch, spec.as_of, spec.outage), (None, None, None));
         assert_eq!(spec.connector, Some(Connector::YahooChart(v1::YahooChart::default())));
+        let http =
+            v1::HttpFetch { url_template: "http://h.test/{{ item.key }}".to_owned(), ..Default::default() };
+        let start = StartBatch::http_fetch("http://h.test/{{ item.key }}");
+        assert_eq!(start.spec.connector, Some(Connector::HttpFetch(http)));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{
     },
     failpoint,
     fetch::{Fetcher, classify::Rules},
-    progress::{Hub, Pace},
+    progress::Hub,
     source::file::Roots,
     store::{Committed, Store, StoreError},
 };
@@ -35,12 +35,15 @@ use crate::{
 mod expand;
 pub mod gate;
 mod held;
+mod lanes;
+mod needs;
 mod recorder;
 mod runner;
 mod upkeep;
 mod worker;
 
-use gate::{Gates, Lane, Terms};
+use gate::Gates;
+use lanes::Lanes;
 use worker::{Replies, Workshop};
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
@@ -243,14 +246,14 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         let Some(entry) = engine.hub.live(seq) else { break };
         let batch = Arc::clone(&entry.subscribe().borrow());
         match workshop(&engine, &batch).await {
-            Ok((workshop, lane)) => {
-                // Who only looks on does not keep the lane.
-                let pace = lane.as_ref().map(Arc::downgrade).unwrap_or_default();
+            Ok(workshop) => {
+                // Who only looks on does not keep the lanes.
+                let lanes = workshop.replies.lanes().map(Arc::downgrade).unwrap_or_default();
                 entry.set_pace(Arc::new(move || {
-                    pace.upgrade().map(|lane| pace_of(&lane)).unwrap_or_default()
+                    lanes.upgrade().map(|lanes| lanes.pace()).unwrap_or_default()
                 }));
                 let (own, watched) = (Arc::clone(&engine), Arc::clone(&entry));
-                let runner = runner::Runner::new(own, &batch, watched, workshop, lane);
+                let runner = runner::Runner::new(own, &batch, watched, workshop);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
                 failpoint::reached("batch.over").await;
             }
@@ -276,29 +279,27 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     engine.running().remove(&seq);
 }
 
-/// What a batch's attempts are made with, and the lane that its requests wait in, if it sends any.
-async fn workshop(engine: &Engine, batch: &Batch) -> Result<(Workshop, Option<Arc<Lane>>), StoreError> {
-    let (spec, connector) = (Arc::clone(&batch.spec), connector::build(&batch.spec));
+/// What a batch's attempts are made with.
+async fn workshop(engine: &Arc<Engine>, batch: &Batch) -> Result<Workshop, StoreError> {
+    let spec = Arc::clone(&batch.spec);
+    let connector: Arc<dyn connector::Connector> = connector::build(&spec).into();
     let rules = Rules::new(&spec.fetch.rules).map_err(StoreError::Damaged)?;
-    if let Kind::Redecode { parent } = batch.kind {
-        let replies = Replies::Kept { store: Arc::clone(&engine.store), parent };
-        return Ok((Workshop { spec, connector: connector.into(), replies, rules }, None));
-    }
-    let origin = connector.origin();
-    let upstream = origin.upstream();
-    let lane = engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await?;
-    let replies = Replies::Upstream {
-        fetcher: engine.fetcher.clone(),
-        permits: Arc::clone(&lane) as _,
-        user_agent: batch.spec.fetch.user_agent.as_str().into(),
-    };
-    Ok((Workshop { spec, connector: connector.into(), replies, rules }, Some(lane)))
+    let replies = replies(engine, batch, connector.as_ref()).await?;
+    Ok(Workshop { spec, connector, replies, rules })
 }
 
-fn pace_of(lane: &Lane) -> Pace {
-    Pace {
-        permitted_per_s: lane.permitted_per_s(),
-        gate_wait: lane.gate_wait(),
-        pressure: lane.pressure().into_iter().collect(),
+/// Where a batch's replies come from.
+async fn replies(
+    engine: &Arc<Engine>,
+    batch: &Batch,
+    connector: &dyn connector::Connector,
+) -> Result<Replies, StoreError> {
+    if let Kind::Redecode { parent } = batch.kind {
+        return Ok(Replies::Kept { store: Arc::clone(&engine.store), parent });
     }
+    Ok(Replies::Upstream {
+        fetcher: engine.fetcher.clone(),
+        lanes: Arc::new(Lanes::of(engine, batch, connector).await?),
+        user_agent: batch.spec.fetch.user_agent.as_str().into(),
+    })
 }

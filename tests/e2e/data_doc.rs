@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use haul_proto::v1::{
-    BatchSpec, batch::State, batch_spec::Connector, batch_spec::Source, yahoo_chart::Window,
+    AsOf, BatchSpec, HttpFetch, as_of::Moment, batch::State, batch_spec::Connector, batch_spec::Source,
+    yahoo_chart::Window,
 };
 use haul_sim::SimConfig;
 use sqlx::{AssertSqlSafe, Row, sqlite::SqliteRow};
@@ -12,7 +13,7 @@ use crate::world::{
     Server, Upstream,
     database::Database,
     program,
-    spec::{batch, fast, list_file, listing},
+    spec::{batch, fast, inline, list_file, listing},
 };
 
 const DOC: &str = include_str!("../../docs/data.md");
@@ -57,6 +58,11 @@ async fn filled() -> (Server, Upstream) {
     assert_eq!(imported.status, 0, "{}", imported.err);
 
     let server = Server::start_in(folder, []).await;
+    // The same things on two days, which the upstream is told of.
+    for day in ["2026-11-19", "2026-11-20"] {
+        let things = server.start_batch(things(&upstream, day)).await;
+        assert_eq!(server.batch_ended(&things).await.progress.unwrap().succeeded_items, 3);
+    }
     let name = server
         .start_batch(a_year(batch(Source::JpxListing(listing(&upstream)), &upstream.url(), fast())))
         .await;
@@ -65,6 +71,18 @@ async fn filled() -> (Server, Upstream) {
     assert_eq!(ended.state(), State::Completed);
     assert!(progress.failed_items > 0 && progress.succeeded_items > 30, "{progress:?}");
     (server, upstream)
+}
+
+fn things(upstream: &Upstream, day: &str) -> BatchSpec {
+    let url_template = format!("{}/api/things/{{{{ item.key }}}}?day={{{{ as_of_date }}}}", upstream.url());
+    let moment = Some(Moment::Date(day.to_owned()));
+    BatchSpec {
+        as_of: Some(AsOf { moment, ..AsOf::default() }),
+        source: Some(inline(["first", "second", "third"].map(str::to_owned))),
+        connector: Some(Connector::HttpFetch(HttpFetch { url_template, ..HttpFetch::default() })),
+        fetch: Some(fast()),
+        ..BatchSpec::default()
+    }
 }
 
 fn a_year(mut spec: BatchSpec) -> BatchSpec {

@@ -1,14 +1,18 @@
 //! Plans: what a start would do. The same checks, the source read, and nothing written but what the limiter must remember
 //! of the host that a list was fetched from.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 
 use super::{Control, Redecode, Start, new_batch};
 use crate::{
     clock,
-    connector::{self, Connector},
+    connector::{self, Connector, Origin},
     domain::{
         batch::Kind,
         id::BatchId,
@@ -32,6 +36,10 @@ use recent::Recently;
 /// Plans that are made at once. The others wait: each may hold the hashes of a million keys, or a list.
 pub(super) const PLANS_MAX: usize = 4;
 
+/// Upstreams that are told.
+const UPSTREAMS_MAX: usize = 100;
+/// Upstreams that requests are counted of.
+const ORIGINS_MAX: usize = 10_000;
 /// Live batches that are looked at together.
 const LIVE_PAGE: usize = 500;
 
@@ -48,20 +56,31 @@ pub struct Plan {
     pub tally: Tally,
     /// The source is longer than a plan reads.
     pub is_partial: bool,
-    /// Where its requests go.
+    /// Where its requests go, most requests first.
+    pub upstreams: Vec<PlannedUpstream>,
+    /// The shortest time that they can take.
+    pub floor: Duration,
+    /// Live batches of the same overlap key, those that hold it first.
+    pub in_the_way: Vec<InTheWay>,
+    /// Other live batches that share an upstream's rate, oldest first.
+    pub sharing: Vec<(BatchId, UpstreamId)>,
+    /// What is allowed and yet looks wrong, in words.
+    pub warnings: Vec<String>,
+}
+
+/// What a batch would ask of one upstream.
+#[derive(Debug)]
+pub struct PlannedUpstream {
+    /// Which one.
     pub upstream: UpstreamId,
+    /// Requests to it.
+    pub requests: i64,
     /// Most requests per second there: the batch's, or what an operator has set where that is lower.
     pub rate_per_s: f64,
     /// The same of requests at once.
     pub burst: u32,
     /// The shortest time that they can take.
     pub floor: Duration,
-    /// Live batches of the same overlap key, those that hold it first.
-    pub in_the_way: Vec<InTheWay>,
-    /// Other live batches that share the upstream's rate, oldest first.
-    pub sharing: Vec<BatchId>,
-    /// What is allowed and yet looks wrong, in words.
-    pub warnings: Vec<String>,
 }
 
 /// Why there is no plan.
@@ -108,7 +127,7 @@ impl Control {
         let items = new.items.take();
         let spec = new.spec;
         let connector = connector::build(&spec);
-        let Read { mut tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
+        let Read { mut tally, asked, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
         if let Some(full) = full {
             return Err(full.into());
         }
@@ -118,12 +137,22 @@ impl Control {
             tally.send_nothing();
         }
 
-        let origin = connector.origin();
-        let upstream = origin.upstream();
         let fetch = &spec.fetch;
-        let set = self.engine.gates().get(&upstream).map(|gate| gate.configured()).unwrap_or_default();
-        let (rate_per_s, burst) = set.binding(fetch.rate_per_s, fetch.burst);
-        let floor = report::floor(tally.requests, rate_per_s, burst);
+        let asked = match connector.origin() {
+            Some(origin) => HashMap::from([(origin.clone(), tally.requests)]),
+            None => asked,
+        };
+        let gates = self.engine.gates();
+        let planned = |(origin, requests): (Origin, i64)| {
+            let upstream = origin.upstream();
+            let set = gates.get(&upstream).map(|gate| gate.configured()).unwrap_or_default();
+            let (rate_per_s, burst) = set.binding(fetch.rate_per_s, fetch.burst);
+            let floor = report::floor(requests, rate_per_s, burst);
+            PlannedUpstream { upstream, requests, rate_per_s, burst, floor }
+        };
+        let mut upstreams: Vec<_> = asked.into_iter().map(planned).collect();
+        upstreams.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.upstream.cmp(&b.upstream)));
+        let floor = upstreams.iter().map(|planned| planned.floor).max().unwrap_or_default();
         let made_before = made_before.map(|id| {
             format!(
                 "this request id made {} before: a start would answer with it and make nothing",
@@ -141,22 +170,10 @@ impl Control {
         }
         warnings.truncate(WARNINGS_MAX);
         in_the_way.truncate(CONFLICTS_MAX);
-        let sharing = if sends { self.sharing(&upstream, &in_the_way).await? } else { Vec::new() };
+        let sharing = if sends { self.sharing(&upstreams, &in_the_way).await? } else { Vec::new() };
+        upstreams.truncate(UPSTREAMS_MAX);
         tracing::info!(action = "batch_plan", total = tally.items, requests = tally.requests);
-        Ok(Plan {
-            kind,
-            spec,
-            list,
-            tally,
-            is_partial,
-            upstream,
-            rate_per_s,
-            burst,
-            floor,
-            in_the_way,
-            sharing,
-            warnings,
-        })
+        Ok(Plan { kind, spec, list, tally, is_partial, upstreams, floor, in_the_way, sharing, warnings })
     }
 
     async fn read(
@@ -168,7 +185,13 @@ impl Control {
         let mut read = Read::default();
         let mut count = |items: Vec<NewItem>| {
             for item in items {
-                read.tally.add(item, |key| connector.request(key));
+                read.tally.add(item, |item| {
+                    let request = connector.request(item)?;
+                    if connector.origin().is_none() {
+                        count_origin(&mut read.asked, &request.url);
+                    }
+                    Ok(request)
+                });
             }
             read.tally.items + read.tally.duplicates
         };
@@ -204,13 +227,14 @@ impl Control {
         }
     }
 
-    /// Live batches that send to an upstream, oldest first; those that are told of already left out. `in_the_way` takes
+    /// Live batches that send to one of these upstreams, oldest first; those that are told of already left out. `in_the_way` takes
     /// its places first.
     async fn sharing(
         &self,
-        upstream: &UpstreamId,
+        upstreams: &[PlannedUpstream],
         in_the_way: &[InTheWay],
-    ) -> Result<Vec<BatchId>, StoreError> {
+    ) -> Result<Vec<(BatchId, UpstreamId)>, StoreError> {
+        let asked: HashSet<&UpstreamId> = upstreams.iter().map(|planned| &planned.upstream).collect();
         let told: HashSet<&BatchId> = in_the_way
             .iter()
             .filter(|other| other.meeting != Meeting::Start)
@@ -227,17 +251,30 @@ impl Control {
                     return Ok(sharing);
                 }
                 let sends = batch.kind == Kind::Fetch && !told.contains(&batch.id);
-                if sends && connector::build(&batch.spec).origin().upstream() == *upstream {
-                    sharing.push(batch.id);
+                // Of one with an upstream for each item it is not known.
+                let upstream = || connector::build(&batch.spec).origin().map(Origin::upstream);
+                if let Some(upstream) = sends.then(upstream).flatten().filter(|id| asked.contains(id)) {
+                    sharing.push((batch.id, upstream));
                 }
             }
         }
     }
 }
 
+/// Counts a request. Of origins that come after very many others nothing is known: figures are lower bounds then.
+fn count_origin(asked: &mut HashMap<Origin, i64>, url: &str) {
+    if let Some(origin) = Origin::of_url(url)
+        && (asked.len() < ORIGINS_MAX || asked.contains_key(&origin))
+    {
+        *asked.entry(origin).or_default() += 1;
+    }
+}
+
 #[derive(Default)]
 struct Read {
     tally: Tally,
+    /// Requests by origin, where that is each item's own.
+    asked: HashMap<Origin, i64>,
     list: Option<ListVersion>,
     is_partial: bool,
 }

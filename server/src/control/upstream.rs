@@ -52,7 +52,7 @@ pub struct SetLimits {
 impl Control {
     /// One upstream as it stands.
     pub async fn upstream(&self, id: &UpstreamId) -> Result<Upstream, UpstreamError> {
-        let gate = self.gate(id)?;
+        let gate = self.gate(id).await?;
         self.seen_gate(&gate).await
     }
 
@@ -60,13 +60,17 @@ impl Control {
     pub async fn upstreams(&self) -> Result<Vec<Upstream>, StoreError> {
         let using = self.using().await?;
         let seen = |gate: &Arc<Gate>| with_batches(gate.upstream(), &using);
-        Ok(self.engine.gates().all().iter().map(seen).collect())
+        Ok(self.engine.gates().all().await?.iter().map(seen).collect())
     }
 
     /// Sets limits. Durable before it answers, and in force.
     pub async fn set_limits(&self, set: SetLimits) -> Result<Upstream, UpstreamError> {
         let SetLimits { id, change, etag, allow_missing } = set;
-        let gate = if allow_missing { self.engine.gates().made(&id) } else { self.gate(&id)? };
+        let gate = if allow_missing {
+            self.engine.gates().found_or_made(&id).await?
+        } else {
+            self.gate(&id).await?
+        };
         let changed = Arc::clone(&gate);
         self.engine.carry_out(async move { changed.set_limits(change, etag.as_deref()).await }).await?;
         self.seen_gate(&gate).await
@@ -79,7 +83,7 @@ impl Control {
         span: Option<Duration>,
         reason: String,
     ) -> Result<Upstream, UpstreamError> {
-        let gate = self.gate(id)?;
+        let gate = self.gate(id).await?;
         let held = Arc::clone(&gate);
         self.engine.carry_out(async move { held.hold_by_operator(span, &reason).await }).await?;
         self.seen_gate(&gate).await
@@ -87,14 +91,14 @@ impl Control {
 
     /// Ends whatever holds a gate. Durable before it answers.
     pub async fn release_gate(&self, id: &UpstreamId) -> Result<Upstream, UpstreamError> {
-        let gate = self.gate(id)?;
+        let gate = self.gate(id).await?;
         let (engine, released) = (Arc::clone(&self.engine), Arc::clone(&gate));
         self.engine.carry_out(async move { engine.gates().release(&released).await }).await?;
         self.seen_gate(&gate).await
     }
 
-    fn gate(&self, id: &UpstreamId) -> Result<Arc<Gate>, UpstreamError> {
-        self.engine.gates().get(id).ok_or_else(|| UpstreamError::NotFound(id.clone()))
+    async fn gate(&self, id: &UpstreamId) -> Result<Arc<Gate>, UpstreamError> {
+        self.engine.gates().find(id).await?.ok_or_else(|| UpstreamError::NotFound(id.clone()))
     }
 
     async fn seen_gate(&self, gate: &Gate) -> Result<Upstream, UpstreamError> {
@@ -102,7 +106,7 @@ impl Control {
         Ok(with_batches(gate.upstream(), &using))
     }
 
-    /// How many live batches fetch their items from each upstream.
+    /// How many live batches fetch all their items from each upstream.
     async fn using(&self) -> Result<HashMap<UpstreamId, i32>, StoreError> {
         let mut using = HashMap::new();
         let mut after = None;
@@ -111,7 +115,9 @@ impl Control {
             let Some(last) = live.last() else { return Ok(using) };
             after = Some(last.seq);
             for batch in live.iter().filter(|batch| batch.kind.is_fetched()) {
-                *using.entry(connector::build(&batch.spec).origin().upstream()).or_insert(0) += 1;
+                if let Some(origin) = connector::build(&batch.spec).origin() {
+                    *using.entry(origin.upstream()).or_insert(0) += 1;
+                }
             }
         }
     }

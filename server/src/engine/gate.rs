@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub mod bucket;
+mod idle;
 mod lane;
 mod state;
 mod steer;
@@ -82,7 +83,7 @@ const NO_BATCH: BatchSeq = BatchSeq(0);
 /// All gates of this node.
 pub struct Gates {
     store: Arc<dyn Store>,
-    /// Of all upstreams that were ever used, by name.
+    /// Of the upstreams that were ever used, by name, but for those that have nothing to remember.
     all: Mutex<BTreeMap<UpstreamId, Arc<Gate>>>,
     released: Notify,
     /// When the node started. No earlier process has sent anything since.
@@ -166,38 +167,49 @@ impl Gates {
 
     /// The gate of an upstream, made if nobody has used it yet.
     pub fn gate(&self, upstream: &UpstreamId, host: &str, terms: Terms) -> Arc<Gate> {
-        let mut gates = locked(&self.all);
-        let gate = gates.entry(upstream.clone()).or_insert_with(|| {
-            let limit = (terms.rate_per_s, terms.burst);
-            Arc::new(Gate::unknown(
-                upstream.clone(),
-                host.to_owned(),
-                limit,
-                Arc::clone(&self.store),
-                self.epoch,
-            ))
-        });
-        Arc::clone(gate)
+        self.made(upstream, host, (terms.rate_per_s, terms.burst))
     }
 
-    /// The gate of an upstream that has one.
+    /// The gate of an upstream that has something to remember.
     pub fn get(&self, upstream: &UpstreamId) -> Option<Arc<Gate>> {
         locked(&self.all).get(upstream).cloned()
     }
 
-    /// The gate of an upstream, made for one that nobody has used yet.
-    pub fn made(&self, upstream: &UpstreamId) -> Arc<Gate> {
+    /// The gate of an upstream that was ever used.
+    pub async fn find(&self, upstream: &UpstreamId) -> Result<Option<Arc<Gate>>, StoreError> {
+        if let Some(gate) = self.get(upstream) {
+            return Ok(Some(gate));
+        }
+        let known = self.store.upstreams().await?.into_iter().find(|record| record.id == *upstream);
+        Ok(known.map(|record| self.made(upstream, &record.host, (record.rate_per_s, record.burst))))
+    }
+
+    /// The gate of an upstream, made with the limit of one that nobody has used.
+    pub async fn found_or_made(&self, upstream: &UpstreamId) -> Result<Arc<Gate>, StoreError> {
+        let (_, host, _) = upstream.origin();
+        Ok(self.find(upstream).await?.unwrap_or_else(|| self.made(upstream, &host, LIMIT)))
+    }
+
+    /// The gates of all upstreams that were ever used, by name.
+    pub async fn all(&self) -> Result<Vec<Arc<Gate>>, StoreError> {
+        let forgotten = |record: UpstreamRecord| {
+            let gate = self.unknown(&record.id, &record.host, (record.rate_per_s, record.burst));
+            (record.id, Arc::new(gate))
+        };
+        let mut all: BTreeMap<_, _> = self.store.upstreams().await?.into_iter().map(forgotten).collect();
+        all.extend(locked(&self.all).iter().map(|(id, gate)| (id.clone(), Arc::clone(gate))));
+        Ok(all.into_values().collect())
+    }
+
+    fn made(&self, upstream: &UpstreamId, host: &str, limit: (f64, u32)) -> Arc<Gate> {
         let mut gates = locked(&self.all);
-        let gate = gates.entry(upstream.clone()).or_insert_with(|| {
-            let (_, host, _) = upstream.origin();
-            Arc::new(Gate::unknown(upstream.clone(), host, LIMIT, Arc::clone(&self.store), self.epoch))
-        });
+        let gate =
+            gates.entry(upstream.clone()).or_insert_with(|| Arc::new(self.unknown(upstream, host, limit)));
         Arc::clone(gate)
     }
 
-    /// All gates, by name.
-    pub fn all(&self) -> Vec<Arc<Gate>> {
-        locked(&self.all).values().cloned().collect()
+    fn unknown(&self, upstream: &UpstreamId, host: &str, limit: (f64, u32)) -> Gate {
+        Gate::unknown(upstream.clone(), host.to_owned(), limit, Arc::clone(&self.store), self.epoch)
     }
 
     /// Somebody releases a gate.

@@ -44,6 +44,8 @@ use probe::StartProbe;
 const POLL: Duration = Duration::from_secs(1);
 /// Waits shorter than this are not worth giving a lease back for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// An item whose gate is held while others of its batch go on asks again after this: the gate may be released before.
+const HELD_LOOK: Duration = Duration::from_secs(10);
 
 pub(super) struct Runner {
     engine: Arc<Engine>,
@@ -53,7 +55,7 @@ pub(super) struct Runner {
     entry: Arc<Entry>,
     states: watch::Receiver<Arc<Batch>>,
     workshop: Arc<Workshop>,
-    /// Nothing where no request is sent.
+    /// The lane of all its requests, where it is one.
     lane: Option<Arc<Lane>>,
     held: Held,
     /// Leases that the store did not take back. One that runs out would count as a worker that was lost.
@@ -79,6 +81,8 @@ pub(super) struct Runner {
     outage_hold: Duration,
     /// Since when the batch runs: the outage's clock starts anew with it.
     began: Instant,
+    /// When it is looked next where open items lead, in a batch with several upstreams.
+    look_at: Instant,
     /// What the upstream said last while it was down.
     last_failure: Option<String>,
     /// When the request was sent that was the last one to succeed.
@@ -95,7 +99,6 @@ impl Runner {
         batch: &Arc<Batch>,
         entry: Arc<Entry>,
         workshop: Workshop,
-        lane: Option<Arc<Lane>>,
     ) -> Self {
         let fetch = &batch.spec.fetch;
         let unanswered_max = fetch.workers as usize + 4 * fetch.commit_group_size as usize;
@@ -105,11 +108,12 @@ impl Runner {
         let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
         engine.tasks.spawn(recorder_task.run());
         let mut retry = fetch.retry();
-        if lane.is_none() {
+        let lane = workshop.replies.lanes().and_then(|lanes| lanes.only().cloned());
+        if workshop.replies.lanes().is_none() {
             // A kept body stays what it is: another attempt would come to the same.
             retry.attempts_max = 1;
         }
-        // Where nothing is sent there is nobody to probe.
+        // Where nothing is sent there is nobody to probe, and the first items of many upstreams say nothing of the others.
         let wants_probe = lane.as_ref().is_some_and(|lane| !lane.has_answered() && !has_answers(batch));
         let probe =
             wants_probe.then(|| StartProbe { items: fetch.probe_items as usize, unanswered: Vec::new() });
@@ -137,6 +141,7 @@ impl Runner {
             probe,
             outage_hold: batch.spec.outage.hold,
             began: Instant::now(),
+            look_at: Instant::now(),
             last_failure: None,
             last_success: None,
             last_refusal: None,
@@ -206,6 +211,7 @@ impl Runner {
         self.judge_refusals().await;
         self.judge_probe(false).await;
         self.judge_outage();
+        self.judge_outages().await;
         if self.fault.is_some() {
             return Instant::now();
         }
@@ -318,7 +324,14 @@ impl Runner {
         if !self.held.holds(finished.lease) || (unsent && matches!(outcome, Outcome::Released { .. })) {
             self.entry.drop_items(&[finished.item.index]);
             // Of a lease that was lost nothing comes back: whoever has the slice does the item again.
-            self.held.put_first(finished.lease, finished.item);
+            match finished.lane.as_ref().and_then(|lane| lane.opens()) {
+                // The others may go on to upstreams that are open.
+                Some(opens) if self.lane.is_none() => {
+                    let wait = opens.saturating_duration_since(Instant::now()).min(HELD_LOOK);
+                    self.held.put_off(finished.lease, finished.item, clock::now() + wait);
+                }
+                _ => self.held.put_first(finished.lease, finished.item),
+            }
             return;
         }
         match &mut self.probe {
@@ -333,9 +346,9 @@ impl Runner {
 
     /// Hands an attempt to the recorder.
     async fn record(&mut self, finished: Finished) {
-        let Finished { lease, item, worker, attempt } = finished;
+        let Finished { lease, item, worker, attempt, lane } = finished;
         // Whoever meets an upstream that is down learns nothing of the item.
-        let is_down = self.lane.as_ref().and_then(|lane| lane.tripped_since()).is_some();
+        let is_down = lane.and_then(|lane| lane.tripped_since()).is_some();
         let next = match &attempt.outcome {
             Outcome::Failed(failure) if is_down && failure.class == FailureClass::Temporary => {
                 self.last_failure = Some(failure.message.clone());
@@ -385,7 +398,7 @@ impl Runner {
             batch_id = %self.batch,
             worker_id = worker,
             item_key = item.key,
-            action = if self.lane.is_some() { "data_fetch" } else { "data_decode" },
+            action = if self.workshop.replies.lanes().is_some() { "data_fetch" } else { "data_decode" },
             status,
             duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
             records_count,

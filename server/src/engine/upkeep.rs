@@ -1,18 +1,26 @@
 //! Upkeep: deletes what has expired, a little at a time, ends what drains without anybody seeing to it, and asks
 //! upstreams that are down whether they answer again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
     gate::{Lane, Terms},
+    needs,
 };
 use crate::{
-    clock, connector,
+    clock,
+    connector::{self, Origin},
     domain::{
         batch::{Batch, State},
+        id::BatchSeq,
+        item::{Keyed, Subject},
         request::Request,
         upstream::UpstreamId,
     },
@@ -30,6 +38,7 @@ const PURGE_ROUNDS: u32 = 60;
 
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut rounds_to_purge = 1;
+    let mut awaited = Awaited::new();
     loop {
         tokio::select! {
             () = engine.draining.cancelled() => return,
@@ -40,9 +49,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
             Err(error) => tracing::warn!(error = %error, "draining batches could not be looked at"),
         }
         match engine.store.outages().await {
-            Ok(batches) => look_after_outages(&engine, batches).await,
+            Ok(batches) => look_after_outages(&engine, batches, &mut awaited).await,
             Err(error) => tracing::warn!(error = %error, "outages could not be looked at"),
         }
+        engine.gates.forget_idle();
         rounds_to_purge -= 1;
         if rounds_to_purge == 0 {
             rounds_to_purge = match engine.store.purge(clock::now()).await {
@@ -57,24 +67,34 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
+/// What paused batches with several upstreams wait for: it does not change while they are paused.
+type Awaited = HashMap<BatchSeq, BTreeMap<Origin, Keyed>>;
+
 /// Lets the batches go on whose upstream answers again, and sends the probes that are due and no item's.
-async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
-    let mut waiting: BTreeMap<UpstreamId, Vec<Batch>> = BTreeMap::new();
+async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &mut Awaited) {
+    // A batch, and what to ask with where that is known.
+    let mut waiting: BTreeMap<Origin, Vec<(Batch, Option<Keyed>)>> = BTreeMap::new();
+    awaited.retain(|seq, _| paused.iter().any(|batch| batch.seq == *seq));
     let running = engine.at_work();
     let paused = paused.into_iter().filter(|batch| batch.spec.outage.auto_resume);
     for batch in paused.chain(running) {
-        let upstream = connector::build(&batch.spec).origin().upstream();
-        waiting.entry(upstream).or_default().push(batch);
+        if let Some(origin) = connector::build(&batch.spec).origin() {
+            waiting.entry(origin.clone()).or_default().push((batch, None));
+        } else if batch.state == State::Paused {
+            for (origin, item) in awaited_by(engine, &batch, awaited).await {
+                waiting.entry(origin).or_default().push((batch.clone(), Some(item)));
+            }
+        }
     }
-    for (upstream, batches) in waiting {
-        let host = connector::build(&batches[0].spec).origin().host.clone();
-        let mut terms = Terms::of(&batches[0].spec);
-        for batch in &batches[1..] {
+    for (origin, batches) in waiting {
+        let (upstream, host) = (origin.upstream(), origin.host);
+        let mut terms = Terms::of(&batches[0].0.spec);
+        for (batch, _) in &batches[1..] {
             terms.probe_interval = terms.probe_interval.min(batch.spec.outage.probe_interval);
         }
         let gate = engine.gates.gate(&upstream, &host, terms);
         if gate.tripped_since().is_none() {
-            for batch in batches.iter().filter(|batch| batch.state == State::Paused) {
+            for (batch, _) in batches.iter().filter(|(batch, _)| batch.state == State::Paused) {
                 end_outage(engine, batch).await;
             }
         } else if gate.wants_probe()
@@ -85,20 +105,38 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
     }
 }
 
+/// What a batch with several upstreams waits for. One that may go on does.
+async fn awaited_by(engine: &Arc<Engine>, batch: &Batch, awaited: &mut Awaited) -> BTreeMap<Origin, Keyed> {
+    if let Some(known) = awaited.get(&batch.seq) {
+        return known.clone();
+    }
+    match needs::if_all_down(engine, batch).await {
+        Ok(Some(down)) => {
+            awaited.insert(batch.seq, down.upstreams.clone());
+            return down.upstreams;
+        }
+        Ok(None) => end_outage(engine, batch).await,
+        Err(error) => {
+            tracing::warn!(batch_id = %batch.id, error = %error, "open items could not be looked at");
+        }
+    }
+    BTreeMap::new()
+}
+
 /// Sends the probe of the first batch that has something to ask with. Answers whether there is one.
 async fn send_probe(
     engine: &Arc<Engine>,
     upstream: &UpstreamId,
     host: &str,
-    batches: Vec<Batch>,
+    batches: Vec<(Batch, Option<Keyed>)>,
     terms: Terms,
     failed_probes: u32,
 ) -> bool {
-    for batch in batches {
-        let Some((key, request)) = question(engine, &batch, failed_probes).await else { continue };
+    for (batch, item) in batches {
+        let Some((item, request)) = question(engine, &batch, item, failed_probes).await else { continue };
         match engine.gates.canary(upstream, host, batch.seq, terms).await {
             Ok(lane) => {
-                engine.tasks.spawn(probe(Arc::clone(engine), batch, key, request, lane));
+                engine.tasks.spawn(probe(Arc::clone(engine), batch, item, request, lane));
             }
             Err(error) => {
                 tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent");
@@ -129,18 +167,26 @@ const KEYS_MAX: u32 = 10;
 
 /// What to ask with: by turns an open item, another one each time, and one that had an answer before. If only bad items
 /// are left, it is the latter that tells an upstream that lives.
-async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<(String, Request)> {
+async fn question(
+    engine: &Engine,
+    batch: &Batch,
+    known: Option<Keyed>,
+    failed_probes: u32,
+) -> Option<(Keyed, Request)> {
     let connector = connector::build(&batch.spec);
-    let asked = |key: String| connector.request(&key).ok().map(|request| (key, request));
+    let asked = |item: Keyed| connector.request(Subject::of(&item)).ok().map(|request| (item, request));
+    if let Some(item) = known {
+        return asked(item);
+    }
     let read = async {
         if failed_probes % 2 == 1
-            && let Some(key) = engine.store.succeeded_key(batch.seq).await?
+            && let Some(item) = engine.store.succeeded_item(batch.seq).await?
         {
-            return Ok(asked(key));
+            return Ok(asked(item));
         }
         for nth in 0..KEYS_MAX {
-            let Some(key) = engine.store.open_key(batch.seq, failed_probes + nth).await? else { break };
-            if let Some(question) = asked(key) {
+            let Some(item) = engine.store.open_item(batch.seq, failed_probes + nth).await? else { break };
+            if let Some(question) = asked(item) {
                 return Ok(Some(question));
             }
         }
@@ -153,7 +199,7 @@ async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<
 }
 
 /// One request that no item is charged or credited with. It records nothing, so it may be cut off at any moment.
-async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request, lane: Arc<Lane>) {
+async fn probe(engine: Arc<Engine>, batch: Batch, item: Keyed, request: Request, lane: Arc<Lane>) {
     // Followed before it is read again, so that no later command is missed.
     let mut states = engine.hub.follow(&batch).subscribe();
     if let Ok(read) = engine.store.batch(&batch.id).await
@@ -163,7 +209,7 @@ async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request,
     }
     let fetch = &batch.spec.fetch;
     let call = Call {
-        request,
+        request: request.clone(),
         user_agent: fetch.user_agent.as_str().into(),
         timeout: fetch.attempt_timeout,
         body_bytes_max: fetch.body_bytes_max,
@@ -185,7 +231,8 @@ async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request,
         Ok(response) => {
             let decoded = tokio::task::spawn_blocking(move || {
                 let rules = Rules::new(&batch.spec.fetch.rules).unwrap_or_default();
-                let decode = || connector::build(&batch.spec).decode(&key, &response);
+                let connector = connector::build(&batch.spec);
+                let decode = || connector.decode(Subject::of(&item), &request, &response);
                 classify::read(&rules, &response, clock::now(), decode).err()
             });
             let Ok(failure) = decoded.await else { return lane.observe(Verdict::Failing).await };

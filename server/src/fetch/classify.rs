@@ -91,6 +91,9 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
         Fault::HtmlPage => Failure::new(Temporary, "HTML_PAGE", "an HTML page where data was asked for"),
         Fault::Garbage(what) => Failure::new(Temporary, "GARBAGE_BODY", what),
         Fault::Undecodable(what) => Failure::new(Permanent, "UNDECODABLE", what),
+        Fault::TooLarge(bytes_max) => {
+            Failure::new(Permanent, "BODY_TOO_LARGE", &FetchError::BodyTooLarge(*bytes_max).to_string())
+        }
         Fault::GranularityMismatch { asked, got } => Failure::new(
             Permanent,
             "GRANULARITY_MISMATCH",
@@ -111,6 +114,14 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
 /// What a 401 or 403 is once others were answered: the item's own.
 pub fn own_refusal() -> Failure {
     Failure::new(FailureClass::Permanent, "HTTP_STATUS", "refused, while others were answered")
+}
+
+/// A failure of an item that others tell nothing of, each having an upstream of its own: refused is refused.
+pub fn of_its_item(failure: Failure) -> Failure {
+    if !failure.held_back {
+        return failure;
+    }
+    Failure { class: FailureClass::Permanent, reason: "HTTP_STATUS".to_owned(), held_back: false, ..failure }
 }
 
 /// What a missing reply says about the upstream; nothing where no request was made.

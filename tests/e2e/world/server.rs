@@ -102,6 +102,12 @@ impl Server {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Files and sockets that it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let pid = self.process.id().expect("it runs");
+        std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    }
+
     /// What it logged so far, a JSON object a line.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = log_text(self.folder.path());

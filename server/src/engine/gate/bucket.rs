@@ -72,6 +72,11 @@ impl Bucket {
         Duration::try_from_secs_f64(due_s - now.as_secs_f64()).unwrap_or_default()
     }
 
+    /// It has its whole burst, as a new one has.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.tat_s <= now.as_secs_f64()
+    }
+
     /// Leaves one permit at `now`; the others come at the rate.
     pub fn drain(&mut self, now: Duration) {
         self.tat_s = self.tat_s.max(now.as_secs_f64() + self.tolerance_s);

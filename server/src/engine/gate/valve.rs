@@ -26,7 +26,7 @@ use crate::{
 
 /// Hold after a push-back that names no time; doubled up to the maximum while no success lies between.
 const HOLD: Duration = Duration::from_secs(60);
-const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// The valve in front of one upstream.
 pub struct Gate {

@@ -1,9 +1,12 @@
 //! When a batch stops asking: its first items met nobody, its upstream stays down, or its items are refused.
 
+use std::{sync::Arc, time::Duration};
+
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::{
-    super::{Fault, held::Lease, worker::Finished},
+    super::{Fault, held::Lease, needs, worker::Finished},
     Runner,
 };
 use crate::{
@@ -15,6 +18,12 @@ use crate::{
 
 /// So many refused items in a row, none that was sent after them having succeeded, are not the items' fault.
 const REFUSED_MAX: usize = 3;
+
+/// Between two looks at where a batch's open items lead.
+const LOOK_MIN: Duration = Duration::from_secs(1);
+const LOOK_MAX: Duration = Duration::from_secs(5);
+/// Hosts that a pause names.
+const HOSTS_SAID: usize = 5;
 
 /// The first items of a batch. If none of them gets an answer, the rest is not sent after them.
 pub(super) struct StartProbe {
@@ -157,6 +166,38 @@ impl Runner {
         });
         lane.refused().await;
         self.release_probe().await;
+    }
+
+    /// The same of a batch with several upstreams: whether all have been that its open items lead to.
+    pub(super) async fn judge_outages(&mut self) {
+        let Some(lanes) = self.workshop.replies.lanes().filter(|lanes| lanes.only().is_none()) else {
+            return;
+        };
+        if self.fault.is_some() || self.look_at > Instant::now() || !lanes.has_one_down() {
+            return;
+        }
+        let looked = Instant::now();
+        let batch = Arc::clone(&self.states.borrow());
+        match needs::if_all_down(&self.engine, &batch).await {
+            Ok(Some(down)) if down.since.max(self.began).elapsed() >= self.outage_hold => {
+                let said = self.last_failure.as_deref().unwrap_or("no answer");
+                let hosts: Vec<&str> =
+                    down.upstreams.keys().map(|origin| origin.host.as_str()).take(HOSTS_SAID).collect();
+                let more = if down.upstreams.len() > HOSTS_SAID { ", …" } else { "" };
+                let message = format!(
+                    "all that its items lead to is down ({}{more}), the last of it for {} s: {said}",
+                    hosts.join(", "),
+                    down.since.elapsed().as_secs()
+                );
+                let cause = PauseCause::UpstreamOutage;
+                self.fault = Some(Fault { cause, reason: "UPSTREAM_UNREACHABLE", message });
+            }
+            Ok(_) => {}
+            Err(error) => self.trouble(&error, "open items could not be looked at"),
+        }
+        // Where there is much to look at it is looked at less often.
+        let pause = self.outage_hold.clamp(LOOK_MIN, LOOK_MAX);
+        self.look_at = Instant::now() + pause.max(20 * looked.elapsed());
     }
 
     /// Looks whether the upstream has been down for so long that the batch pauses.

@@ -13,6 +13,7 @@ fn response(status: u16, retry_after: Option<&str>, body: impl Into<bytes::Bytes
         retry_after: retry_after.map(str::to_owned),
         date: None,
         body: body.into(),
+        digest: None,
         bytes_received: 0,
         latency: Duration::ZERO,
         file: FileHead::default(),

@@ -22,6 +22,7 @@ pub(super) async fn a_lease_carries_the_open_items_in_order(h: Harness) {
     let open = |index, key: &str| OpenItem {
         index,
         key: key.into(),
+        columns: None,
         attempts: 0,
         recorded: 0,
         not_before: None,
@@ -96,6 +97,7 @@ pub(super) async fn only_open_items_come_again(mut h: Harness) {
     h.reopen().await;
     let due = h.after(FIRST_WAIT_S);
     let open = |index, key: &str, attempts, not_before| OpenItem {
+        columns: None,
         index,
         key: key.into(),
         attempts,

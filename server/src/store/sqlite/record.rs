@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ms,
+    ms, response,
     script::{Ran, Script},
 };
 use crate::domain::{
@@ -23,16 +23,22 @@ pub(super) fn write(
     records: &Records,
     fetched_at: DateTime<Utc>,
 ) {
-    let Records::PriceHistory(history) = records;
-    present(script, key, history);
-    write_history(script, batch, key, history, fetched_at, None);
+    match records {
+        Records::PriceHistory(history) => {
+            present(script, key, history);
+            write_history(script, batch, key, history, fetched_at, None);
+        }
+        Records::Response(response) => response::write(script, batch, key, response, fetched_at),
+    }
 }
 
 /// How many of the records existed before with other values, by what the first statements of the script read that
 /// [`write`] began.
 pub(super) fn changed(records: &Records, ran: &[Ran]) -> i64 {
-    let Records::PriceHistory(history) = records;
-    changed_of(history, ran)
+    match records {
+        Records::PriceHistory(history) => changed_of(history, ran),
+        Records::Response(_) => response::changed(ran),
+    }
 }
 
 /// Writes the records of a kept body that `batch` decoded anew, as if they had been written when the body came: they
@@ -45,7 +51,19 @@ pub(super) async fn rewrite(
     records: &Records,
     fetched_at: DateTime<Utc>,
 ) -> Result<(i64, i64), sqlx::Error> {
-    let Records::PriceHistory(history) = records;
+    let history = match records {
+        Records::PriceHistory(history) => history,
+        Records::Response(response) => {
+            let is_over = response::has_later(conn, key, response, fetched_at).await?;
+            retract(conn, batch, key, fetched_at).await?;
+            if is_over {
+                return Ok((0, 0));
+            }
+            let mut script = Script::default();
+            response::write(&mut script, batch, key, response, fetched_at);
+            return Ok((1, response::changed(&script.run(conn).await?)));
+        }
+    };
     let rest = without_later(conn, key, history, fetched_at).await?;
     let mut script = Script::default();
     present(&mut script, key, &rest);
@@ -71,10 +89,10 @@ pub(super) async fn retract(
     Ok(())
 }
 
-static RETRACT: LazyLock<[String; 2]> = LazyLock::new(|| {
-    ["stock_prices", "stock_events"].map(|table| {
+static RETRACT: LazyLock<[String; 3]> = LazyLock::new(|| {
+    [("stock_prices", "code"), ("stock_events", "code"), ("responses", "item_key")].map(|(table, key)| {
         format!(
-            "DELETE FROM {table} WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
+            "DELETE FROM {table} WHERE {key} = $1 AND fetched_at <= $2 AND batch_seq IN (
                SELECT parent_seq FROM batch_executions WHERE seq = $3
                UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
                  AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3)

@@ -100,7 +100,7 @@ async fn lease(
     .fetch_one(&mut *conn)
     .await?;
     let items = sqlx::query(
-        "SELECT item_index, item_key, attempts, recorded_attempts, not_before_at,
+        "SELECT item_index, item_key, columns, attempts, recorded_attempts, not_before_at,
            CASE WHEN error_reason = $4 THEN (
              SELECT a.started_at FROM item_attempts a JOIN batch_executions b ON b.seq = a.batch_seq
              WHERE a.batch_seq = d.batch_seq AND a.item_index = d.item_index AND a.number = d.recorded_attempts
@@ -121,6 +121,7 @@ async fn lease(
         .map(|row| OpenItem {
             index: row.get("item_index"),
             key: row.get("item_key"),
+            columns: row.get("columns"),
             attempts: row.get("attempts"),
             recorded: row.get("recorded_attempts"),
             not_before: row.get::<Option<i64>, _>("not_before_at").map(instant),

@@ -85,7 +85,7 @@ async fn no_more_are_in_flight_than_may_be_and_what_is_over_or_dropped_is_given_
 #[tokio::test]
 async fn limits_outlive_the_process_and_a_stale_etag_changes_nothing() {
     let world = World::new().await;
-    let gate = world.gates.made(&id());
+    let gate = world.gates.found_or_made(&id()).await.unwrap();
     let before = gate.upstream();
     assert_eq!(before.configured, Configured::default());
     let etag = before.configured.etag(&id());
