@@ -10,8 +10,8 @@ use std::{
 };
 
 use haul_proto::v1::{
-    AsOf, Batch, BatchSpec, BodyOutput, FailureClass, FetchPolicy, HttpFetch, InlineItems, ItemSpec,
-    OutagePolicy,
+    AsOf, Batch, BatchSpec, BodyOutput, FailureClass, FetchPolicy, HoldGateRequest, HttpFetch, InlineItems,
+    ItemSpec, OutagePolicy,
     as_of::Moment,
     batch::{PauseCause, State},
     batch_spec::{Connector, Source},
@@ -315,6 +315,41 @@ async fn a_host_that_asks_for_less_holds_its_own_items_alone() {
     let ended = server.batch_ended(&name).await;
     let progress = ended.progress.as_ref().unwrap();
     assert_eq!((progress.succeeded_items, progress.retried_attempts), (3 * EACH as i64, 0));
+    Database::of(&server).await.assert_recount().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_held_by_hand_keeps_its_own_items_and_one_that_refuses_fails_them() {
+    let hosts = Hosts::saying(|asked| match asked.host() {
+        "127.0.0.3" => Answer::Whole("403 Forbidden", Vec::new()),
+        _ => Answer::Whole(OK, Vec::new()),
+    })
+    .await;
+    let server = Server::start(LOOPBACK).await;
+    let of = |each: usize| BatchSpec {
+        source: Some(Source::InlineItems(with_hosts(
+            (0..3 * each).map(|n| (format!("k{n}"), hosts.host(1 + n % 3))),
+        ))),
+        ..spec(&[], http("http://{{ item.host | safe }}/{{ item.key }}"), fast())
+    };
+    let (batch, states) = ended(&server, of(1)).await;
+    let (succeeded, failed) = (item::State::Succeeded, item::State::Failed);
+    assert_eq!((batch.state(), states), (State::Completed, vec![succeeded, succeeded, failed]));
+    let refused = server.items(&batch.name).await.remove(2).error.unwrap();
+    assert_eq!((refused.failure_class(), refused.reason.as_str()), (FailureClass::Permanent, "HTTP_STATUS"));
+
+    let client = server.client().await;
+    let name = format!("http://{}", hosts.host(2));
+    let hold = HoldGateRequest { name: name.clone(), duration: None, reason: "lunch".to_owned() };
+    client.hold_gate(hold).await.unwrap();
+    let batch = server.start_batch(of(20)).await;
+    let running = server.batch_processed(&batch, 40).await;
+    assert_eq!(running.state(), State::Running);
+    let asked = || hosts.asked().iter().filter(|asked| asked.host() == "127.0.0.2").count();
+    assert_eq!(asked(), 1, "nothing is sent to who is held");
+    client.release_gate(&name, "").await.unwrap();
+    let progress = server.batch_ended(&batch).await.progress.unwrap();
+    assert_eq!((progress.succeeded_items, progress.failed_items, asked()), (40, 20, 21));
     Database::of(&server).await.assert_recount().await;
 }
 

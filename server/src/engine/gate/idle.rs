@@ -59,7 +59,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::id::BatchSeq,
+        domain::{
+            id::BatchSeq,
+            upstream::{BreakerState, Change},
+        },
         engine::gate::Terms,
         fetch::{Permits, Verdict},
         store::sqlite::{Limits, SqliteStore},
@@ -101,15 +104,15 @@ mod tests {
         assert_eq!(gates.tripped_since(&UpstreamId::of("https", "unused.test", 443)), None);
         drop((spent, held, down));
         gates.forget_idle();
-        assert_eq!(names(&gates), ["down-test", "held-test", "joined-test", "spent-test"]);
+        assert_eq!(names(&gates), ["down.test", "held.test", "joined.test", "spent.test"]);
         // Its permit comes back at the rate.
         tokio::time::pause();
         tokio::time::advance(Duration::from_millis(101)).await;
         gates.forget_idle();
-        assert_eq!(names(&gates), ["down-test", "held-test", "joined-test"]);
+        assert_eq!(names(&gates), ["down.test", "held.test", "joined.test"]);
         tokio::time::advance(Duration::from_secs(2 * 3600)).await;
         gates.forget_idle();
-        assert_eq!(names(&gates), ["joined-test"]);
+        assert_eq!(names(&gates), ["joined.test"]);
         tokio::time::resume();
         joined.observe(Verdict::Alive).await;
         let answered = join("answered.test").await;
@@ -117,6 +120,18 @@ mod tests {
         joined.forget_answer();
         drop((joined, answered));
         gates.forget_idle();
-        assert_eq!(names(&gates), ["answered-test"]);
+        assert_eq!(names(&gates), ["answered.test"]);
+        // Each is known all the same, and limits that are set of one are remembered.
+        let all = gates.all().await.unwrap();
+        assert_eq!(all.len(), 6);
+        assert!(all.iter().all(|gate| gate.upstream().breaker == BreakerState::Closed));
+        let unused = gates.find(&UpstreamId::of("https", "unused.test", 443)).await.unwrap().unwrap();
+        assert_eq!((unused.upstream().rate_per_s, unused.upstream().burst), (10.0, 2));
+        let limits = Change { burst: Some(Some(1)), ..Change::default() };
+        unused.set_limits(limits, None).await.unwrap();
+        drop(unused);
+        gates.forget_idle();
+        assert_eq!(names(&gates), ["answered.test", "unused.test"]);
+        assert!(gates.find(&UpstreamId::of("https", "nobody.test", 443)).await.unwrap().is_none());
     }
 }

@@ -39,6 +39,18 @@ fn of_fault(fault: &Fault, status: u16, retry_after: Option<&str>) -> String {
 }
 
 #[test]
+fn what_is_refused_where_each_item_has_its_own_upstream_is_its_own() {
+    let of_its_item = |status| {
+        let failure = reply(&Fault::Status, &response(status, None, ""), DateTime::UNIX_EPOCH);
+        told(&of_its_item(failure))
+    };
+    assert_eq!(of_its_item(401), "PERMANENT HTTP_STATUS, lives");
+    assert_eq!(of_its_item(403), of_its_item(401));
+    assert_eq!(of_its_item(404), "PERMANENT NOT_FOUND, lives");
+    assert_eq!(of_its_item(500), of_fault(&Fault::Status, 500, None));
+}
+
+#[test]
 fn every_status_has_its_class_reason_and_effect() {
     const COUNTS: &str = "TEMPORARY HTTP_STATUS, counts against the breaker";
     const PERMANENT: &str = "PERMANENT HTTP_STATUS, lives";
