@@ -12,24 +12,24 @@ pub enum Mishap {
     Fault,
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(any(feature = "failpoints", test))]
 pub use told::{BadPlan, reached, set, tried};
 
 /// A step at which nothing can go wrong but by death or delay.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(feature = "failpoints", test)))]
 #[inline]
 pub fn reached(_: &'static str) -> std::future::Ready<()> {
     std::future::ready(())
 }
 
 /// A step at which the store can fail.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(feature = "failpoints", test)))]
 #[inline]
 pub fn tried(_: &'static str) -> std::future::Ready<Result<(), Mishap>> {
     std::future::ready(Ok(()))
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(any(feature = "failpoints", test))]
 mod told {
     use std::{
         sync::{

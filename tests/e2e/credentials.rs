@@ -76,7 +76,10 @@ async fn a_credential_that_is_refused_pauses_the_batch_at_once_and_a_repair_and_
     upstream.refuse(None);
     let said = server.haul(&["resume", &name]).await;
     assert_eq!(said.status, 0, "{}", said.err);
-    server.batch_processed(&name, 2_000).await;
+    // All of the list: as long as it goes on, it is waited for.
+    for processed in (500..=4_000).step_by(500) {
+        server.batch_processed(&name, processed).await;
+    }
     let ended = server.batch_ended(&name).await;
     let progress = ended.progress.as_ref().unwrap();
     assert_eq!((ended.state(), progress.succeeded_items), (State::Completed, progress.total_items));
@@ -248,14 +251,14 @@ async fn what_is_held_back_is_asked_for_again_after_a_pause_and_canceled_by_a_st
 /// the opposite to all others.
 async fn first_one_last(yes: bool, others: usize) -> Canned {
     let arrived = AtomicUsize::new(0);
-    let (answered, changed) = (Mutex::new(0), Condvar::new());
+    let (answered, changed) = (Mutex::new(0_usize), Condvar::new());
     Canned::choosing(move |_| {
         let is_first = arrived.fetch_add(1, Ordering::SeqCst) == 0;
-        let mut answered = answered.lock().unwrap();
         if is_first {
-            answered = changed.wait_while(answered, |answered| *answered < others).unwrap();
+            let wait = || drop(changed.wait_while(answered.lock().unwrap(), |answered| *answered < others));
+            tokio::task::block_in_place(wait);
         }
-        *answered += 1;
+        *answered.lock().unwrap() += 1;
         changed.notify_all();
         if yes == is_first { (NOTHING.0.to_owned(), NOTHING.1) } else { ("403 Forbidden".to_owned(), "") }
     })
@@ -263,7 +266,7 @@ async fn first_one_last(yes: bool, others: usize) -> Canned {
 }
 
 /// Answers come in any order: a success says something of what was sent before it, and nothing of what was sent later.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_answer_to_an_early_request_shows_nothing_of_later_ones() {
     let one_after_the_other = || FetchPolicy { probe_items: Some(10_000), ..paced(20.0, 1) };
     let (server, upstream) = tokio::join!(Server::start([]), first_one_last(true, 3));

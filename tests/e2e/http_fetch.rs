@@ -425,7 +425,7 @@ async fn a_plan_shows_the_requests_as_they_would_be_sent_and_each_upstream() {
     assert_eq!((first.headers["x-day"].as_str(), first.headers["Accept"].as_str()), ("2026-11-20", "*/*"));
     let upstreams: Vec<(&str, i64)> =
         plan.upstreams.iter().map(|plan| (plan.upstream.as_str(), plan.requests)).collect();
-    assert_eq!(upstreams, [("upstreams/http-127-0-0-2-81", 2), ("upstreams/http-127-0-0-1-81", 1)]);
+    assert_eq!(upstreams, [("upstreams/http-127.0.0.2-81", 2), ("upstreams/http-127.0.0.1-81", 1)]);
     assert_eq!((plan.requests, plan.floor_duration.unwrap().seconds), (3, 2));
 }
 

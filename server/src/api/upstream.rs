@@ -56,6 +56,15 @@ impl UpstreamService for Service {
         self.stays()?;
         let set = limits(request.into_inner())?;
         let found = self.control.set_limits(set).await.map_err(ApiError::from)?;
+        let set = &found.configured;
+        tracing::info!(
+            upstream = found.id.as_str(),
+            action = "UpdateUpstream",
+            rate_per_s = set.rate_per_s,
+            burst = set.burst,
+            in_flight_max = set.in_flight_max,
+            "limits set"
+        );
         Ok(Response::new(v1::UpdateUpstreamResponse { upstream: Some(upstream(&found)) }))
     }
 
@@ -75,7 +84,7 @@ impl UpstreamService for Service {
         let v1::ReleaseGateRequest { name, reason } = request.into_inner();
         let (id, reason) = both(named("name", &name), bounded(reason))?;
         let found = self.control.release_gate(&id).await.map_err(ApiError::from)?;
-        tracing::info!(upstream = id.as_str(), action = "ReleaseGate", reason);
+        tracing::info!(upstream = id.as_str(), action = "ReleaseGate", reason, "gate released");
         Ok(Response::new(v1::ReleaseGateResponse { upstream: Some(upstream(&found)) }))
     }
 }

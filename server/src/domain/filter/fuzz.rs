@@ -3,13 +3,14 @@
 use super::*;
 use crate::damage;
 
-const FILTERS: [&str; 6] = [
+const FILTERS: [&str; 7] = [
     "state = RUNNING AND (labels.team:infra OR labels.\"a b\" = 'x \\' y') AND NOT kind = REDECODE",
     "create_time >= 2026-02-28T15:00:00Z AND -end_time < \"2026-03-01T00:00:00.5+09:00\"",
     "((((((((display_name != \"日本\"))))))))",
     "labels:team AND labels.app.example.org/name:* OR name = batches/nightly",
     "error.failure_class = TEMPORARY OR error.http_status >= 500 AND attempt_count > -3",
     "key >= '1301' AND key < \"14\" AND update_time > 2026-02-28T15:00:00Z AND skip_reason = NO_KEPT_BODY",
+    "origin = \"https://api.example\" AND breaker.state != CLOSED OR hold_cause = OPERATOR AND live_batches > 0",
 ];
 
 fn depth<F>(condition: &Condition<F>) -> usize {
@@ -48,6 +49,7 @@ fn a_damaged_filter_is_read_or_refused_within_bounds() {
         let text = String::from_utf8_lossy(&bytes);
         check::<BatchField>(&text);
         check::<ItemField>(&text);
+        check::<UpstreamField>(&text);
     });
 }
 

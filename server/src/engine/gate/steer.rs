@@ -160,7 +160,6 @@ impl Gate {
         );
         release.await?;
         self.signal(Signal::Released);
-        tracing::info!(upstream = self.id.as_str(), action = "ReleaseGate", "gate released");
         Ok(())
     }
 }

@@ -221,11 +221,9 @@ static INSERT_PRICES: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..=PRICES_PER_INSERT)
         .map(|rows| {
             format!(
-                "WITH shared (code, interval, symbol, currency, batch_seq, fetched_at) AS (VALUES (?, ?, ?, ?, ?, ?)), \
-                 bar (ts, session_date, open, high, low, close, adj_close, volume, provisional) AS (VALUES {}) \
-                 INSERT INTO stock_prices (code, interval, symbol, currency, batch_seq, fetched_at, ts, session_date, \
+                "INSERT INTO stock_prices (code, interval, symbol, currency, batch_seq, fetched_at, ts, session_date, \
                  open, high, low, close, adj_close, volume, provisional) \
-                 SELECT shared.*, bar.* FROM bar CROSS JOIN shared WHERE true \
+                 SELECT ?, ?, ?, ?, ?, ?, bar.* FROM (VALUES {}) AS bar WHERE true \
                  ON CONFLICT (code, interval, ts) DO UPDATE SET symbol = excluded.symbol, currency = excluded.currency, \
                  batch_seq = excluded.batch_seq, fetched_at = excluded.fetched_at, \
                  session_date = excluded.session_date, open = excluded.open, high = excluded.high, low = excluded.low, \
