@@ -28,7 +28,7 @@ fn retry(name: &str) -> RetryFailedRequest {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_of_retries_fetches_everything_once_by_the_same_requests() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::slow(30));
-    let parent = server.start_batch(prices(ITEMS, &upstream, paced(60.0, 5))).await;
+    let parent = server.start_batch(prices(ITEMS, &upstream, paced(30.0, 5))).await;
     let mut stub = server.stub();
     let early =
         refused(stub.retry_failed(retry(&parent)).await, Code::FailedPrecondition, "BATCH_NOT_TERMINAL");

@@ -299,7 +299,12 @@ async fn a_slow_upstream_shows_as_items_in_flight_by_their_keys() {
     assert_eq!((progress.active_workers, progress.pending_items), (4, 4));
     let mut keys = progress.current_item_keys;
     keys.sort();
-    let mut asked: Vec<String> = upstream.charts().iter().map(|chart| chart.key().to_owned()).collect();
+    // An item is in flight from just before its request on.
+    let mut asked: Vec<String> = eventually("all four are asked for", || async {
+        Some(upstream.charts().iter().map(|chart| chart.key().to_owned()).collect())
+            .filter(|asked: &Vec<String>| asked.len() == 4)
+    })
+    .await;
     asked.sort();
     assert_eq!(keys, asked);
 }
