@@ -56,6 +56,11 @@ class Lab:
         # The simulator is on this machine.
         self._environment["HAUL_ALLOW_TARGETS"] = '["127.0.0.1"]'
 
+    @property
+    def is_optimised(self) -> bool:
+        """Its programs are, so that figures of time and memory are those that people meet."""
+        return self.binaries.name == "release"
+
     def close(self) -> None:
         """Ends every process, and removes the folder unless it is to be kept."""
         for process in self._processes:
