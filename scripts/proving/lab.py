@@ -102,6 +102,15 @@ class Lab:
         ended_s, seconds = time.time(), time.monotonic() - began
         return Ran(process.returncode, out.decode(), err.decode(), seconds, ended_s)
 
+    def begin(self, program: str, *arguments: Any) -> subprocess.Popen[bytes]:
+        """Starts a process whose standard output is read as it comes."""
+        process = subprocess.Popen(
+            [str(self.binaries / program), *map(str, arguments)], cwd=self.folder, env=self._environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        self._processes.append(process)
+        return process
+
     def spawn(
         self, program: str, *arguments: Any, log: Path, said: Path | None = None, environment: dict[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
