@@ -1,5 +1,5 @@
 /* Stands between a process and its system. What it does is told by three numbers in a file that it has mapped: how far
- * the time of day is off, how long a sync takes longer, both in microseconds, and whether the disk answers at all. */
+ * the time of day is off, how long a sync takes longer, both in microseconds, and whether the disk takes nothing any more. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +62,5 @@ static void wait_for_disk(void) {
 
 int fsync(int file) { wait_for_disk(); return is_broken() ? -1 : syscall(SYS_fsync, file); }
 int fdatasync(int file) { wait_for_disk(); return is_broken() ? -1 : syscall(SYS_fdatasync, file); }
-ssize_t pread64(int file, void *to, size_t size, off64_t at) { return is_broken() ? -1 : syscall(SYS_pread64, file, to, size, at); }
-ssize_t pread(int file, void *to, size_t size, off_t at) { return pread64(file, to, size, at); }
 ssize_t pwrite64(int file, const void *from, size_t size, off64_t at) { return is_broken() ? -1 : syscall(SYS_pwrite64, file, from, size, at); }
 ssize_t pwrite(int file, const void *from, size_t size, off_t at) { return pwrite64(file, from, size, at); }

@@ -41,7 +41,8 @@ class Shim:
         self._tell(1, int(seconds * 1e6))
 
     def break_disk(self, is_broken: bool) -> None:
-        """Whatever is read from a place in a file or written there fails from now on, as on a disk that is gone."""
+        """Whatever is synced, or written at a place in a file, fails from now on, as on a disk that is gone. What was read
+        before is still there: the system keeps it."""
         self._tell(2, int(is_broken))
 
     def _tell(self, place: int, value: int) -> None:
