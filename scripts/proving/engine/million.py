@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +83,6 @@ def _asked(log: Path) -> Counter[bytes]:
 
 
 def _ordered(path: Path, batch: int) -> Counter[int]:
-    import json
-    import sqlite3
-    from contextlib import closing
-
     places: Counter[int] = Counter()
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         for (items,) in connection.execute("SELECT items FROM item_results WHERE batch_seq = ?", (batch,)):

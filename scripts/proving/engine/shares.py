@@ -15,6 +15,8 @@ from .upstream import Upstream
 RATE_PER_S, BURST = 100.0, 20
 # Of the share that priority gives, over the whole time and over any 2 s of it.
 TOLERANCE, TOLERANCE_2_S = 0.03, 0.10
+# By programs that are not optimised: they do not always have the next request ready.
+DEBUG_TOLERANCE = 0.06
 WINDOW_S = 2.0
 # What lies between the server's clock and the upstream's.
 DELAYED_S = 0.02
@@ -57,10 +59,12 @@ def _pair(lab: Lab, claims: Claims, seconds: int, workers: int, priorities: tupl
     stalls.close()
     said = (f"{workers} workers, priorities {priorities[0]} and {priorities[1]}" + (f", the second {late_s:g} s late" if late_s else ""))
     worst, length_s = worst_excess([at_s for at_s, _ in asked], RATE_PER_S, BURST)
-    delayed_s = DELAYED_S + stalls.longest_s(0)
+    # Late by what kept the server from sending and the upstream from looking.
+    stalled_s = stalls.longest_s(0) + upstream.stalled_s
+    delayed_s = DELAYED_S + stalled_s
     claims.check(f"{said}: never above the one limit", worst <= RATE_PER_S * delayed_s,
                  f"{len(asked):,} requests, {len(asked) * (len(asked) + 1) // 2:,} windows, fullest {worst:+.2f} requests "
-                 f"from it, over {length_s:.2f} s; the machine stood still for {1000 * delayed_s:.0f} ms at most")
+                 f"from it, over {length_s:.2f} s; the machine made it late by up to {1000 * stalled_s:.0f} ms")
     # From where both wait for their turn.
     since = next(at_s for at_s, kind in asked if kind == "second") + 1.0
     until_s = since + seconds - 2.0
@@ -74,7 +78,7 @@ def _pair(lab: Lab, claims: Claims, seconds: int, workers: int, priorities: tupl
         windows.append(kinds.count("second") / max(len(kinds), 1))
     furthest = max(windows, key=lambda part: abs(part - wanted))
     claims.check(f"{said}: to each its share",
-                 abs(share - wanted) <= TOLERANCE and abs(furthest - wanted) <= TOLERANCE_2_S,
+                 abs(share - wanted) <= (TOLERANCE if lab.is_optimised else DEBUG_TOLERANCE) and abs(furthest - wanted) <= TOLERANCE_2_S,
                  f"{100 * share:.1f} % to the second, {100 * wanted:.1f} % by its weight; in {len(windows)} parts of "
                  f"{WINDOW_S:g} s at the furthest {100 * furthest:.1f} %")
     used = len(both) / (until_s - since) / RATE_PER_S

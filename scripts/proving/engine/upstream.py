@@ -12,6 +12,7 @@ from typing import Any, Awaitable, Callable
 BLOCK = bytes(1 << 16)
 # What the kernel holds of an answer before anybody has read it.
 SEND_BUFFER_BYTES = 1 << 18
+BEAT_S = 0.005
 
 
 @dataclass
@@ -74,6 +75,8 @@ class Upstream:
 
     def __post_init__(self) -> None:
         self.arrivals: list[Arrival] = []
+        # The longest that it was kept from looking at what had arrived.
+        self.stalled_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         started = threading.Event()
@@ -109,12 +112,19 @@ class Upstream:
         server = self._loop.run_until_complete(asyncio.start_server(self._connected, "0.0.0.0", 0, backlog=4096))
         self.port = server.sockets[0].getsockname()[1]
         started.set()
+        self._loop.create_task(self._beat())
         self._loop.run_forever()
         server.close()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0.05))
         self._loop.close()
+
+    async def _beat(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            self.stalled_s = max(self.stalled_s, time.monotonic() - before - BEAT_S)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # So that what is counted as sent is what the system has taken.
