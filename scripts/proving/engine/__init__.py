@@ -26,7 +26,7 @@ def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) ->
         "bombs": lambda: bombs(lab, claims, GIB if quick else 10 * GIB, 100 if quick else 300),
         "endless": lambda: endless(lab, claims, 600 if quick else 900),
         "clock": lambda: clock(lab, claims, 800 if quick else 1_800),
-        "slow-disk": lambda: slow_disk(lab, claims, 600 if quick else 3_000, 11.0 if quick else 15.0),
+        "slow-disk": lambda: slow_disk(lab, claims, 600 if quick else 2_000, 11.0 if quick else 15.0),
         "store-gone": lambda: store_gone(lab, claims, 8 if quick else 60),
         "hosts": lambda: hosts(lab, claims, 500 if quick else 10_000),
         "million": lambda: million(lab, claims, 5_000 if quick else 1_000_000),

@@ -67,7 +67,8 @@ def large(lab: Lab, claims: Claims, size: int, decent: int) -> None:
 
     for name, most, placement in (("counted", _body_max(lab), "PLACEMENT_DISCARD"), ("stored", STORED_MAX, "PLACEMENT_STORE")):
         early = most + IN_TRANSIT
-        traps = {"told": Trap(told, ("BODY_TOO_LARGE",), 1, IN_TRANSIT), "chunked": Trap(chunked, ("BODY_TOO_LARGE",), 1, early),
+        traps = {"told": Trap(told, ("BODY_TOO_LARGE",), 1, IN_TRANSIT),
+                 "chunked": Trap(chunked, ("BODY_TOO_LARGE",), 1, early),
                  "to-the-end": Trap(to_the_end, ("BODY_TOO_LARGE",), 1, early)}
         _spring(lab, claims, f"large-{name}", traps, decent, 4, placement, AMPLE_S)
 
@@ -94,7 +95,8 @@ def bombs(lab: Lab, claims: Claims, size: int, decent: int) -> None:
             await exchange.whole(body=body, headers=f"Content-Encoding: {coding}\r\n")
         return answer
 
-    traps = {"gzip": Trap(encoded("gzip", packed), ("BODY_TOO_LARGE",)), "brotli": Trap(encoded("br", brotli), ("BODY_TOO_LARGE",)),
+    traps = {"gzip": Trap(encoded("gzip", packed), ("BODY_TOO_LARGE",)),
+             "brotli": Trap(encoded("br", brotli), ("BODY_TOO_LARGE",)),
              # What is inside is the item's data: it is unpacked once, and counted as what it is.
              "nested": Trap(encoded("gzip", gzip.compress(nested)), ()),
              # Nobody asked for these, so they are taken as they come, packed.

@@ -80,9 +80,10 @@ def clock(lab: Lab, claims: Claims, items: int) -> None:
     asked = upstream.by("kind")
     thrice = {key for key, times in by_key.items() if len(times) > 3}
     repeats = len(arrivals) - items
-    claims.check("nothing is asked twice but what failed or was pushed back", repeats == FAILING + len(pushed_back) and not thrice,
-                 f"{len(arrivals):,} requests for {items:,} items, {len(asked['failing'])} of them for {FAILING} that fail once, "
-                 f"{len(pushed_back)} pushed back" + but(thrice))
+    claims.check("nothing is asked twice but what failed or was pushed back",
+                 repeats == FAILING + len(pushed_back) and not thrice,
+                 f"{len(arrivals):,} requests for {items:,} items, {len(asked['failing'])} of them for {FAILING} that fail "
+                 f"once, {len(pushed_back)} pushed back" + but(thrice))
     worst, length_s = worst_excess([arrival.at_s for arrival in arrivals], RATE_PER_S, BURST)
     stalled_s = stalls.longest_s(0) + upstream.stalled_s
     stalls.close()

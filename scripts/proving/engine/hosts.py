@@ -14,7 +14,7 @@ from .job import discarding, final_once, over, row
 from .upstream import Exchange, Upstream
 
 RATE_PER_S, BURST = 2.0, 1
-EACH = 3
+EACH, ILL_ITEMS = 3, 20
 # The limiter keeps some of its burst back for what lies between its clock and the upstream's; what is left is the machine's.
 LATE = 0.5
 # That as many others may add: what fills up first holds 1,024 hosts, so fewer tell less.
@@ -68,7 +68,8 @@ def hosts(lab: Lab, claims: Claims, count: int) -> None:
         left = row(server.store, "first")["total_count"] - row(server.store, "first")["processed_count"]
         claims.check("hosts that are ill hold up nobody else", left > 0,
                      f"{decent:,} items of the others done after {took_s:.1f} s, {decent / took_s:,.0f}/s, "
-                     f"{left} of {ILL_ITEMS * len(ill)} items of {', '.join(ill)} left; the last request {last_s:.1f} s after the start")
+                     f"{left} of {ILL_ITEMS * len(ill)} items of {', '.join(ill)} left; the last request {last_s:.1f} s "
+                     "after the start")
         first_peak = peak_mib(server.pid)
         is_well = True
         over(server, "first", 120)
@@ -82,13 +83,11 @@ def hosts(lab: Lab, claims: Claims, count: int) -> None:
     claims.check("the server's memory is bounded" + ("" if lab.is_optimised else ", debug build"),
                  first_peak - before <= PEAK_MIB and (first_peak <= PEAK_MIB or not lab.is_optimised),
                  f"{first_peak:.0f} MiB at most, {before:.0f} before")
-    claims.check("hosts are forgotten: as many others add nothing", second_peak - first_peak <= (AGAIN_MIB if count >= 2_000 else AGAIN_FEW_MIB),
+    again_mib = AGAIN_MIB if count >= 2_000 else AGAIN_FEW_MIB
+    claims.check("hosts are forgotten: as many others add nothing", second_peak - first_peak <= again_mib,
                  f"{second_peak:.0f} MiB after {count:,} more, {second_peak - first_peak:+.0f}; {len(memory.samples)} s in all")
     _known(claims, server, 2 * count + len(ill))
     server.kill()
-
-
-ILL_ITEMS = 20
 
 
 def _keys(net: int, count: int) -> Iterator[str]:

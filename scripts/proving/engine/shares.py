@@ -57,7 +57,8 @@ def _pair(lab: Lab, claims: Claims, seconds: int, workers: int, priorities: tupl
         asked = [(arrival.at_s, arrival.kind) for arrival in upstream.arrivals]
     server.kill()
     stalls.close()
-    said = (f"{workers} workers, priorities {priorities[0]} and {priorities[1]}" + (f", the second {late_s:g} s late" if late_s else ""))
+    said = f"{workers} workers, priorities {priorities[0]} and {priorities[1]}"
+    said += f", the second {late_s:g} s late" if late_s else ""
     worst, length_s = worst_excess([at_s for at_s, _ in asked], RATE_PER_S, BURST)
     # Late by what kept the server from sending and the upstream from looking.
     stalled_s = stalls.longest_s(0) + upstream.stalled_s
@@ -78,7 +79,8 @@ def _pair(lab: Lab, claims: Claims, seconds: int, workers: int, priorities: tupl
         windows.append(kinds.count("second") / max(len(kinds), 1))
     furthest = max(windows, key=lambda part: abs(part - wanted))
     claims.check(f"{said}: to each its share",
-                 abs(share - wanted) <= (TOLERANCE if lab.is_optimised else DEBUG_TOLERANCE) and abs(furthest - wanted) <= TOLERANCE_2_S,
+                 abs(share - wanted) <= (TOLERANCE if lab.is_optimised else DEBUG_TOLERANCE)
+                 and abs(furthest - wanted) <= TOLERANCE_2_S,
                  f"{100 * share:.1f} % to the second, {100 * wanted:.1f} % by its weight; in {len(windows)} parts of "
                  f"{WINDOW_S:g} s at the furthest {100 * furthest:.1f} %")
     used = len(both) / (until_s - since) / RATE_PER_S
