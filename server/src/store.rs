@@ -12,6 +12,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use crate::clock::SetBack;
 use crate::domain::{
     batch::{Batch, Command, Kind},
     failure::Failure,
@@ -108,6 +109,8 @@ pub trait Store: Send + Sync + 'static {
     /// batches whose time is over. Breaks up slices that lose one worker after the other, and admits batches whose time has
     /// come. Answers with what moved.
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
+    /// The clock was set back: items that wait, and leases, are due as much earlier.
+    async fn set_back(&self, step: SetBack) -> Result<(), StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
     async fn claim_source(
@@ -407,6 +410,15 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// The clock may have been set back since the attempt ended: the item waits for as long as it was to.
+    pub fn wait_anew(&mut self, now: DateTime<Utc>) {
+        if let (Some(step), Next::Open { not_before: Some(due), .. }) =
+            (SetBack::between(self.attempt.ended_at, now), &mut self.next)
+        {
+            *due = step.moved(*due);
+        }
+    }
+
     /// It tells more than the item's row does: it failed, was given back after a request, needed more than one request,
     /// or the item failed before.
     pub fn is_worth_a_row(&self) -> bool {

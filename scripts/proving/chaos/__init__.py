@@ -32,9 +32,9 @@ class Suite:
         self._skipped: dict[str, str] = {}
         self._stalls = Stalls()
 
-    def runs(self, scenarios: list[str], count: int, seed: int, jobs: int, self_test: bool) -> None:
-        """So many runs, the scenarios by turns."""
-        if self._quick:
+    def runs(self, scenarios: list[str], count: int, seed: int, jobs: int, self_test: bool) -> int:
+        """So many runs, the scenarios by turns. Answers with the kills."""
+        if self._quick and self_test:
             scenarios, count = [name for name in QUICK if name in scenarios] or scenarios, min(count, len(QUICK))
         self._claims.part(f"{count} runs, seeds {seed} to {seed + count - 1}")
         self._look_around(scenarios)
@@ -61,6 +61,7 @@ class Suite:
             missing = set(re.findall(r'"([^"]+)"', known[1] if known else "")) ^ set(STEPS)
             self._claims.check("every fail point of the server has its turn", known is not None and not missing,
                                f"{len(STEPS)}{but(missing)}")
+        return kills
 
     def _look_around(self, scenarios: list[str]) -> None:
         without_disk = may_mount(self._lab.folder / "try") if {"full", "readonly"} & set(scenarios) else ""

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::{
+    clock::SetBack,
     domain::{
         id::{Epoch, SliceNo},
         item::OpenItem,
@@ -199,6 +200,14 @@ impl Held {
         self.0.iter().filter(|(_, slice)| old(slice)).map(lease).collect()
     }
 
+    /// The clock was set back.
+    pub(super) fn set_back(&mut self, step: SetBack) {
+        for slice in self.0.values_mut() {
+            let waiting = std::mem::take(&mut slice.waiting);
+            slice.waiting = waiting.into_iter().map(|((at, n), item)| ((step.moved(at), n), item)).collect();
+        }
+    }
+
     /// When the next waiting item is due.
     pub(super) fn next_due(&self) -> Option<DateTime<Utc>> {
         self.0.values().filter_map(|slice| slice.waiting.keys().next().map(|(at, _)| *at)).min()
@@ -348,6 +357,15 @@ mod tests {
         held.put_first(old, first);
         held.lose(old);
         assert_eq!(indexes(&mut held, 0), [0], "the new lease has its item once");
+    }
+
+    #[test]
+    fn who_waits_does_not_wait_for_a_clock_that_was_set_back() {
+        let mut held = held(vec![item(0, Some(3_605)), item(1, Some(8))]);
+        held.set_back(SetBack { by: TimeDelta::hours(1), from: at(3_600) });
+        assert_eq!(held.next_due(), Some(at(5)));
+        assert_eq!(indexes(&mut held, 5), [0]);
+        assert_eq!(held.next_due(), Some(at(8)));
     }
 
     #[test]

@@ -122,6 +122,9 @@ impl Recorder {
             leases: Vec::new(),
             attempts,
         };
+        for recording in &mut commit.attempts {
+            recording.wait_anew(commit.now);
+        }
         let mut wait = RETRY_MIN;
         failpoint::reached("commit.before").await;
         loop {

@@ -82,6 +82,8 @@ pub(super) struct Runner {
     outage_hold: Duration,
     /// Since when the batch runs: the outage's clock starts anew with it.
     began: Instant,
+    /// Looks out for a clock that is set back.
+    steps: clock::Steps,
     /// When it is looked next where open items lead, in a batch with several upstreams.
     look_at: Instant,
     /// What the upstream said last while it was down.
@@ -142,6 +144,7 @@ impl Runner {
             probe,
             outage_hold: batch.spec.outage.hold,
             began: Instant::now(),
+            steps: clock::Steps::new(clock::now()),
             look_at: Instant::now(),
             last_failure: None,
             last_success: None,
@@ -208,6 +211,11 @@ impl Runner {
         }
         let now = clock::now();
         let mut wake = Instant::now() + POLL;
+        if let Some(step) = self.steps.set_back(now) {
+            self.held.set_back(step);
+            // What is parked is moved with it.
+            self.claim_at = Instant::now();
+        }
         self.renew(now).await;
         self.judge_refusals().await;
         self.judge_probe(false).await;

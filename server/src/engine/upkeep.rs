@@ -39,10 +39,20 @@ const PURGE_ROUNDS: u32 = 60;
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut rounds_to_purge = 1;
     let mut awaited = Awaited::new();
+    let mut steps = clock::Steps::new(clock::now());
+    let mut set_back = None;
     loop {
         tokio::select! {
             () = engine.draining.cancelled() => return,
             () = tokio::time::sleep(ROUND) => {}
+        }
+        set_back = steps.set_back(clock::now()).or(set_back);
+        if let Some(step) = set_back {
+            tracing::warn!(seconds = step.by.num_seconds(), "the clock was set back");
+            match engine.store.set_back(step).await {
+                Ok(()) => set_back = None,
+                Err(error) => tracing::warn!(error = %error, "what waits could not be moved with the clock"),
+            }
         }
         match engine.store.settle(clock::now()).await {
             Ok(batches) => engine.take_up_all(batches),

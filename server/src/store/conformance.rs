@@ -17,6 +17,7 @@ mod sqlite;
 mod admission;
 mod budget;
 mod claim;
+mod clock;
 mod commit;
 mod create;
 mod deadline;
@@ -72,6 +73,9 @@ macro_rules! conformance {
                 a_share_counts_once_enough_is_processed,
                 what_the_source_could_not_take_counts,
                 of_two_things_found_together_the_first_in_order_counts,
+            }
+            clock {
+                who_waits_does_not_wait_for_a_clock_that_was_set_back,
             }
             claim {
                 a_lease_carries_the_open_items_in_order,

@@ -25,6 +25,7 @@ use super::{
     UploadError, UploadProgress,
 };
 use crate::{
+    clock::SetBack,
     domain::{
         batch::{Batch, Command, Input},
         id::{BatchId, BatchSeq, NodeId, UploadId},
@@ -280,13 +281,7 @@ impl Store for SqliteStore {
     }
 
     async fn outages(&self) -> Result<Vec<Batch>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM batch_executions WHERE status = 'PAUSED' AND pause_cause = 'UPSTREAM_OUTAGE' ORDER BY seq",
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(error::store)?;
-        rows.iter().map(|row| self.decode(row)).collect()
+        upkeep::outages(self).await
     }
 
     async fn open_item(&self, batch: BatchSeq, nth: u32) -> Result<Option<Keyed>, StoreError> {
@@ -324,6 +319,10 @@ impl Store for SqliteStore {
 
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
         upkeep::settle(self, now).await
+    }
+
+    async fn set_back(&self, step: SetBack) -> Result<(), StoreError> {
+        upkeep::set_back(self, step).await
     }
 
     async fn claim_source(

@@ -35,10 +35,11 @@ pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
 pub(super) fn store(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
     match primary_code(&error) {
-        Some(BUSY | LOCKED | PROTOCOL) => StoreError::Unavailable(text),
+        // A disk that fails may be one that is away for a moment; what was not synced is written again.
+        Some(BUSY | LOCKED | PROTOCOL | IOERR | CANTOPEN) => StoreError::Unavailable(text),
         Some(FULL) => StoreError::Full(text),
         Some(READONLY) => StoreError::ReadOnly(text),
-        Some(IOERR | CANTOPEN | CORRUPT | NOTADB) => StoreError::Damaged(text),
+        Some(CORRUPT | NOTADB) => StoreError::Damaged(text),
         Some(_) => StoreError::Fault(text),
         None => match error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => StoreError::Unavailable(text),

@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::{SqliteStore, error, lost, ms, overlap, transition};
 use crate::{
+    clock::SetBack,
     domain::{
         batch::{Batch, State},
         id::BatchSeq,
@@ -90,4 +91,30 @@ pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Ve
     let batches = store.load_all(&mut tx, &moved).await?;
     tx.commit().await.map_err(error::store)?;
     Ok(batches)
+}
+
+/// Batches that an outage has paused, oldest first.
+pub(super) async fn outages(store: &SqliteStore) -> Result<Vec<Batch>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT * FROM batch_executions WHERE status = 'PAUSED' AND pause_cause = 'UPSTREAM_OUTAGE' ORDER BY seq",
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(error::store)?;
+    rows.iter().map(|row| store.decode(row)).collect()
+}
+
+pub(super) async fn set_back(store: &SqliteStore, step: SetBack) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    for sql in [
+        "UPDATE batch_slices SET ready_at = ready_at - $1 WHERE status = 'READY' AND ready_at >= $2",
+        "UPDATE batch_slices SET lease_until_at = lease_until_at - $1 WHERE status = 'LEASED' AND lease_until_at >= $2",
+        "UPDATE batch_execution_details SET not_before_at = not_before_at - $1
+         WHERE status = 'PENDING' AND not_before_at >= $2
+           AND batch_seq IN (SELECT seq FROM batch_executions WHERE ended_at IS NULL)",
+    ] {
+        let moved = sqlx::query(sql).bind(step.by.num_milliseconds()).bind(ms(step.from));
+        moved.execute(&mut *tx).await.map_err(error::store)?;
+    }
+    tx.commit().await.map_err(error::store)
 }
