@@ -198,9 +198,7 @@ mod tests {
             assert_eq!(tokens.page_behind(&call, &made).ok(), Some(Some((-5, read.to_owned()))));
             assert!(made.len() <= 512);
             assert!(tokens.page_behind(&call, &made[2..]).is_err());
-            assert!(
-                tokens.page_behind(&super::Call::new("Other", &ListItemsRequest::default()), &made).is_err()
-            );
+            assert!(tokens.page_behind(&Call::new("Other", &ListItemsRequest::default()), &made).is_err());
         }
         assert_eq!(tokens.page_behind(&call, "").ok(), Some(None));
     }

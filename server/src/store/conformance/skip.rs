@@ -293,7 +293,7 @@ pub(super) async fn what_is_found_later_prolongs_and_what_was_known_later_stays(
 pub(super) async fn only_what_does_not_exist_is_remembered(h: Harness) {
     run(&h, inline("no-policy", &["gone"])).await;
     run(&h, skipping(inline("only-fetched", &["gone"]))).await;
-    run(&h, remembering(inline("bad", &["bad"]))).await;
+    run(&h, remembering(inline("refused", &["bad"]))).await;
     let of_now = Failure::new(FailureClass::Temporary, "NOT_FOUND", "for now").with_status(503);
     let weak = h.start(remembering(inline("weak", &["weak"]))).await;
     let slice = h.claim(&weak).await;
