@@ -25,7 +25,7 @@ enum Kind {
 
 use Kind::{Document, Refusal, Stream};
 
-const CASES: [(&str, Kind); 30] = [
+const CASES: [(&str, Kind); 32] = [
     ("plan -f -", Document),
     ("start -f -", Document),
     ("start -f - --watch", Document),
