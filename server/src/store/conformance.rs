@@ -290,6 +290,7 @@ macro_rules! conformance {
                 items_are_decided_however_they_come,
                 what_was_decided_stays,
                 what_was_fetched_is_known_as_long_as_a_batch_of_it_is_there,
+                what_a_decoder_took_away_is_fetched_again,
                 a_long_list_is_decided_page_by_page,
                 a_missing_key_is_skipped_from_its_day_to_its_expiry,
                 what_is_found_later_prolongs_and_what_was_known_later_stays,

@@ -214,6 +214,23 @@ pub(super) async fn what_was_fetched_is_known_as_long_as_a_batch_of_it_is_there(
     assert_eq!(told(&h, &fourth).await, ["ok1 PENDING"]);
 }
 
+pub(super) async fn what_a_decoder_took_away_is_fetched_again(h: Harness) {
+    let parent = h.start(inline("parent", &["ok1", "ok2"])).await;
+    let slice = h.claim(&parent).await;
+    h.record(&parent, Group::new().with_bodies().keep(&slice).add_all(&slice, &outcome::success())).await;
+    let child = h.start(redecoding("child", &parent)).await;
+    let lease = h.read_source(&child).await;
+    h.page(&child, &lease, page::keys(&["ok1", "ok2"], None)).await;
+    let slice = h.claim(&child).await;
+    let group = Group::new().redecoded(h.now).keep(&slice).add(&slice, 0, outcome::success());
+    h.record(&child, group.add(&slice, 1, outcome::permanent("UNDECODABLE", 200))).await;
+    let again = h.start(skipping(inline("again", &["ok1", "ok2"]))).await;
+    assert_eq!(told(&h, &again).await, ["ok1 SKIPPED ALREADY_FETCHED", "ok2 PENDING"]);
+    carry_out(&h, &again).await;
+    let third = h.start(skipping(inline("third", &["ok1", "ok2"]))).await;
+    assert_eq!(third.counts.skipped, 2, "fetched since");
+}
+
 pub(super) async fn a_long_list_is_decided_page_by_page(h: Harness) {
     const PAGES: usize = 20;
     let keys = |page: usize| (page * 1_000..(page + 1) * 1_000).map(|n| format!("ok{n:06}"));

@@ -1,6 +1,9 @@
 //! What need not be fetched: decided of the items of a page, before it is taken in.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use sqlx::SqlitePool;
 
@@ -60,52 +63,70 @@ async fn skipped(
     items: &[NewItem],
 ) -> Result<HashMap<String, &'static str>, sqlx::Error> {
     // In the order of the indexes, so that each page of them is read once.
-    let mut open: Vec<&str> =
+    let mut keys: Vec<&str> =
         items.iter().filter(|item| item.is_open()).map(|item| item.key.as_str()).collect();
-    open.sort_unstable();
+    keys.sort_unstable();
     let mut skipped = HashMap::new();
-    let batches = match &rule.fetched {
-        Some(settings) => same(readers, settings, ms(rule.as_of)).await?,
-        None => Vec::new(),
-    };
-    for batch in batches {
-        if open.is_empty() {
-            return Ok(skipped);
-        }
-        let fetched = fetched(readers, batch, &open).await?;
+    if let Some(settings) = &rule.fetched {
+        let fetched = fetched(readers, settings, ms(rule.as_of), &keys).await?;
         skipped.extend(fetched.into_iter().map(|key| (key, ALREADY_FETCHED)));
-        open.retain(|key| !skipped.contains_key(*key));
     }
     if let Some(address) = &rule.missing {
-        let missing = missing(readers, address, ms(rule.as_of), &open).await?;
+        keys.retain(|key| !skipped.contains_key(*key));
+        let missing = missing(readers, address, ms(rule.as_of), &keys).await?;
         skipped.extend(missing.into_iter().map(|key| (key, KNOWN_MISSING)));
     }
     Ok(skipped)
 }
 
-/// Batches in which keys may have succeeded.
-async fn same(readers: &SqlitePool, settings: &[u8; 32], as_of_at: i64) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT seq FROM batch_executions WHERE settings_sha256 = $1 AND as_of_at = $2
-           AND successful_count + skipped_count > 0 ORDER BY seq DESC LIMIT $3",
+/// Those of the keys that succeeded before. The newest batch that says something of a key has the last word: one that
+/// decoded its body anew and failed has taken its records away.
+async fn fetched(
+    readers: &SqlitePool,
+    settings: &[u8; 32],
+    as_of_at: i64,
+    keys: &[&str],
+) -> Result<Vec<String>, sqlx::Error> {
+    let batches: Vec<(i64, bool)> = sqlx::query_as(
+        "SELECT seq, kind = 'REDECODE' FROM batch_executions WHERE settings_sha256 = $1 AND as_of_at = $2
+         ORDER BY seq DESC LIMIT $3",
     )
     .bind(settings.as_slice())
     .bind(as_of_at)
     .bind(BATCHES_MAX)
     .fetch_all(readers)
-    .await
+    .await?;
+    let (mut open, mut fetched) = (keys.to_vec(), Vec::new());
+    for (batch, takes_away) in batches {
+        if open.is_empty() {
+            break;
+        }
+        let told = told(readers, batch, takes_away, &open).await?;
+        let judged: HashSet<&str> = told.iter().map(|(key, _)| key.as_str()).collect();
+        open.retain(|key| !judged.contains(key));
+        fetched.extend(told.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key));
+    }
+    Ok(fetched)
 }
 
-/// Those of the keys that succeeded in a batch, or had succeeded before it: the batch in which they did may be gone. The
-/// join is CROSS for each key to be looked up in the index: left to itself, the engine reads through the batch.
-async fn fetched(readers: &SqlitePool, batch: i64, keys: &[&str]) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT item_key FROM json_each($2) CROSS JOIN batch_execution_details ON batch_seq = $1 AND item_key = value
-         WHERE status = 'SUCCEEDED' OR status = 'SKIPPED' AND error_reason = $3",
+/// What a batch says of keys: whether the records of each are there. They are of one that succeeded, and of one that had
+/// succeeded before: the batch in which it did may be gone. The join is CROSS for each key to be looked up in the index:
+/// left to itself, the engine reads through the batch.
+async fn told(
+    readers: &SqlitePool,
+    batch: i64,
+    takes_away: bool,
+    keys: &[&str],
+) -> Result<Vec<(String, bool)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT item_key, status <> 'FAILED' FROM json_each($2)
+           CROSS JOIN batch_execution_details ON batch_seq = $1 AND item_key = value
+         WHERE status = 'SUCCEEDED' OR status = 'SKIPPED' AND error_reason = $3 OR status = 'FAILED' AND $4",
     )
     .bind(batch)
     .bind(result::json(keys))
     .bind(ALREADY_FETCHED)
+    .bind(takes_away)
     .fetch_all(readers)
     .await
 }
