@@ -14,8 +14,8 @@ use super::{
 
 /// Show the keys that are known not to exist, and forget them
 ///
-/// A batch whose spec has skip.negativeCacheTtl remembers keys that the upstream said do not exist, and batches of such
-/// a spec skip them until then (KNOWN_MISSING). They are kept by dataset: stock_prices, responses.
+/// A batch whose spec has skip.negativeCacheTtl remembers for that long which keys the upstream said do not exist, and
+/// skips those that are remembered of its dataset.
 #[derive(Args, Debug)]
 #[command(
     disable_help_subcommand = true,

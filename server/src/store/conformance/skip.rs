@@ -136,7 +136,7 @@ pub(super) async fn what_succeeded_before_is_skipped_and_nothing_else(h: Harness
     let no_policy = inline("no-policy", &["ok1"]);
     let other_day = skipping(later(inline("other-day", &["ok1"]), 1));
     let other_settings = skipping(with_settings(inline("other-settings", &["ok1"]), |chart| {
-        chart.interval = "1wk".to_owned()
+        chart.interval = "1wk".to_owned();
     }));
     for new in [no_policy, other_day, other_settings] {
         let batch = h.start(new).await;
