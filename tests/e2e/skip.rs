@@ -288,6 +288,22 @@ async fn what_was_decided_outlives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_out_is_no_throughput() {
+    const LEFT: usize = 250;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("codes");
+    std::fs::write(&path, codes(LEFT + 50).join("\n")).unwrap();
+    let (server, upstream) =
+        tokio::join!(Server::start(["--file-root", folder.path().to_str().unwrap()]), Upstream::healthy());
+    ended(&server, of_day(DAY, prices(LEFT, &upstream, at_once()))).await;
+    let spec = of_day(DAY, skipping_fetched(batch(file(&path), &upstream.url(), paced(5.0, 1))));
+    let name = server.start_batch(spec).await;
+    let progress = server.batch_processed(&name, LEFT as i64 + 12).await.progress.unwrap();
+    assert_eq!(progress.skipped_items, LEFT as i64);
+    assert!((1.0..1_000.0).contains(&progress.items_per_minute), "{}", progress.items_per_minute);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_keys_are_paged_and_what_is_wrong_with_a_call_is_said() {
     let (server, upstream) = tokio::join!(Server::start([]), with_missing_keys());
     ended(&server, remembering(prices(ITEMS, &upstream, fast()))).await;
