@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream::BoxStream};
 use haul_proto::v1::{
-    self, haul_service_client::HaulServiceClient, start_batch_response::Outcome,
-    upstream_service_client::UpstreamServiceClient,
+    self, dataset_service_client::DatasetServiceClient, haul_service_client::HaulServiceClient,
+    start_batch_response::Outcome, upstream_service_client::UpstreamServiceClient,
 };
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -37,6 +37,7 @@ pub struct Client {
     shared: Arc<Shared>,
     stub: Stub,
     upstreams: UpstreamServiceClient<Channel>,
+    datasets: DatasetServiceClient<Channel>,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,9 @@ impl Client {
                 throttle: Arc::new(Throttle::new()),
             }),
             upstreams: UpstreamServiceClient::new(channel.clone())
+                .max_decoding_message_size(channel::MESSAGE_MAX_BYTES)
+                .max_encoding_message_size(channel::MESSAGE_MAX_BYTES),
+            datasets: DatasetServiceClient::new(channel.clone())
                 .max_decoding_message_size(channel::MESSAGE_MAX_BYTES)
                 .max_encoding_message_size(channel::MESSAGE_MAX_BYTES),
             stub: HaulServiceClient::new(channel)
@@ -422,6 +426,10 @@ impl Client {
 
     pub(crate) fn upstreams(&self) -> UpstreamServiceClient<Channel> {
         self.upstreams.clone()
+    }
+
+    pub(crate) fn datasets(&self) -> DatasetServiceClient<Channel> {
+        self.datasets.clone()
     }
 
     pub(crate) fn options(&self) -> &ClientOptions {

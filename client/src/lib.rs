@@ -55,6 +55,7 @@ mod channel;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod client;
+mod dataset;
 mod error;
 mod name;
 mod option;
@@ -71,7 +72,7 @@ pub use channel::DEFAULT_PORT;
 pub use client::Client;
 pub use error::{BoxError, Error, Refusal, Violation};
 pub use haul_proto::v1;
-pub use name::{batch_name, upstream_name};
+pub use name::{batch_name, dataset_name, upstream_name};
 pub use option::ClientOptions;
 pub use results::{ResultsEvent, ResultsOptions};
 pub use start::{StartBatch, YahooChart};

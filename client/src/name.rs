@@ -16,6 +16,18 @@ pub fn batch_name(id_or_name: &str) -> String {
     }
 }
 
+const DATASETS: &str = "datasets/";
+
+/// The full name of a dataset, from its id or its full name.
+///
+/// ```
+/// assert_eq!(haul_client::dataset_name("stock_prices"), "datasets/stock_prices");
+/// assert_eq!(haul_client::dataset_name("datasets/stock_prices"), "datasets/stock_prices");
+/// ```
+pub fn dataset_name(id_or_name: &str) -> String {
+    if id_or_name.starts_with(DATASETS) { id_or_name.to_owned() } else { format!("{DATASETS}{id_or_name}") }
+}
+
 const UPSTREAMS: &str = "upstreams/";
 
 /// The full name of an upstream, from its id, its full name, a URL there, or a host with a port.

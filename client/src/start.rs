@@ -130,6 +130,17 @@ impl StartBatch {
         self.fetch(|fetch| fetch.keep_bodies = Some(duration(time)))
     }
 
+    /// Leaves out what succeeded before by the same settings, for the same day.
+    pub fn skip_fetched(self) -> Self {
+        self.spec(|spec| spec.skip.get_or_insert_default().skip_fetched = true)
+    }
+
+    /// Remembers for so long, counted from the batch's day, which keys do not exist, and leaves out those that are
+    /// remembered. At most 365 days; zero does neither.
+    pub fn skip_missing(self, time_to_live: Duration) -> Self {
+        self.spec(|spec| spec.skip.get_or_insert_default().negative_cache_ttl = Some(duration(time_to_live)))
+    }
+
     /// What the requests say who they come from. Default: the server's.
     pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
         self.fetch(|fetch| fetch.user_agent = user_agent.into())
@@ -275,6 +286,8 @@ mod tests {
             .as_of_date("2026-01-30")
             .rate(2.5, 4)
             .attempt_timeout(Duration::from_millis(1500))
+            .skip_fetched()
+            .skip_missing(Duration::from_hours(24))
             .label("team", "research")
             .id("nightly");
         let spec = v1::BatchSpec {
@@ -294,6 +307,10 @@ mod tests {
                 window: Some(Window::RelativeWindow(v1::RelativeWindow { days: 7, offset_days: 1 })),
                 ..v1::YahooChart::default()
             })),
+            skip: Some(v1::SkipPolicy {
+                skip_fetched: true,
+                negative_cache_ttl: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+            }),
             fetch: Some(v1::FetchPolicy {
                 requests_per_second: Some(2.5),
                 burst: Some(4),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures::{TryStreamExt, stream};
 use haul_client::{Client, Error, UploadOptions, Violation};
 use haul_proto::v1::{
-    Batch, DeleteBatchRequest, HoldGateRequest, Item, ItemSpec, RedecodeRequest, RetryFailedRequest,
-    StartBatchRequest, UpdateUpstreamRequest, Upstream,
+    Batch, ClearMissingKeysRequest, DeleteBatchRequest, HoldGateRequest, Item, ItemSpec, MissingKey,
+    RedecodeRequest, RetryFailedRequest, StartBatchRequest, UpdateUpstreamRequest, Upstream,
 };
 use prost::Message;
 use tonic::{Code, Status};
@@ -114,7 +114,7 @@ async fn nothing_is_repeated_while_most_calls_fail() {
 }
 
 /// Calls of one answer: a name, the RPC, and the deadline that the contract gives it.
-const CALLS: [(&str, &str, u64); 22] = [
+const CALLS: [(&str, &str, u64); 24] = [
     ("start", "StartBatch", 30),
     ("plan", "StartBatch", 180),
     ("redecode", "Redecode", 30),
@@ -137,6 +137,8 @@ const CALLS: [(&str, &str, u64); 22] = [
     ("set", "UpdateUpstream", 10),
     ("hold", "HoldGate", 10),
     ("release", "ReleaseGate", 10),
+    ("missing", "ListMissingKeys", 10),
+    ("clear", "ClearMissingKeys", 10),
 ];
 
 async fn call(client: &Client, name: &str) -> Result<(), Error> {
@@ -166,6 +168,8 @@ async fn call(client: &Client, name: &str) -> Result<(), Error> {
         "set" => client.update_upstream(UpdateUpstreamRequest::default()).await.map(drop),
         "hold" => client.hold_gate(HoldGateRequest::default()).await.map(drop),
         "release" => client.release_gate("api.example", "").await.map(drop),
+        "missing" => client.missing_keys("stock_prices").try_collect::<Vec<_>>().await.map(drop),
+        "clear" => client.clear_missing_keys(ClearMissingKeysRequest::default()).await.map(drop),
         name => panic!("{name}"),
     }
 }
@@ -277,6 +281,16 @@ async fn items_come_page_after_page() {
     let items: Vec<Item> = server.client().await.items("nightly").try_collect().await.unwrap();
     let indexes: Vec<i64> = items.into_iter().map(|item| item.index).collect();
     assert_eq!(indexes, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn missing_keys_come_page_after_page() {
+    let server = Scripted::start().await;
+    let keyed = |key: &str| MissingKey { key: key.to_owned(), ..MissingKey::default() };
+    server.missing_pages([vec![keyed("a"), keyed("b")], vec![], vec![keyed("c")]]);
+    let client = server.client().await;
+    let keys: Vec<MissingKey> = client.missing_keys("stock_prices").try_collect().await.unwrap();
+    assert_eq!(keys, ["a", "b", "c"].map(keyed));
 }
 
 #[tokio::test]

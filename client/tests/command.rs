@@ -408,3 +408,24 @@ async fn limits_are_set_and_unset_by_name_and_a_hold_has_its_time() {
         assert!(status == 2 && out.is_empty() && err.contains(says), "{line}: {status} {err}");
     }
 }
+
+#[tokio::test]
+async fn missing_keys_are_forgotten_by_name_or_all_of_them() {
+    let server = Scripted::start().await;
+    let url = server.url();
+    let run = async |line: &str| {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        haul(&url, &arguments, "").await
+    };
+    assert_eq!(run("missing clear stock_prices 1301 130A").await.1, "2 keys forgotten\n");
+    assert_eq!(run("missing clear datasets/responses --all").await.0, 0);
+    let asked: Vec<_> =
+        server.cleared().into_iter().map(|asked| (asked.parent, asked.keys.join(" "), asked.all)).collect();
+    let expected = [("datasets/stock_prices", "1301 130A", false), ("datasets/responses", "", true)];
+    assert_eq!(asked, expected.map(|(parent, keys, all)| (parent.to_owned(), keys.to_owned(), all)));
+    for line in ["missing clear stock_prices", "missing clear stock_prices 1301 --all", "missing list"] {
+        let (status, out, err) = run(line).await;
+        assert!(status == 2 && out.is_empty() && !err.is_empty(), "{line}: {status} {err}");
+    }
+    assert_eq!(server.cleared().len(), 2);
+}

@@ -1,7 +1,7 @@
 //! Every command prints what every `-o` asks for, or says that it does not.
 
 use haul_proto::v1::{
-    Attempt, Batch, Item, Plan, Report, StreamResultsResponse, Upstream, batch::State,
+    Attempt, Batch, Item, MissingKey, Plan, Report, StreamResultsResponse, Upstream, batch::State,
     watch_progress_response::Event,
 };
 use serde::Deserialize;
@@ -25,7 +25,7 @@ enum Kind {
 
 use Kind::{Document, Refusal, Stream};
 
-const CASES: [(&str, Kind); 30] = [
+const CASES: [(&str, Kind); 32] = [
     ("plan -f -", Document),
     ("start -f -", Document),
     ("start -f - --watch", Document),
@@ -54,6 +54,8 @@ const CASES: [(&str, Kind); 30] = [
     ("upstreams set api.example --rate 1", Document),
     ("upstreams hold api.example", Document),
     ("upstreams release api.example", Document),
+    ("missing list stock_prices", Document),
+    ("missing clear stock_prices --all", Document),
     ("explain BATCH_OPEN", Document),
     ("completions bash", Refusal),
 ];
@@ -72,6 +74,7 @@ async fn server(line: &str) -> Scripted {
     server.list_pages([vec![batch()]]);
     server.attempts(vec![Attempt { number: 2, ..Attempt::default() }]);
     server.upstream(Upstream { name: "upstreams/api.example".to_owned(), ..Upstream::default() });
+    server.missing_pages([vec![MissingKey { key: "1301".to_owned(), ..MissingKey::default() }]]);
     let chunk = |cursor: &str, complete| {
         let items = vec![Item { index: 7, ..Item::default() }, Item { index: 8, ..Item::default() }];
         Ok(StreamResultsResponse { items, cursor: cursor.to_owned(), complete })

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use haul_proto::v1::{
     AsOf, Attempt, Batch, BatchSpec, Breaker, Conflict, FailureClass, FailureGroup, FetchPolicy, Item,
-    ItemError, ItemResult, ItemSpec, JpxListing, Plan, PlannedRequest, Progress, Report,
+    ItemError, ItemResult, ItemSpec, JpxListing, MissingKey, Plan, PlannedRequest, Progress, Report,
     StreamResultsResponse, Upstream, UpstreamPlan, YahooChart, as_of::Moment, attempt, batch::State,
     batch_spec, breaker, conflict::Kind, item, upstream::HoldCause, watch_progress_response::Event,
 };
@@ -56,6 +56,9 @@ async fn help() {
     for what in ["get", "set", "hold", "release"] {
         pages.push((format!("haul-upstreams-{what}"), vec!["upstreams", what, "--help"]));
     }
+    for what in ["list", "clear"] {
+        pages.push((format!("haul-missing-{what}"), vec!["missing", what, "--help"]));
+    }
     for (name, arguments) in pages {
         let (status, out, err) = haul("", &arguments, "").await;
         assert_eq!((status, err.as_str()), (0, ""), "{name}");
@@ -89,6 +92,8 @@ async fn output() {
         ("upstreams", "upstreams --limit 1"),
         ("upstreams-get", "upstreams get api.example.com"),
         ("upstreams-hold", "upstreams hold api.example.com --for 1m --reason lunch"),
+        ("missing-list", "missing list stock_prices"),
+        ("missing-clear", "missing clear stock_prices 1301 130A"),
     ] {
         for format in ["table", "json", "yaml"] {
             let state = match name {
@@ -102,6 +107,7 @@ async fn output() {
             server.plan(plan());
             server.report(report());
             server.upstream(upstream());
+            server.missing_pages([missing_keys()]);
             server.item_pages([items()]);
             server.attempts(attempts());
             let mut items = items();
@@ -275,6 +281,18 @@ fn progress(ended: bool) -> Progress {
         records_written: 302_000,
         ..Progress::default()
     }
+}
+
+fn missing_keys() -> Vec<MissingKey> {
+    let missing = |key: &str, http_status, batch: &str| MissingKey {
+        key: key.to_owned(),
+        reason: "NOT_FOUND".to_owned(),
+        http_status,
+        as_of: Some(at(0)),
+        expire_time: Some(at(30 * 86_400)),
+        batch: batch.to_owned(),
+    };
+    vec![missing("1301", 404, "batches/nightly"), missing("130A", 0, "batches/weekly")]
 }
 
 fn upstream() -> Upstream {

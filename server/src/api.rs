@@ -2,6 +2,7 @@
 
 mod attempt;
 mod batch;
+mod dataset;
 mod delete;
 mod delivery;
 mod edge;

@@ -25,6 +25,7 @@ use crate::{
 mod attempts;
 mod body;
 mod delete;
+mod missing;
 mod plan;
 pub mod results;
 mod retry;

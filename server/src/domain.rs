@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod batch;
+pub mod dataset;
 pub mod datum;
 pub mod etag;
 pub mod failure;
@@ -15,6 +16,7 @@ pub mod progress;
 pub mod report;
 pub mod request;
 pub mod rule;
+pub mod skip;
 pub mod spec;
 pub mod text;
 pub mod upstream;

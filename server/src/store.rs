@@ -15,6 +15,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::clock::SetBack;
 use crate::domain::{
     batch::{Batch, Command, Kind},
+    dataset::{Dataset, MissingKey, MissingPlace},
     failure::Failure,
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo, UploadId},
     item::{Attempt, Columns, Item, KeptBody, Keyed, NewItem, Next, OpenItem, PastAttempt},
@@ -111,6 +112,19 @@ pub trait Store: Send + Sync + 'static {
     async fn settle(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
     /// The clock was set back: items that wait, and leases, are due as much earlier.
     async fn set_back(&self, step: SetBack) -> Result<(), StoreError>;
+
+    /// The items as they would be taken in: SKIPPED from the start are those that the spec's policy leaves out. Whatever
+    /// takes items in does this first.
+    async fn decide_skips(&self, spec: &BatchSpec, items: Vec<NewItem>) -> Result<Vec<NewItem>, StoreError>;
+    /// Keys of a dataset that are remembered as missing, by key; only those behind a place.
+    async fn missing_keys(
+        &self,
+        dataset: Dataset,
+        after: Option<&MissingPlace>,
+        limit: usize,
+    ) -> Result<Vec<MissingKey>, StoreError>;
+    /// Forgets these keys of a dataset, or all of them, and answers with how many were remembered.
+    async fn clear_missing(&self, dataset: Dataset, keys: Option<&[String]>) -> Result<u64, StoreError>;
 
     /// Leases the reading of a batch's source, if it is RUNNING and not fully read.
     async fn claim_source(

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use haul_proto::v1::{
     AsOf, BatchSpec, GetBatchRequest, GetUploadStatusRequest, GetUpstreamRequest, ItemSpec, JpxListing,
-    ListAttemptsRequest, ListBatchesRequest, ListItemsRequest, PauseRequest, RedecodeRequest,
-    RetryFailedRequest, StartBatchRequest, StopRequest, StreamResultsRequest, UploadChunk, UploadHeader,
-    UploadItemsRequest, UploadedItems, WatchProgressRequest,
+    ListAttemptsRequest, ListBatchesRequest, ListItemsRequest, ListMissingKeysRequest, PauseRequest,
+    RedecodeRequest, RetryFailedRequest, StartBatchRequest, StopRequest, StreamResultsRequest, UploadChunk,
+    UploadHeader, UploadItemsRequest, UploadedItems, WatchProgressRequest,
     as_of::Moment,
     batch::State,
     batch_spec::{Connector, Source},
+    dataset_service_client::DatasetServiceClient,
     haul_service_client::HaulServiceClient,
     upload_items_request::Part,
     upstream_service_client::UpstreamServiceClient,
@@ -160,6 +161,9 @@ async fn rows(world: &World) -> Vec<(&'static str, Result<(), Status>)> {
     let retry = RetryFailedRequest { name: OVER.to_owned(), ..RetryFailedRequest::default() };
     let stop = StopRequest { name: LIVE.to_owned(), ..StopRequest::default() };
     let mut upstreams = UpstreamServiceClient::new(world.server.channel());
+    let mut datasets = DatasetServiceClient::new(world.server.channel());
+    let weather =
+        ListMissingKeysRequest { parent: "datasets/weather".to_owned(), ..ListMissingKeysRequest::default() };
     let nobody = GetUpstreamRequest { name: "upstreams/nobody.example".to_owned() };
     vec![
         ("INVALID_FIELD", stub.start_batch(no_workers).await.map(drop)),
@@ -172,6 +176,7 @@ async fn rows(world: &World) -> Vec<(&'static str, Result<(), Status>)> {
         ("ITEM_NOT_FOUND", stub.list_attempts(attempts).await.map(drop)),
         ("UPLOAD_NOT_FOUND", stub.get_upload_status(strange).await.map(drop)),
         ("UPSTREAM_NOT_FOUND", upstreams.get_upstream(nobody).await.map(drop)),
+        ("DATASET_NOT_FOUND", datasets.list_missing_keys(weather).await.map(drop)),
         ("BATCH_EXISTS", stub.start_batch(world.one("nightly")).await.map(drop)),
         ("REQUEST_ID_REUSED", stub.start_batch(reused).await.map(drop)),
         ("ETAG_MISMATCH", stub.pause(stale).await.map(drop)),

@@ -1,5 +1,6 @@
 //! A server over a real socket that answers what a test wrote down, and notes what it was asked.
 
+mod datasets;
 mod relay;
 mod service;
 mod upstreams;
@@ -13,8 +14,8 @@ use std::{
 
 use haul_client::{Client, ClientOptions};
 use haul_proto::v1::{
-    self, haul_service_server::HaulServiceServer, upstream_service_server::UpstreamServiceServer,
-    watch_progress_response::Event,
+    self, dataset_service_server::DatasetServiceServer, haul_service_server::HaulServiceServer,
+    upstream_service_server::UpstreamServiceServer, watch_progress_response::Event,
 };
 #[cfg(feature = "cli")]
 use tokio::sync::oneshot;
@@ -81,6 +82,8 @@ struct Script {
     upstream_pages: VecDeque<Vec<v1::Upstream>>,
     updated: Vec<v1::UpdateUpstreamRequest>,
     held: Vec<v1::HoldGateRequest>,
+    missing_pages: VecDeque<Vec<v1::MissingKey>>,
+    cleared: Vec<v1::ClearMissingKeysRequest>,
 }
 
 /// The server, until it is dropped. Cut connections go through a relay, so that they break as a network breaks them.
@@ -104,10 +107,12 @@ impl Scripted {
         });
         let service = HaulServiceServer::new(Service::new(script.clone()));
         let upstreams = UpstreamServiceServer::new(Service::new(script.clone()));
+        let datasets = DatasetServiceServer::new(Service::new(script.clone()));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpListenerStream::new(inner);
             let server = Server::builder().layer(noted).add_service(service).add_service(upstreams);
+            let server = server.add_service(datasets);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self { script, address: relay.address, _server: server, relay }
@@ -196,6 +201,16 @@ impl Scripted {
     #[cfg(feature = "cli")]
     pub(crate) fn held(&self) -> Vec<v1::HoldGateRequest> {
         self.script.lock().unwrap().held.clone()
+    }
+
+    pub(crate) fn missing_pages(&self, pages: impl IntoIterator<Item = Vec<v1::MissingKey>>) {
+        self.script.lock().unwrap().missing_pages.extend(pages);
+    }
+
+    /// What was to be forgotten.
+    #[cfg(feature = "cli")]
+    pub(crate) fn cleared(&self) -> Vec<v1::ClearMissingKeysRequest> {
+        self.script.lock().unwrap().cleared.clone()
     }
 
     pub(crate) fn stream(&self, steps: impl IntoIterator<Item = Step>) {

@@ -47,6 +47,8 @@ impl<M: Message> Page<M> {
 
 const VERSION: u8 = 2;
 const SEAL_BYTES: usize = 16;
+/// Bytes of a key in a token, which then has less than 512.
+const KEY_BYTES_MAX: usize = 200;
 
 /// Makes tokens and knows them again.
 #[derive(Clone)]
@@ -61,23 +63,51 @@ impl Tokens {
 
     /// A token for what follows `position`, of a call with these other arguments.
     pub(super) fn make<const N: usize>(&self, call: &Call, position: [i64; N]) -> String {
+        self.sealed(call, position.iter().flat_map(|part| part.to_be_bytes()))
+    }
+
+    /// A token for what follows a thing of this number and key. Of a long key it has the beginning.
+    pub(super) fn make_behind(&self, call: &Call, number: i64, key: &str) -> String {
+        let key = &key[..key.floor_char_boundary(KEY_BYTES_MAX)];
+        self.sealed(call, number.to_be_bytes().into_iter().chain(key.bytes()))
+    }
+
+    fn sealed(&self, call: &Call, position: impl Iterator<Item = u8>) -> String {
         let mut bytes = vec![VERSION];
-        bytes.extend(position.iter().flat_map(|part| part.to_be_bytes()));
+        bytes.extend(position);
         let seal = self.seal(call, &bytes).finalize().into_bytes();
         bytes.extend(&seal[..SEAL_BYTES]);
         text::hex(&bytes)
     }
 
+    /// The number and key of such a page token; nothing for none.
+    pub(super) fn page_behind(&self, call: &Call, token: &str) -> Result<Option<(i64, String)>, ApiError> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let read = || {
+            let position = self.opened(call, unhex(token)?)?;
+            let (number, key) = position.split_first_chunk()?;
+            Some((i64::from_be_bytes(*number), String::from_utf8(key.to_vec()).ok()?))
+        };
+        read().map(Some).ok_or_else(|| ApiError::Invalid(vec![Violation::page_token()]))
+    }
+
+    /// What was sealed for this call.
+    fn opened(&self, call: &Call, mut token: Vec<u8>) -> Option<Vec<u8>> {
+        let seal = token.split_off(token.len().checked_sub(SEAL_BYTES)?);
+        let genuine = self.seal(call, &token).verify_truncated_left(&seal).is_ok();
+        (genuine && token.first() == Some(&VERSION)).then(|| token.split_off(1))
+    }
+
     /// The position of a token; nothing if it is not one of this call.
     pub(super) fn read<const N: usize>(&self, call: &Call, token: &str) -> Option<[i64; N]> {
-        let bytes = unhex(token)?;
-        let (said, seal) = bytes.split_at_checked(1 + 8 * N)?;
-        let genuine = seal.len() == SEAL_BYTES && self.seal(call, said).verify_truncated_left(seal).is_ok();
+        let said = self.opened(call, unhex(token)?).filter(|said| said.len() == 8 * N)?;
         let mut position = [0; N];
-        for (part, bytes) in position.iter_mut().zip(said[1..].chunks_exact(8)) {
+        for (part, bytes) in position.iter_mut().zip(said.chunks_exact(8)) {
             *part = i64::from_be_bytes(bytes.try_into().ok()?);
         }
-        (genuine && said[0] == VERSION).then_some(position)
+        Some(position)
     }
 
     /// The position of a page token; nothing for none.
@@ -156,6 +186,21 @@ mod tests {
         for bad in ["", "0", "02", &format!("{made}00"), &made[..made.len() - 2]] {
             assert_eq!(tokens.read::<1>(&call("batches/nightly"), bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_may_have_a_key_or_how_a_long_one_begins() {
+        let tokens = Tokens::new([7; 32]);
+        let call = call("datasets/stock_prices");
+        let long = "é".repeat(256);
+        for (key, read) in [("7203", "7203"), ("", ""), (long.as_str(), &long[..200])] {
+            let made = tokens.make_behind(&call, -5, key);
+            assert_eq!(tokens.page_behind(&call, &made).ok(), Some(Some((-5, read.to_owned()))));
+            assert!(made.len() <= 512);
+            assert!(tokens.page_behind(&call, &made[2..]).is_err());
+            assert!(tokens.page_behind(&Call::new("Other", &ListItemsRequest::default()), &made).is_err());
+        }
+        assert_eq!(tokens.page_behind(&call, "").ok(), Some(None));
     }
 
     #[test]

@@ -180,6 +180,7 @@ pub(super) fn parse(
     let fetch = fetch::parse(fetch, &defaults.user_agent, keep_bodies(connector.as_ref()), &mut faults);
     let outage = fetch::outage(spec.outage.unwrap_or_default(), &mut faults);
     let failure = policy::failure(&spec.failure.unwrap_or_default(), &mut faults);
+    let skip = policy::skip(&spec.skip.unwrap_or_default(), &mut faults);
     let overlap = policy::overlap(&spec.overlap_key, spec.overlap_policy, &mut faults);
     let priority = policy::priority(spec.priority, &mut faults);
     let not_before = policy::not_before(spec.not_before.as_ref(), &mut faults);
@@ -197,6 +198,7 @@ pub(super) fn parse(
                 fetch,
                 outage,
                 failure,
+                skip,
                 overlap,
                 priority,
                 not_before,

@@ -2,6 +2,7 @@
 //! the text is for people and may change.
 
 mod create;
+mod dataset;
 mod upload;
 mod upstream;
 
@@ -96,6 +97,8 @@ pub(super) enum ApiError {
     Read(ReadError),
     Upload(UploadError),
     Upstream(UpstreamError),
+    /// No dataset of that name.
+    DatasetNotFound(String),
     WatchLimit {
         limit: usize,
     },
@@ -268,6 +271,7 @@ impl From<ApiError> for Status {
             ApiError::Read(ReadError::Store(error)) => store(&error),
             ApiError::Upload(error) => upload::upload(error),
             ApiError::Upstream(error) => upstream::upstream(error),
+            ApiError::DatasetNotFound(name) => dataset::not_found(&name),
             ApiError::Idle { after } => {
                 let after_ms = after.as_millis();
                 let message = format!(

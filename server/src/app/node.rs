@@ -4,7 +4,10 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use haul_proto::{
     FILE_DESCRIPTOR_SET,
-    v1::{haul_service_server::HaulServiceServer, upstream_service_server::UpstreamServiceServer},
+    v1::{
+        dataset_service_server::DatasetServiceServer, haul_service_server::HaulServiceServer,
+        upstream_service_server::UpstreamServiceServer,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -157,6 +160,11 @@ impl Node {
             .max_encoding_message_size(MESSAGE_MAX_BYTES)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
+        let datasets = DatasetServiceServer::new(service.clone())
+            .max_decoding_message_size(MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(MESSAGE_MAX_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
         let service = HaulServiceServer::new(service)
             .max_decoding_message_size(MESSAGE_MAX_BYTES)
             .max_encoding_message_size(MESSAGE_MAX_BYTES)
@@ -165,6 +173,7 @@ impl Node {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<HaulServiceServer<Service>>().await;
         health.set_serving::<UpstreamServiceServer<Service>>().await;
+        health.set_serving::<DatasetServiceServer<Service>>().await;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -177,6 +186,7 @@ impl Node {
         let services = api::services()
             .add_service(service)
             .add_service(upstreams)
+            .add_service(datasets)
             .add_service(health_service)
             .add_service(v1)
             .add_service(v1alpha);
@@ -219,6 +229,7 @@ impl Node {
     async fn end(self) {
         self.health.set_not_serving::<HaulServiceServer<Service>>().await;
         self.health.set_not_serving::<UpstreamServiceServer<Service>>().await;
+        self.health.set_not_serving::<DatasetServiceServer<Service>>().await;
         self.draining.cancel();
         self.closing.cancel();
         self.engine.drain().await;

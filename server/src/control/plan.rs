@@ -196,7 +196,7 @@ impl Control {
             read.tally.items + read.tally.duplicates
         };
         if let Some(items) = items {
-            count(items);
+            count(self.store.decide_skips(spec, items).await?);
         }
         let mut tools = self.engine.tools_of_plan(spec);
         if matches!(spec.source, Source::JpxListing(_)) {
@@ -217,7 +217,7 @@ impl Control {
                     return Err(error.into());
                 }
             };
-            let counted = count(page.items);
+            let counted = count(self.store.decide_skips(spec, page.items).await?);
             read.list = page.list;
             position = page.next;
             if position.is_none() || counted >= ITEMS_MAX {

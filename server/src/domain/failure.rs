@@ -38,6 +38,9 @@ impl FailureClass {
 /// The reason of a 401 or 403, as long as it is not known to be the item's own fault, and of the pause that comes of it.
 pub const CREDENTIALS_REFUSED: &str = "CREDENTIALS_REFUSED";
 
+/// The reason of a key that the upstream says does not exist.
+pub const NOT_FOUND: &str = "NOT_FOUND";
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -71,6 +74,11 @@ impl Failure {
             push_back: false,
             held_back: false,
         }
+    }
+
+    /// It says that there is no such key.
+    pub fn is_of_a_missing_key(&self) -> bool {
+        self.class == FailureClass::Permanent && self.reason == NOT_FOUND
     }
 
     /// The stable word of an outage in which this is what a batch's first items met.

@@ -7,7 +7,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    backoff::Backoff, id::BatchId, item::RetryPolicy, listing::Segment, rule::FailureRule, window::Range,
+    backoff::Backoff, id::BatchId, item::RetryPolicy, listing::Segment, rule::FailureRule, skip::SkipPolicy,
+    window::Range,
 };
 
 mod http_fetch;
@@ -37,6 +38,9 @@ pub struct BatchSpec {
     /// When the whole batch is given up.
     #[serde(default)]
     pub failure: FailurePolicy,
+    /// What need not be fetched.
+    #[serde(default, skip_serializing_if = "SkipPolicy::is_off")]
+    pub skip: SkipPolicy,
     /// What it does where another live batch has its overlap key; nothing without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{FetchError, Verdict};
 use crate::domain::{
     backoff::RETRY_AFTER_MAX,
-    failure::{CREDENTIALS_REFUSED, Failure, FailureClass},
+    failure::{CREDENTIALS_REFUSED, Failure, FailureClass, NOT_FOUND},
     request::{Fault, Response},
 };
 
@@ -83,10 +83,10 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
             Failure::new(Temporary, "HTTP_STATUS", &format!("HTTP {status}"))
         }
         Fault::Status if matches!(status, 404 | 410) => {
-            Failure::new(Permanent, "NOT_FOUND", &format!("HTTP {status}"))
+            Failure::new(Permanent, NOT_FOUND, &format!("HTTP {status}"))
         }
         Fault::Status => Failure::new(Permanent, "HTTP_STATUS", &format!("HTTP {status}")),
-        Fault::NotFound(said) => Failure::new(Permanent, "NOT_FOUND", said),
+        Fault::NotFound(said) => Failure::new(Permanent, NOT_FOUND, said),
         Fault::Refused(said) => Failure::new(Permanent, "REFUSED", said),
         Fault::HtmlPage => Failure::new(Temporary, "HTML_PAGE", "an HTML page where data was asked for"),
         Fault::Garbage(what) => Failure::new(Temporary, "GARBAGE_BODY", what),

@@ -40,6 +40,7 @@ mod response;
 mod result;
 mod retry;
 mod row;
+mod skip;
 mod source;
 mod transition;
 mod upload;
@@ -287,6 +288,24 @@ macro_rules! conformance {
                 a_refused_row_fails_its_item_and_no_other,
                 a_refused_row_keeps_fences_and_counts,
                 what_is_fenced_writes_no_rows,
+            }
+            skip {
+                what_succeeded_before_is_skipped_and_nothing_else,
+                items_are_decided_however_they_come,
+                what_was_decided_stays,
+                what_was_fetched_is_known_as_long_as_a_batch_of_it_is_there,
+                what_a_decoder_took_away_is_fetched_again,
+                a_long_list_is_decided_page_by_page,
+                a_missing_key_is_skipped_from_its_day_to_its_expiry,
+                what_is_found_later_prolongs_and_what_was_known_later_stays,
+                only_what_does_not_exist_is_remembered,
+                a_success_forgets_that_a_key_was_missing,
+                a_key_may_be_missing_at_one_address_and_not_at_another,
+                what_is_cleared_is_asked_for_again,
+                missing_keys_are_listed_by_key_from_anywhere,
+                what_has_expired_goes_and_what_was_found_for_a_past_day_has_its_time,
+                items_that_a_retry_names_are_asked_for_though_known_to_be_missing,
+                what_is_decoded_anew_skips_remembers_and_forgets_nothing,
             }
             source {
                 pages_are_appended_and_the_last_one_ends_the_reading,

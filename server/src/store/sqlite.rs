@@ -28,8 +28,9 @@ use crate::{
     clock::SetBack,
     domain::{
         batch::{Batch, Command, Input},
+        dataset::{Dataset, MissingKey, MissingPlace},
         id::{BatchId, BatchSeq, NodeId, UploadId},
-        item::{Item, Keyed, PastAttempt},
+        item::{Item, Keyed, NewItem, PastAttempt},
         listing::{ListFile, ListVersion, ListedIssue, StoredList},
         report::FailureGroup,
         spec::BatchSpec,
@@ -51,7 +52,9 @@ mod list;
 mod live;
 mod lost;
 mod migration;
+mod missing;
 mod overlap;
+mod probe;
 mod purge;
 mod query;
 mod record;
@@ -60,6 +63,7 @@ mod request;
 mod response;
 mod result;
 mod script;
+mod skip;
 mod slice;
 mod source;
 #[cfg(test)]
@@ -281,36 +285,32 @@ impl Store for SqliteStore {
     }
 
     async fn outages(&self) -> Result<Vec<Batch>, StoreError> {
-        upkeep::outages(self).await
+        live::outages(self).await
     }
 
     async fn open_item(&self, batch: BatchSeq, nth: u32) -> Result<Option<Keyed>, StoreError> {
-        let open = |nth: u32| {
-            sqlx::query_as(
-                "SELECT d.item_key, d.columns FROM batch_slices s JOIN batch_execution_details d
-                   ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
-                 WHERE s.batch_seq = $1 AND s.status = 'READY' AND d.status = 'PENDING'
-                 ORDER BY s.slice_no, d.item_index LIMIT 1 OFFSET $2",
-            )
-            .bind(batch.0)
-            .bind(i64::from(nth))
-            .fetch_optional(&self.readers)
-        };
-        match open(nth).await.map_err(error::store)? {
-            None if nth > 0 => open(0).await.map_err(error::store),
-            item => Ok(item),
-        }
+        probe::open(&self.readers, batch, nth).await
     }
 
     async fn succeeded_item(&self, batch: BatchSeq) -> Result<Option<Keyed>, StoreError> {
-        sqlx::query_as(
-            "SELECT item_key, columns FROM batch_execution_details WHERE batch_seq = $1 AND status = 'SUCCEEDED'
-             ORDER BY item_index DESC LIMIT 1",
-        )
-        .bind(batch.0)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(error::store)
+        probe::succeeded(&self.readers, batch).await
+    }
+
+    async fn decide_skips(&self, spec: &BatchSpec, items: Vec<NewItem>) -> Result<Vec<NewItem>, StoreError> {
+        Ok(skip::decided(&self.readers, spec, items.into()).await?.into_owned())
+    }
+
+    async fn missing_keys(
+        &self,
+        dataset: Dataset,
+        after: Option<&MissingPlace>,
+        limit: usize,
+    ) -> Result<Vec<MissingKey>, StoreError> {
+        missing::list(&self.readers, dataset, after, limit).await
+    }
+
+    async fn clear_missing(&self, dataset: Dataset, keys: Option<&[String]>) -> Result<u64, StoreError> {
+        missing::clear(self, dataset, keys).await
     }
 
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {

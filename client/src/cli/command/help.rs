@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Make batches", &["plan", "start", "upload", "retry", "redecode"]),
     ("Steer them", &["pause", "resume", "stop", "delete"]),
     ("Look at them", &["list", "get", "watch", "report", "items", "attempts", "results"]),
-    ("Look after upstreams", &["upstreams"]),
+    ("Look after upstreams and datasets", &["upstreams", "missing"]),
     ("Other", &["explain", "completions"]),
 ];
 

@@ -10,6 +10,7 @@ mod delete;
 mod explain;
 mod failure;
 mod help;
+mod missing;
 mod plan;
 mod read;
 mod redecode;
@@ -52,6 +53,7 @@ Examples:
   haul redecode nightly --watch          rebuild its records, without a request
   haul upload nightly keys.txt           send an open batch its items
   haul upstreams                         what each upstream may be asked
+  haul missing list stock_prices         keys that are known not to exist
 
 Exit status:
   0  all items succeeded or were skipped
@@ -110,6 +112,7 @@ enum Command {
     Delete(delete::Delete),
     Upload(upload::Upload),
     Upstreams(upstreams::Upstreams),
+    Missing(missing::Missing),
     Completions(completions::Completions),
     Explain(explain::Explain),
 }
@@ -163,6 +166,7 @@ async fn run(line: Line, out: &mut impl Write) -> Result<u8, Failure> {
         Command::Redecode(redecode) => Box::pin(redecode.run(&context, out)).await,
         Command::Upload(upload) => Box::pin(upload.run(&context, out)).await,
         Command::Upstreams(upstreams) => upstreams.run(&context, out).await,
+        Command::Missing(missing) => missing.run(&context, out).await,
         Command::Completions(completions) => {
             completions.run(help::grouped(Line::command()), context.output.format(), out)
         }

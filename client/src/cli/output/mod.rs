@@ -1,6 +1,7 @@
 //! What commands print: tables for people, canonical JSON and YAML for programs.
 
 mod attempt;
+mod missing;
 mod plan;
 mod table;
 mod upstream;
@@ -18,7 +19,7 @@ pub(crate) use self::table::{Align, Table};
 use crate::cli::{
     clock,
     json::{self as canonical, JsonError},
-    report,
+    number, report,
 };
 
 /// How to print.
@@ -183,6 +184,23 @@ impl Output {
             Format::Table => upstream::table(upstreams, self.now, self.width, out),
             _ => self.document(&json!({"upstreams": resources(upstreams, document)?}), out),
         }
+    }
+
+    /// Missing keys in the order given; a document has them as `missingKeys`.
+    pub fn missing_keys(&self, keys: &[v1::MissingKey], out: &mut impl Write) -> io::Result<()> {
+        let document = |key: &v1::MissingKey| canonical::to_json("haul.v1.MissingKey", key);
+        match self.format {
+            Format::Table => missing::table(keys, self.now, self.width, out),
+            _ => self.document(&json!({"missingKeys": resources(keys, document)?}), out),
+        }
+    }
+
+    /// How many missing keys were forgotten.
+    pub fn cleared(&self, count: i64, out: &mut impl Write) -> io::Result<()> {
+        if self.format == Format::Table {
+            return writeln!(out, "{} forgotten", number::plural(count, "key", "keys"));
+        }
+        self.document(&json!({ "clearedCount": count.to_string() }), out)
     }
 
     /// A batch that was deleted.

@@ -23,8 +23,11 @@ pub(crate) fn standing(batch: &Batch, now: DateTime<FixedOffset>) -> String {
         parts[0].push(' ');
         parts[0].push_str(&items_per_minute(&progress));
     }
-    let without_success =
-        number::tally(&[(progress.failed_items, "failed"), (progress.canceled_items, "canceled")]);
+    let without_success = number::tally(&[
+        (progress.failed_items, "failed"),
+        (progress.skipped_items, "skipped"),
+        (progress.canceled_items, "canceled"),
+    ]);
     parts.extend(Some(without_success).filter(|counts| !counts.is_empty()));
     parts.extend(eta(&progress, now));
     parts.join(", ")
@@ -153,6 +156,7 @@ mod tests {
                 total_items: 4430,
                 processed_items: 1234,
                 failed_items: 3,
+                skipped_items: 200,
                 percentage: 27.85,
                 items_per_minute: 12_000.0,
                 records_per_minute: 24_000.0,
@@ -175,7 +179,7 @@ mod tests {
         let batch = running();
         assert_eq!(
             plain(&batch, now()),
-            "12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, ETA 12:05:10"
+            "12:03:04 RUNNING 1,234/4,430 27.85% 12,000 items/min, 3 failed, 200 skipped, ETA 12:05:10"
         );
         assert_eq!(pace(&batch, now()), "1m 23s elapsed, 12,000 items/min, 24,000 records/min, ETA 12:05:10");
         assert_eq!(current(&batch).unwrap(), "now: 1301 1332");

@@ -6,7 +6,10 @@ use chrono::{DateTime, Utc};
 use haul_proto::v1;
 
 use super::{Faults, time};
-use crate::domain::spec::{BatchSpec, FailurePolicy, Overlap, OverlapPolicy, UploadedItems};
+use crate::domain::{
+    skip::SkipPolicy,
+    spec::{BatchSpec, FailurePolicy, Overlap, OverlapPolicy, UploadedItems},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -87,6 +90,14 @@ pub(super) fn failure(given: &v1::FailurePolicy, faults: &mut Faults) -> Failure
     }
 }
 
+/// A time to live of none remembers nothing, as one that is absent.
+pub(super) fn skip(given: &v1::SkipPolicy, faults: &mut Faults) -> SkipPolicy {
+    let range = Duration::ZERO..=SkipPolicy::MISSING_TTL_MAX;
+    let ttl = given.negative_cache_ttl.as_ref();
+    let ttl = ttl.and_then(|ttl| faults.span("spec.skip.negative_cache_ttl", ttl, range, NONE));
+    SkipPolicy { fetched: given.skip_fetched, missing_ttl: ttl.filter(|ttl| ttl.as_millis() > 0) }
+}
+
 pub(super) fn priority(given: i32, faults: &mut Faults) -> i32 {
     faults.number("spec.priority", Some(given), 0, -100..=100)
 }
@@ -139,6 +150,11 @@ mod tests {
             min_processed_items: Some(0),
         };
         failure(&given, &mut faults);
+        let year_and_more = prost_types::Duration { seconds: 365 * 86_400, nanos: 1 };
+        for ttl in [year_and_more, prost_types::Duration { seconds: -1, nanos: 0 }] {
+            let given = v1::SkipPolicy { negative_cache_ttl: Some(ttl), ..v1::SkipPolicy::default() };
+            skip(&given, &mut faults);
+        }
         priority(101, &mut faults);
         not_before(Some(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), &mut faults);
         let negative = prost_types::Duration { seconds: -1, nanos: 0 };
@@ -155,6 +171,8 @@ mod tests {
                 "spec.failure.max_failed_items",
                 "spec.failure.max_failed_ratio",
                 "spec.failure.min_processed_items",
+                "spec.skip.negative_cache_ttl",
+                "spec.skip.negative_cache_ttl",
                 "spec.priority",
                 "spec.not_before",
                 "spec.max_duration",
@@ -188,6 +206,11 @@ mod tests {
     fn absent_policies_never_end_a_batch() {
         let mut faults = Faults::default();
         assert_eq!(failure(&v1::FailurePolicy::default(), &mut faults), FailurePolicy::default());
+        let no_time = Some(prost_types::Duration::default());
+        for negative_cache_ttl in [None, no_time] {
+            let given = v1::SkipPolicy { negative_cache_ttl, ..v1::SkipPolicy::default() };
+            assert!(skip(&given, &mut faults).is_off());
+        }
         assert_eq!(overlap("", 0, &mut faults), None);
         assert_eq!(overlap("k", 0, &mut faults).unwrap().policy, OverlapPolicy::Skip);
         assert_eq!(max_duration(None, &mut faults), None);

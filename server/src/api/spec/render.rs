@@ -7,7 +7,7 @@ use super::{
     FileFormat, FileSource, JpxListing, ListVersion, OutagePolicy, OverlapPolicy, Segment, Source,
     UploadedItems, Window, YahooChart, time,
 };
-use crate::domain::rule::FailureRule;
+use crate::domain::{rule::FailureRule, skip::SkipPolicy};
 
 /// Version of the zone data that this build has (IANA tz database).
 const ZONE_DATA_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
@@ -29,6 +29,7 @@ pub(in crate::api) fn render(
         fetch: Some(fetch(&spec.fetch)),
         outage: Some(outage(&spec.outage)),
         failure: Some(failure(&spec.failure)),
+        skip: (!spec.skip.is_off()).then(|| skip(&spec.skip)),
         overlap_key: spec.overlap.as_ref().map(|overlap| overlap.key.clone()).unwrap_or_default(),
         overlap_policy: spec
             .overlap
@@ -192,6 +193,10 @@ fn failure(failure: &FailurePolicy) -> v1::FailurePolicy {
         max_failed_ratio: failure.failed_ratio_max,
         min_processed_items: Some(failure.processed_items_min),
     }
+}
+
+fn skip(skip: &SkipPolicy) -> v1::SkipPolicy {
+    v1::SkipPolicy { skip_fetched: skip.fetched, negative_cache_ttl: skip.missing_ttl.map(time::duration) }
 }
 
 fn overlap_policy(policy: OverlapPolicy) -> v1::OverlapPolicy {

@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::{
     SqliteStore, deadline, error,
     item::{self, Recorded},
-    ms, overlap, record, result,
+    missing, ms, overlap, record, result,
     script::{Ran, Script},
     transition,
     writer::Tx,
@@ -88,7 +88,7 @@ async fn try_commit(
     commit: &Commit,
     isolation: Isolation,
 ) -> Result<Committed, Trouble> {
-    let Begun { mut tx, before, is_late, held } = begin(store, commit).await?;
+    let Begun { mut tx, before, is_late, has_missing, held } = begin(store, commit).await?;
     let commit = &*deadline::enforced(&mut tx, &before, commit).await?;
     let fenced: HashSet<SliceNo> =
         commit.leases.iter().map(|lease| lease.slice).filter(|slice| !held.contains_key(slice)).collect();
@@ -107,6 +107,7 @@ async fn try_commit(
 
     let mut script = Script::default();
     item::record(&mut script, &before, commit, &recorded);
+    missing::record(&mut script, &before, &recorded, has_missing, commit.now);
     let mut canceled = write_leases(&mut script, &before, commit, &held, &recorded);
     let tally = Tally::of(&recorded, canceled.iter().map(|(_, open)| open).sum());
     let finals: Vec<i64> = recorded
@@ -149,6 +150,8 @@ struct Begun {
     before: Batch,
     /// The batch's time is up.
     is_late: bool,
+    /// Keys are remembered as missing.
+    has_missing: bool,
     /// The leases that are the caller's still, with the open items of each. This is the fence.
     held: HashMap<SliceNo, i64>,
 }
@@ -157,7 +160,8 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
     let leases: Vec<(i64, i64)> = commit.leases.iter().map(|lease| (lease.slice.0, lease.epoch.0)).collect();
     let mut script = Script::default();
     script
-        .add("SELECT *, coalesce(deadline_at <= ?, 0) AS is_late FROM batch_executions WHERE seq = ?")
+        .add("SELECT *, coalesce(deadline_at <= ?, 0) AS is_late, EXISTS (SELECT 1 FROM missing_keys) AS has_missing
+             FROM batch_executions WHERE seq = ?")
         .bind(ms(commit.now))
         .bind(commit.batch.0)
         .add(
@@ -173,7 +177,13 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
     let [batch, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
     let row = batch.first().ok_or(sqlx::Error::RowNotFound)?;
     let held = held.iter().map(|row| (SliceNo(row.get("slice_no")), row.get("open_count"))).collect();
-    Ok(Begun { tx, before: store.decode(row)?, is_late: row.get("is_late"), held })
+    Ok(Begun {
+        tx,
+        before: store.decode(row)?,
+        is_late: row.get("is_late"),
+        has_missing: row.get("has_missing"),
+        held,
+    })
 }
 
 /// The batch's row, which the last statement wrote.

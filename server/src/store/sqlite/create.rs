@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, overlap, purge, query, request, source};
+use super::{SqliteStore, error, ms, overlap, purge, query, request, skip, source};
 use crate::{
     domain::{
         batch::{Batch, Kind, State},
         filter::Filter,
         id::BatchSeq,
         overlap::Meeting,
+        skip::settings_sha256,
         spec::Source,
     },
     failpoint,
@@ -21,6 +22,10 @@ pub(super) async fn create(
     new: NewBatch,
     now: DateTime<Utc>,
 ) -> Result<Created, CreateError> {
+    let items = match &new.items {
+        Some(items) => Some(skip::decided(&store.readers, &new.spec, items.into()).await?),
+        None => None,
+    };
     let mut tx = store.begin().await?;
     let Anew { seq, outcome, mut changed } = match begin(store, &mut tx, &new, now).await?.0 {
         Begun::Anew(anew) => anew,
@@ -29,7 +34,7 @@ pub(super) async fn create(
             return Ok(Created { outcome, batch, changed: Vec::new() });
         }
     };
-    if let Some(items) = &new.items {
+    if let Some(items) = &items {
         source::append(&mut tx, seq, items, now).await.map_err(error::store)?;
         sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
             .bind(seq.0)
@@ -147,8 +152,8 @@ async fn insert(
     let inserted = sqlx::query_scalar(
         "INSERT INTO batch_executions
            (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq,
-            overlap_key, overlap_policy, priority, not_before_at, deadline_at, revision)
-         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14, $15,
+            overlap_key, overlap_policy, priority, not_before_at, deadline_at, settings_sha256, revision)
+         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14, $15, $16,
            1 + coalesce((SELECT max(revision) FROM purged_batches WHERE name = $1), 0)) RETURNING seq",
     )
     .bind(new.id.as_str())
@@ -166,6 +171,7 @@ async fn insert(
     .bind(new.spec.priority)
     .bind(new.spec.not_before.map(ms))
     .bind(deadline_at.map(ms))
+    .bind(settings_sha256(&new.spec.connector).as_slice())
     .fetch_one(conn)
     .await;
     match inserted {

@@ -25,3 +25,14 @@ pub(super) async fn batches(
         .map_err(error::store)?;
     rows.iter().map(|row| store.decode(row)).collect()
 }
+
+/// Batches that an outage has paused, oldest first.
+pub(super) async fn outages(store: &SqliteStore) -> Result<Vec<Batch>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT * FROM batch_executions WHERE status = 'PAUSED' AND pause_cause = 'UPSTREAM_OUTAGE' ORDER BY seq",
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(error::store)?;
+    rows.iter().map(|row| store.decode(row)).collect()
+}

@@ -1,4 +1,5 @@
-//! What goes: batches that are deleted or past their retention, and bodies, request ids and chunks past their time.
+//! What goes: batches that are deleted or past their retention, and bodies, request ids, chunks and missing keys past
+//! their time.
 //!
 //! A batch goes in two steps. Its row goes at once, with its request ids, and its name into `purged_batches`: from then on
 //! nobody finds it. What it had goes a little at a time. Datasets stay.
@@ -6,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, instant, ms, upload};
+use super::{SqliteStore, error, instant, missing, ms, upload};
 use crate::{
     domain::{
         etag,
@@ -186,7 +187,7 @@ async fn left_behind_in(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Resu
     Ok(gone)
 }
 
-/// Bodies, request ids and chunks past their time.
+/// Bodies, request ids, chunks and missing keys past their time.
 async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
     // A live child decodes them.
@@ -227,6 +228,7 @@ async fn expired(store: &SqliteStore, now: DateTime<Utc>) -> Result<u64, StoreEr
     .map_err(error::store)?
     .rows_affected();
     let chunks = upload::forget_chunks(&mut tx, PURGE_ROWS).await.map_err(error::store)?;
+    let missing = missing::expire(&mut tx, now, PURGE_ROWS).await.map_err(error::store)?;
     tx.commit().await.map_err(error::store)?;
-    Ok(bodies + requests + chunks)
+    Ok(bodies + requests + chunks + missing)
 }

@@ -1,11 +1,11 @@
 //! Reading a source: its lease, and what was read.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{SqliteStore, error, ms, overlap, result, script::Script, transition};
+use super::{SqliteStore, error, ms, overlap, result, script::Script, skip, transition};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -49,8 +49,12 @@ pub(super) async fn expand(
     page: &SourcePage,
     now: DateTime<Utc>,
 ) -> Result<Expanded, StoreError> {
+    let items = match &page.read {
+        PageRead::Items { items, .. } => skip::decided_of(store, page.batch, items).await?,
+        PageRead::Unreadable(_) | PageRead::Release => Cow::default(),
+    };
     let mut tx = store.begin().await?;
-    let over = expand_in(&mut tx, page, now).await.map_err(error::store)?;
+    let over = expand_in(&mut tx, page, &items, now).await.map_err(error::store)?;
     let admitted = overlap::admit_after(&mut tx, page.batch, store.limits.running_batches, now)
         .await
         .map_err(error::store)?;
@@ -61,9 +65,11 @@ pub(super) async fn expand(
     Ok(Expanded { batch, admitted, over })
 }
 
+/// `items` are those of the page, decided.
 async fn expand_in(
     conn: &mut SqliteConnection,
     page: &SourcePage,
+    items: &[NewItem],
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     let seq = page.batch;
@@ -94,7 +100,7 @@ async fn expand_in(
     .await?;
     let mut found = None;
     let over = match read {
-        PageRead::Items { items, next, list } => {
+        PageRead::Items { next, list, .. } => {
             append(conn, seq, items, now).await?;
             sqlx::query(
                 "UPDATE batch_executions SET expanded = $2, source_position = $3,

@@ -93,17 +93,6 @@ pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Ve
     Ok(batches)
 }
 
-/// Batches that an outage has paused, oldest first.
-pub(super) async fn outages(store: &SqliteStore) -> Result<Vec<Batch>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT * FROM batch_executions WHERE status = 'PAUSED' AND pause_cause = 'UPSTREAM_OUTAGE' ORDER BY seq",
-    )
-    .fetch_all(&store.readers)
-    .await
-    .map_err(error::store)?;
-    rows.iter().map(|row| store.decode(row)).collect()
-}
-
 pub(super) async fn set_back(store: &SqliteStore, step: SetBack) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     for sql in [

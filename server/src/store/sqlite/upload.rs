@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{CACHE_KIB, SqliteStore, error, overlap, purge, source, transition};
+use super::{CACHE_KIB, SqliteStore, error, overlap, purge, skip, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Decision, Input, Leases, Refusal, State, decide},
@@ -76,6 +76,7 @@ pub(super) async fn append(
     chunk: &UploadChunk,
     now: DateTime<Utc>,
 ) -> Result<Appended, UploadError> {
+    let items = skip::decided_of(store, chunk.batch, &chunk.items).await?;
     let mut tx = store.begin().await?;
     // Stopped and deleted between two chunks.
     if let Some(purged) = purge::purged_batch(&mut tx, chunk.batch).await.map_err(error::store)? {
@@ -86,7 +87,7 @@ pub(super) async fn append(
         Known::Sealed(progress) => return Ok(Appended { batch, admitted: Vec::new(), progress }),
         Known::Prefix(known) => known,
     };
-    let fresh = &chunk.items[known..];
+    let fresh = &items[known..];
     set_cache(&mut tx, CHUNK_CACHE_KIB).await.map_err(error::store)?;
     write(&mut tx, chunk, fresh, now).await.map_err(error::store)?;
     set_cache(&mut tx, CACHE_KIB).await.map_err(error::store)?;
