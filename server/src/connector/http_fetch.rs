@@ -190,7 +190,9 @@ fn url_fault(text: &str) -> Option<&'static str> {
     if path.split('/').any(is_step) {
         return Some("has a step \".\" or \"..\" in its path, which would lead elsewhere");
     }
-    let has_user = Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    // Few URLs are worth another look.
+    let has_user = text.contains('@')
+        && Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
     has_user.then_some("has a user name or password in it")
 }
 
