@@ -92,7 +92,7 @@ pub(super) async fn each_reply_of_a_large_group_is_compared_with_its_own_row(h: 
     let (total, _): (_, Vec<i64>) =
         record("first", &|n| StoredResponse { method: asked(n), ..told("old") }).await;
     assert_eq!(total, 0);
-    let every_third = |n: usize| told(if n % 3 == 0 { "new" } else { "old" });
+    let every_third = |n: usize| told(if n.is_multiple_of(3) { "new" } else { "old" });
     let again = |n| StoredResponse { method: asked(n), ..every_third(n) };
     let (total, changed): (_, Vec<i64>) = record("again", &again).await;
     assert_eq!(changed, (0..100).map(|n| i64::from(n % 3 == 0)).collect::<Vec<_>>());

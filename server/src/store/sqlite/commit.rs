@@ -309,13 +309,13 @@ async fn write_replies(
     batch: BatchSeq,
     recorded: &mut [Recorded<'_>],
 ) -> Result<(), sqlx::Error> {
-    let (replied, replies): (Vec<usize>, Vec<Came<'_>>) = recorded
+    let (places, came): (Vec<usize>, Vec<Came<'_>>) = recorded
         .iter()
         .enumerate()
         .filter_map(|(n, recorded)| Some((n, reply(&recorded.recording)?)))
         .unzip();
-    let changed = response::write(conn, batch, &replies).await?;
-    for (n, changed) in replied.into_iter().zip(changed) {
+    let changed = response::write(conn, batch, &came).await?;
+    for (n, changed) in places.into_iter().zip(changed) {
         recorded[n].changed = i64::from(changed);
     }
     Ok(())
