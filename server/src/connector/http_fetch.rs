@@ -185,12 +185,16 @@ fn url_fault(text: &str) -> Option<&'static str> {
     }
     let path = text.split(['?', '#']).next().unwrap_or_default();
     // A URL parser would take them for steps in the path, encoded or not.
-    let is_step =
-        |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    let is_step = |segment: &str| {
+        let steps = [".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"];
+        steps.iter().any(|step| segment.eq_ignore_ascii_case(step))
+    };
     if path.split('/').any(is_step) {
         return Some("has a step \".\" or \"..\" in its path, which would lead elsewhere");
     }
-    let has_user = Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    // Few URLs are worth another look.
+    let has_user = text.contains('@')
+        && Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
     has_user.then_some("has a user name or password in it")
 }
 

@@ -275,6 +275,7 @@ macro_rules! conformance {
             response {
                 a_reply_is_a_row_per_key_day_method_and_url,
                 a_reply_may_be_told_of_without_its_body,
+                each_reply_of_a_large_group_is_compared_with_its_own_row,
                 a_reply_that_is_refused_fails_its_item_and_no_other,
                 what_is_decoded_anew_takes_its_parents_place_and_leaves_later_rows_alone,
             }

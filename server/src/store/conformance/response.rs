@@ -74,6 +74,36 @@ pub(super) async fn a_reply_may_be_told_of_without_its_body(h: Harness) {
     assert_eq!(h.texts(ROWS).await, ["a 0 GET http://h.test/x 203 4 much other-status"]);
 }
 
+pub(super) async fn each_reply_of_a_large_group_is_compared_with_its_own_row(h: Harness) {
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n:02}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let record = async |id: &str, reply: &dyn Fn(usize) -> StoredResponse| {
+        let batch = h.start(inline(id, &keys)).await;
+        let slice = h.claim(&batch).await;
+        let group = (0..keys.len()).fold(Group::new().keep(&slice), |group, n| {
+            group.add(&slice, n, outcome::success_with(records(reply(n))))
+        });
+        let batch = h.record(&batch, group).await.batch;
+        let changed = h.items(&batch).await.iter().map(|item| item.records_changed).collect();
+        (batch.counts.records_changed, changed)
+    };
+    let told = |body| StoredResponse { zstd: None, ..of_day(0, body) };
+    let asked = |n| if n % 7 == 0 { Method::Head } else { Method::Get };
+    let (total, _): (_, Vec<i64>) =
+        record("first", &|n| StoredResponse { method: asked(n), ..told("old") }).await;
+    assert_eq!(total, 0);
+    let every_third = |n: usize| told(if n.is_multiple_of(3) { "new" } else { "old" });
+    let again = |n| StoredResponse { method: asked(n), ..every_third(n) };
+    let (total, changed): (_, Vec<i64>) = record("again", &again).await;
+    assert_eq!(changed, (0..100).map(|n| i64::from(n % 3 == 0)).collect::<Vec<_>>());
+    assert_eq!(total, 34);
+    // With bodies, fewer go into one statement.
+    let (total, _): (_, Vec<i64>) =
+        record("stored", &|n| StoredResponse { method: asked(n), ..of_day(0, "new") }).await;
+    assert_eq!(total, 100);
+    assert_eq!(h.texts("SELECT count(*) || ' ' || count(body) FROM responses").await, ["100 100"]);
+}
+
 pub(super) async fn a_reply_that_is_refused_fails_its_item_and_no_other(h: Harness) {
     let batch = h.start(inline("batch-a", &["a", "b", "c"])).await;
     let slice = h.claim(&batch).await;

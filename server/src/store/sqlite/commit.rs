@@ -15,7 +15,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::{
     SqliteStore, deadline, error,
     item::{self, Recorded},
-    missing, ms, overlap, record, result,
+    missing, ms, overlap, record,
+    response::{self, Came},
+    result,
     script::{Ran, Script},
     transition,
     writer::Tx,
@@ -23,8 +25,9 @@ use super::{
 use crate::{
     domain::{
         batch::{Batch, Input, State},
+        datum::Records,
         failure::{Failure, FailureClass},
-        id::SliceNo,
+        id::{BatchSeq, SliceNo},
         item::{Next, Outcome},
     },
     failpoint,
@@ -103,6 +106,9 @@ async fn try_commit(
                 written
             }
         });
+    }
+    if isolation == Isolation::Group {
+        write_replies(&mut tx, commit.batch, &mut recorded).await?;
     }
 
     let mut script = Script::default();
@@ -271,19 +277,22 @@ fn system_failure<'a>(commit: &'a Commit, fenced: &HashSet<SliceNo>) -> Option<&
     )
 }
 
-/// Writes an item's records, and keeps its body.
+/// Writes an item's records but for its reply, and keeps its body.
 async fn write_records<'a>(
     conn: &mut SqliteConnection,
     commit: &Commit,
     recording: Cow<'a, Recording>,
 ) -> Result<Recorded<'a>, sqlx::Error> {
     let (batch, item, attempt) = (commit.batch, &recording.item, &recording.attempt);
-    let (mut written, mut changed) = (0, 0);
+    let (mut written, mut changed, mut history) = (0, 0, None);
     let mut script = Script::default();
     match (&attempt.outcome, attempt.redecoded) {
         (Outcome::Succeeded { records, .. }, None) => {
             written = records.len() as i64;
-            record::write(&mut script, batch, &item.key, records, attempt.ended_at);
+            if let Records::PriceHistory(prices) = records {
+                record::write(&mut script, batch, &item.key, prices, attempt.ended_at);
+                history = Some(prices);
+            }
         }
         (Outcome::Succeeded { records, .. }, Some(fetched_at)) => {
             (written, changed) = record::rewrite(conn, batch, &item.key, records, fetched_at).await?;
@@ -298,10 +307,39 @@ async fn write_records<'a>(
         record::keep_body(&mut script, batch, item.index, body, attempt.ended_at);
     }
     let ran = script.run(conn).await?;
-    if let (Outcome::Succeeded { records, .. }, None) = (&attempt.outcome, attempt.redecoded) {
-        changed = record::changed(records, &ran);
+    if let Some(history) = history {
+        changed = record::changed(history, &ran);
     }
     Ok(Recorded { recording, records: written, changed })
+}
+
+/// Writes what [`write_records`] leaves out.
+async fn write_replies(
+    conn: &mut SqliteConnection,
+    batch: BatchSeq,
+    recorded: &mut [Recorded<'_>],
+) -> Result<(), sqlx::Error> {
+    let (places, came): (Vec<usize>, Vec<Came<'_>>) = recorded
+        .iter()
+        .enumerate()
+        .filter_map(|(n, recorded)| Some((n, reply(&recorded.recording)?)))
+        .unzip();
+    let changed = response::write(conn, batch, &came).await?;
+    for (n, changed) in places.into_iter().zip(changed) {
+        recorded[n].changed = i64::from(changed);
+    }
+    Ok(())
+}
+
+/// The reply of an attempt, if that is what it has for a record.
+fn reply(recording: &Recording) -> Option<Came<'_>> {
+    let attempt = &recording.attempt;
+    match (&attempt.outcome, attempt.redecoded) {
+        (Outcome::Succeeded { records: Records::Response(response), .. }, None) => {
+            Some(Came { key: &recording.item.key, response, fetched_at: attempt.ended_at })
+        }
+        _ => None,
+    }
 }
 
 async fn write_isolated<'a>(
@@ -310,8 +348,12 @@ async fn write_isolated<'a>(
     recording: &'a Recording,
 ) -> Result<(Recorded<'a>, bool), sqlx::Error> {
     sqlx::query("SAVEPOINT item").execute(&mut *conn).await?;
-    let written = write_records(conn, commit, Cow::Borrowed(recording)).await;
-    let refusal = match written {
+    let written = async {
+        let mut written = write_records(conn, commit, Cow::Borrowed(recording)).await?;
+        write_replies(conn, commit.batch, std::slice::from_mut(&mut written)).await?;
+        Ok(written)
+    };
+    let refusal = match written.await {
         Ok(written) => {
             sqlx::query("RELEASE item").execute(&mut *conn).await?;
             return Ok((written, false));

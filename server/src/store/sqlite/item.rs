@@ -23,7 +23,7 @@ pub(super) fn is_untouched(recording: &Recording) -> bool {
 }
 
 /// Items per statement.
-const ITEMS_PER_UPDATE: usize = 32;
+const ITEMS_PER_UPDATE: usize = 64;
 
 /// The statement for one to [`ITEMS_PER_UPDATE`] items. Its text is made once.
 static UPDATE_ITEMS: LazyLock<Vec<String>> = LazyLock::new(|| {

@@ -6,7 +6,8 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ms, response,
+    ms,
+    response::{self, Came},
     script::{Ran, Script},
 };
 use crate::domain::{
@@ -15,35 +16,21 @@ use crate::domain::{
     item::KeptBody,
 };
 
-/// Adds an item's records to a script, which begins with that: see [`changed`].
+/// Adds an item's prices and events to a script, which begins with that: see [`changed`].
 pub(super) fn write(
     script: &mut Script,
     batch: BatchSeq,
     key: &str,
-    records: &Records,
+    history: &PriceHistory,
     fetched_at: DateTime<Utc>,
 ) {
-    match records {
-        Records::PriceHistory(history) => {
-            present(script, key, history);
-            write_history(script, batch, key, history, fetched_at, None);
-        }
-        Records::Response(response) => response::write(script, batch, key, response, fetched_at),
-    }
-}
-
-/// How many of the records existed before with other values, by what the first statements of the script read that
-/// [`write`] began.
-pub(super) fn changed(records: &Records, ran: &[Ran]) -> i64 {
-    match records {
-        Records::PriceHistory(history) => changed_of(history, ran),
-        Records::Response(_) => response::changed(ran),
-    }
+    present(script, key, history);
+    write_history(script, batch, key, history, fetched_at, None);
 }
 
 /// Writes the records of a kept body that `batch` decoded anew, as if they had been written when the body came: they
 /// take the place of all that the body's batch and its other children wrote for the item, and what a later fetch wrote
-/// stays. Answers as [`write`] does.
+/// stays. Answers how many it wrote, and how many of them were there before with other values.
 pub(super) async fn rewrite(
     conn: &mut SqliteConnection,
     batch: BatchSeq,
@@ -59,15 +46,14 @@ pub(super) async fn rewrite(
             if is_over {
                 return Ok((0, 0));
             }
-            let mut script = Script::default();
-            response::write(&mut script, batch, key, response, fetched_at);
-            return Ok((1, response::changed(&script.run(conn).await?)));
+            let changed = response::write(conn, batch, &[Came { key, response, fetched_at }]).await?;
+            return Ok((1, i64::from(changed == [true])));
         }
     };
     let rest = without_later(conn, key, history, fetched_at).await?;
     let mut script = Script::default();
     present(&mut script, key, &rest);
-    let changed = changed_of(&rest, &script.run(conn).await?);
+    let changed = changed(&rest, &script.run(conn).await?);
     retract(conn, batch, key, fetched_at).await?;
     let mut script = Script::default();
     drop_provisional(&mut script, key, history, Some(fetched_at));
@@ -163,7 +149,7 @@ fn present(script: &mut Script, code: &str, history: &PriceHistory) {
 }
 
 /// Of what [`present`] read: how many are there with other values.
-fn changed_of(history: &PriceHistory, ran: &[Ran]) -> i64 {
+pub(super) fn changed(history: &PriceHistory, ran: &[Ran]) -> i64 {
     let mut ran = ran.iter();
     let mut changed = 0;
     if !history.prices.is_empty() {
