@@ -467,8 +467,15 @@ impl Runner {
             // Where nothing can be written for longer, they run out by themselves.
             Err(error) => {
                 let is_given_back = |write: &LeaseWrite| matches!(write.hold, Hold::Release { .. });
-                self.unreturned.extend(commit.leases.into_iter().filter(is_given_back));
+                let (given_back, unwritten): (Vec<_>, Vec<_>) =
+                    commit.leases.into_iter().partition(is_given_back);
+                self.unreturned.extend(given_back);
                 self.return_at = Instant::now() + POLL;
+                // Those that are still held are renewed before anything is claimed: one that ran out meanwhile is no
+                // other worker's, and what was done under it is yet to be committed.
+                let lease = |write: &LeaseWrite| Lease { slice: write.slice, epoch: write.epoch };
+                self.held.renewed(unwritten.iter().map(lease), commit.now);
+                self.claim_at = self.claim_at.max(self.return_at);
                 self.trouble(&error, "leases could not be written");
             }
         }
