@@ -133,7 +133,9 @@ impl Node {
         let hub = Arc::new(Hub::default());
         let outbound = config.outbound()?;
         let fetcher = Fetcher::new(outbound.clone())?;
-        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots)).await?;
+        let stall_after = Duration::from_secs(config.stall_after_s.into());
+        let engine =
+            Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots), stall_after).await?;
         folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
         if let Some(path) = &config.port_file {
             write_port(path, address.port())

@@ -32,7 +32,7 @@ use crate::{
         listing::{ListFile, ListVersion, ListedIssue, StoredList},
         report::FailureGroup,
         spec::BatchSpec,
-        upstream::UpstreamRecord,
+        upstream::{UpstreamId, UpstreamRecord},
     },
     failpoint,
 };
@@ -51,6 +51,7 @@ mod live;
 mod lost;
 mod migration;
 mod overlap;
+mod probe;
 mod purge;
 mod query;
 mod record;
@@ -61,6 +62,7 @@ mod result;
 mod script;
 mod slice;
 mod source;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -290,32 +292,19 @@ impl Store for SqliteStore {
     }
 
     async fn open_item(&self, batch: BatchSeq, nth: u32) -> Result<Option<Keyed>, StoreError> {
-        let open = |nth: u32| {
-            sqlx::query_as(
-                "SELECT d.item_key, d.columns FROM batch_slices s JOIN batch_execution_details d
-                   ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
-                 WHERE s.batch_seq = $1 AND s.status = 'READY' AND d.status = 'PENDING'
-                 ORDER BY s.slice_no, d.item_index LIMIT 1 OFFSET $2",
-            )
-            .bind(batch.0)
-            .bind(i64::from(nth))
-            .fetch_optional(&self.readers)
-        };
-        match open(nth).await.map_err(error::store)? {
-            None if nth > 0 => open(0).await.map_err(error::store),
-            item => Ok(item),
-        }
+        probe::open_item(&self.readers, batch, nth).await
     }
 
     async fn succeeded_item(&self, batch: BatchSeq) -> Result<Option<Keyed>, StoreError> {
-        sqlx::query_as(
-            "SELECT item_key, columns FROM batch_execution_details WHERE batch_seq = $1 AND status = 'SUCCEEDED'
-             ORDER BY item_index DESC LIMIT 1",
-        )
-        .bind(batch.0)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(error::store)
+        probe::succeeded_item(&self.readers, batch).await
+    }
+
+    async fn set_stalled(
+        &self,
+        batch: BatchSeq,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Option<Batch>, StoreError> {
+        stall::set(self, batch, since).await
     }
 
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
@@ -455,6 +444,10 @@ impl Store for SqliteStore {
 
     async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
         upstream::all(&self.readers).await
+    }
+
+    async fn upstream(&self, id: &UpstreamId) -> Result<Option<UpstreamRecord>, StoreError> {
+        upstream::one(&self.readers, id).await
     }
 
     async fn put_upstream(&self, upstream: &UpstreamRecord) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -25,6 +25,7 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
     (12, "leftovers", include_str!("migration/0012_leftovers.sql")),
     (13, "upstreams", include_str!("migration/0013_upstreams.sql")),
     (14, "responses", include_str!("migration/0014_responses.sql")),
+    (16, "stalls", include_str!("migration/0016_stalls.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
