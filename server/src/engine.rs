@@ -41,6 +41,8 @@ mod needs;
 mod recorder;
 mod runner;
 mod stall;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod worker;
 

@@ -325,7 +325,8 @@ impl Entry {
         let mut work = locked(&self.work);
         let under_way = work.under_way();
         let is_due = work.told.next_due.is_some_and(|due| due <= now);
-        let due = snapshot.pending() - work.told.held_back + if is_due { snapshot.waiting_retry() } else { 0 };
+        let due =
+            snapshot.pending() - work.told.held_back + if is_due { snapshot.waiting_retry() } else { 0 };
         work.note(&snapshot.batch, pace.as_ref().filter(|_| due > 0));
         Glance {
             due: due.max(0),

@@ -37,6 +37,7 @@ mod results;
 mod retry;
 mod rule;
 mod run;
+mod stall;
 mod start;
 mod target;
 mod transport;

@@ -173,7 +173,7 @@ mod tests {
             ("one waits for less", Outlook { last_due: Some(6 * SECOND), ..outlook() }, Some(20.0)),
             // 30 while it grows, 70 at 5 a second.
             ("a pace that grows back", Outlook { speed: growing, ..outlook() }, Some(24.0)),
-            ("the same, sent before", Outlook { open: 12, speed: growing, ..outlook() }, Some(5.681)),
+            ("the same, sent before", Outlook { open: 12, speed: growing, ..outlook() }, Some(5.639)),
             ("nothing open", Outlook { open: 0, request_time: SECOND, ..outlook() }, Some(0.0)),
             ("too few outcomes", Outlook { outcomes: 9, ..outlook() }, None),
             ("nothing is permitted", Outlook { speed: Speed::steady(0.0), ..outlook() }, None),

@@ -304,7 +304,8 @@ mod tests {
     fn a_hold_lasts_no_longer_than_it_was_to_however_the_clock_is_set() {
         let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
         let held = AskedHold { since: Some(at(100)), until: at(160) };
-        for (now, left) in [(100, Some(60)), (130, Some(30)), (160, Some(0)), (161, None), (-5_000, Some(60))] {
+        for (now, left) in [(100, Some(60)), (130, Some(30)), (160, Some(0)), (161, None), (-5_000, Some(60))]
+        {
             assert_eq!(held.left(at(now)), left.map(Duration::from_secs), "{now}");
         }
         let of_old = AskedHold { since: None, ..held };

@@ -168,7 +168,9 @@ impl Vigil {
             match engine.store.set_stalled(batch, since).await {
                 Ok(Some(batch)) => engine.hub.publish(batch, &[]),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(batch_seq = batch.0, error = %error, "a stall could not be recorded"),
+                Err(error) => {
+                    tracing::warn!(batch_seq = batch.0, error = %error, "a stall could not be recorded")
+                }
             }
         }));
     }
@@ -210,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_that_waits_for_something_does_not_stand_still() {
-        use Excuse::{AwaitsAnswer, GateHeld, NoFreeWorker, NoPermit, NothingDue, NotRunning};
+        use Excuse::{AwaitsAnswer, GateHeld, NoFreeWorker, NoPermit, NotRunning, NothingDue};
         let still = still().await;
         let in_state = |state| {
             let batch = Arc::new(crate::domain::batch::Batch { state, ..(*still.batch).clone() });
@@ -269,7 +271,8 @@ mod tests {
         let mut vigil = Vigil::over(&still.batch.id);
         let start = Instant::now();
         let mut look = |glance: &Glance, second| vigil.look(glance, start + second * SECOND, 5 * SECOND);
-        let held = Glance { pace: Some(Pace { gate_wait: Some(SECOND), ..Pace::default() }), ..still.clone() };
+        let held =
+            Glance { pace: Some(Pace { gate_wait: Some(SECOND), ..Pace::default() }), ..still.clone() };
         let signs = |signs| Glance { moved: Moved { signs, ..still.moved }, ..still.clone() };
         // However long the gate was held, the time counts from its opening.
         let held_for: Vec<_> = (0..90).filter_map(|second| look(&held, second)).collect();
@@ -278,8 +281,12 @@ mod tests {
         assert_eq!(told, [(95, News::Began)]);
         assert_eq!(look(&signs(1), 150), Some(News::Over(None)), "it moves");
         assert_eq!((151..156).find_map(|second| look(&signs(second.into()), second)), None, "and goes on");
-        let told: Vec<_> = (156..200).filter_map(|second| Some((second, look(&signs(155), second)?))).collect();
+        let told: Vec<_> =
+            (156..200).filter_map(|second| Some((second, look(&signs(155), second)?))).collect();
         assert_eq!(told, [(160, News::Began)], "and stands still again");
-        assert_eq!(look(&Glance { moved: signs(155).moved, ..held }, 200), Some(News::Over(Some(Excuse::GateHeld))));
+        assert_eq!(
+            look(&Glance { moved: signs(155).moved, ..held }, 200),
+            Some(News::Over(Some(Excuse::GateHeld)))
+        );
     }
 }

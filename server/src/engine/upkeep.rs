@@ -112,7 +112,11 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &
 }
 
 /// What a batch with several upstreams waits for. One that may go on does.
-async fn awaited_by(engine: &Arc<Engine>, batch: &Batch, awaited: &mut Awaited) -> BTreeMap<Origin, Vec<Keyed>> {
+async fn awaited_by(
+    engine: &Arc<Engine>,
+    batch: &Batch,
+    awaited: &mut Awaited,
+) -> BTreeMap<Origin, Vec<Keyed>> {
     if let Some(known) = awaited.get(&batch.seq) {
         return known.clone();
     }
@@ -173,7 +177,7 @@ const KEYS_MAX: u32 = 10;
 
 /// What to ask with: by turns an open item, another one each time, and one that had an answer before. If only bad items
 /// are left, it is the latter that tells an upstream that lives.
-async fn question(
+pub(super) async fn question(
     engine: &Engine,
     batch: &Batch,
     mut known: Vec<Keyed>,

@@ -25,8 +25,8 @@ const LATELY: Duration = Duration::from_secs(60);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// Outcomes from which on the requests for them are taken for the rule.
 const OUTCOMES_MIN: i64 = 10;
-/// Requests that could have been sent from which on it says something how many were.
-const SENDABLE_MIN: f64 = 20.0;
+/// So many seconds in which all was sent that could be are taken for granted, and less the more of them were seen.
+const TRUST_S: f64 = 10.0;
 /// Nobody is as slow as that for ever.
 const SHARE_MIN: f64 = 0.01;
 /// What the newest of the times that requests took counts for.
@@ -157,9 +157,10 @@ impl Work {
     /// Notes what was sent by now and, by the pace if there is something to send, what can be sent from now on.
     pub(super) fn note(&mut self, batch: &Batch, pace: Option<&Pace>) {
         let now = Instant::now();
-        let sendable = self.seconds.back().map_or(0.0, |last| {
-            last.sendable + last.per_s * now.duration_since(last.at).as_secs_f64()
-        });
+        let sendable = self
+            .seconds
+            .back()
+            .map_or(0.0, |last| last.sendable + last.per_s * now.duration_since(last.at).as_secs_f64());
         let open = pace.filter(|pace| pace.gate_wait.is_some_and(|wait| wait.is_zero()));
         let per_s = open.map(|pace| self.within_workers(batch, pace, 1.0).per_s);
         let per_s = per_s.filter(|per_s| per_s.is_finite()).unwrap_or(0.0);
@@ -173,11 +174,13 @@ impl Work {
     /// What of that which could be sent lately was.
     fn share_sent(&self) -> f64 {
         let (Some(first), Some(last)) = (self.seconds.front(), self.seconds.back()) else { return 1.0 };
-        let sendable = last.sendable - first.sendable;
-        if sendable < SENDABLE_MIN {
+        let seen = last.at.duration_since(first.at).as_secs_f64() / LATELY.as_secs_f64();
+        let trusted = TRUST_S * (1.0 - seen).max(0.0) * last.per_s;
+        let sendable = last.sendable - first.sendable + trusted;
+        if sendable <= 0.0 {
             return 1.0;
         }
-        ((last.sent - first.sent) as f64 / sendable).clamp(SHARE_MIN, 1.0)
+        (((last.sent - first.sent) as f64 + trusted) / sendable).clamp(SHARE_MIN, 1.0)
     }
 
     /// A pace, as far as its workers can keep up with it, or a share of that.

@@ -25,8 +25,13 @@ impl Lane {
             .collect();
         // Where the gate is held, as when it opens.
         let opens = state.shut(self.gate.epoch, self.sender).map(|shut| shut.opens);
-        let opens = now + opens.map(|opens| opens.saturating_duration_since(Instant::now())).unwrap_or_default();
-        let full_in = if state.is_adaptive() { state.pace.whole_at().saturating_sub(opens) } else { Default::default() };
+        let opens =
+            now + opens.map(|opens| opens.saturating_duration_since(Instant::now())).unwrap_or_default();
+        let full_in = if state.is_adaptive() {
+            state.pace.whole_at().saturating_sub(opens)
+        } else {
+            Default::default()
+        };
         Speed {
             per_s: share(state.permitted(opens).0, own, &others),
             full_per_s: share(state.limit.0, own, &others),
@@ -82,7 +87,12 @@ mod tests {
             ("two alike", (1.0, 50.0), &[(1.0, 50.0)], 5.0),
             ("one of four times the weight", (1.0, 50.0), &[(4.0, 50.0)], 2.0),
             ("one that leaves some", (1.0, 50.0), &[(1.0, 2.0)], 8.0),
-            ("two that leave some, one that does not", (1.0, 50.0), &[(1.0, 1.0), (1.0, 3.0), (1.0, 9.0)], 3.0),
+            (
+                "two that leave some, one that does not",
+                (1.0, 50.0),
+                &[(1.0, 1.0), (1.0, 3.0), (1.0, 9.0)],
+                3.0,
+            ),
             ("content with less than its part", (4.0, 1.0), &[(1.0, 50.0)], 1.0),
         ] {
             assert!((share(10.0, own, others) - got).abs() < 1e-9, "{case}: {}", share(10.0, own, others));

@@ -81,7 +81,9 @@ pub(super) struct OperatorHeld {
 impl OperatorHeld {
     pub(super) fn new(hold: OperatorHold) -> Self {
         // The clock may have been set back since.
-        let left = |until: DateTime<Utc>| (until - clock::now()).min(until - hold.since).to_std().unwrap_or_default();
+        let left = |until: DateTime<Utc>| {
+            (until - clock::now()).min(until - hold.since).to_std().unwrap_or_default()
+        };
         let left = hold.until.map(left);
         Self { opens: left.map(|left| Instant::now() + left), hold }
     }

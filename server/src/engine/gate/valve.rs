@@ -19,7 +19,9 @@ use crate::{
     clock,
     domain::{
         id::BatchSeq,
-        upstream::{AskedHold, Breaker, Configured, Pace, Signal, Slowed, Tripped, UpstreamId, UpstreamRecord},
+        upstream::{
+            AskedHold, Breaker, Configured, Pace, Signal, Slowed, Tripped, UpstreamId, UpstreamRecord,
+        },
     },
     store::{Store, StoreError},
 };

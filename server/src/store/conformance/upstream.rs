@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::harness::Harness;
-use crate::domain::upstream::{AskedHold, Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord};
+use crate::domain::upstream::{
+    AskedHold, Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord,
+};
 
 fn record(h: &Harness, port: u16) -> UpstreamRecord {
     UpstreamRecord {
