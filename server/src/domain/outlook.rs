@@ -60,7 +60,7 @@ impl Speed {
             return Some(0.0);
         }
         let (from, to, time) = (self.per_s, self.full_per_s, self.full_in.as_secs_f64());
-        let grown = (from + to) / 2.0 * time;
+        let grown = f64::midpoint(from, to) * time;
         let seconds = if time <= 0.0 || to <= from {
             requests / from
         } else if requests < grown {
@@ -81,8 +81,8 @@ pub struct Outlook {
     pub open: i64,
     /// Items with an outcome.
     pub outcomes: i64,
-    /// Requests per item with an outcome, lately.
-    pub requests_per_item: f64,
+    /// Attempts per item with an outcome, lately.
+    pub attempts_per_item: f64,
     /// Requests that wait for nothing but their answer.
     pub on_the_way: i64,
     /// How fast requests can be sent.
@@ -104,7 +104,7 @@ impl Outlook {
         if self.outcomes < OUTCOMES_MIN || self.open < 0 {
             return None;
         }
-        let per_item = self.requests_per_item.max(1.0);
+        let per_item = self.attempts_per_item.max(1.0);
         let needed = (self.open as f64 * per_item - self.on_the_way as f64).max(0.0);
         let sent = self.gate_wait + seconds(self.speed.seconds_for(needed)?)?;
         // The last one that waits may be sent after all others, not before its time.
@@ -148,7 +148,7 @@ mod tests {
         Outlook {
             open: 100,
             outcomes: 50,
-            requests_per_item: 1.0,
+            attempts_per_item: 1.0,
             on_the_way: 0,
             speed: Speed::steady(5.0),
             gate_wait: Duration::ZERO,
@@ -168,7 +168,7 @@ mod tests {
             ("sent already", Outlook { on_the_way: 10, ..outlook() }, Some(18.0)),
             ("more on the way than open", Outlook { on_the_way: 999, ..outlook() }, Some(0.0)),
             // 125 requests in 25 s; of the last 7.5 of them 1.5 fail for 1.5 s, and of these too few again.
-            ("every fifth fails", Outlook { requests_per_item: 1.25, ..outlook() }, Some(26.5)),
+            ("every fifth fails", Outlook { attempts_per_item: 1.25, ..outlook() }, Some(26.5)),
             ("one waits for long", Outlook { last_due: Some(60 * SECOND), ..outlook() }, Some(60.0)),
             ("one waits for less", Outlook { last_due: Some(6 * SECOND), ..outlook() }, Some(20.0)),
             // 30 while it grows, 70 at 5 a second.
@@ -209,7 +209,7 @@ mod tests {
             open in 0i64..10_000_000, per_item in 1.0f64..4.0, speed in speeds(), gate_s in 0u64..100_000,
         ) {
             let gate_wait = Duration::from_secs(gate_s);
-            let given = Outlook { open, requests_per_item: per_item, speed, gate_wait, ..outlook() };
+            let given = Outlook { open, attempts_per_item: per_item, speed, gate_wait, ..outlook() };
             if let Some(wait) = given.wait().filter(|_| open > 0) {
                 let least = gate_s as f64 + open as f64 * per_item / speed.full_per_s;
                 prop_assert!(wait.as_secs_f64() * (1.0 + 1e-9) + 1e-6 >= least);

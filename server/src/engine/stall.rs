@@ -163,13 +163,17 @@ impl Vigil {
         if is_writing || glance.batch.stalled_since.is_some() == self.stalled.is_some() {
             return;
         }
-        let (engine, batch, since) = (Arc::clone(engine), glance.batch.seq, self.stalled);
-        self.writing = Some(tokio::spawn(async move {
-            match engine.store.set_stalled(batch, since).await {
-                Ok(Some(batch)) => engine.hub.publish(batch, &[]),
+        let (own, batch, since) = (Arc::clone(engine), glance.batch.seq, self.stalled);
+        self.writing = Some(engine.tasks.spawn(async move {
+            let written = tokio::select! {
+                written = own.store.set_stalled(batch, since) => written,
+                () = own.draining.cancelled() => return,
+            };
+            match written {
+                Ok(Some(batch)) => own.hub.publish(batch, &[]),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(batch_seq = batch.0, error = %error, "a stall could not be recorded")
+                    tracing::warn!(batch_seq = batch.0, error = %error, "a stall could not be recorded");
                 }
             }
         }));

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{Pace, PaceSource, Snapshot, Told};
 use crate::domain::{
     batch::{Batch, State},
+    failure::FailureClass,
     outlook::{Outlook, Speed},
     progress::Throughput,
     upstream::Pressure,
@@ -23,7 +24,7 @@ const CURRENT_KEYS_MAX: usize = 32;
 const LATELY: Duration = Duration::from_secs(60);
 /// Samples of a batch's counts are at least so far apart.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
-/// Outcomes from which on the requests for them are taken for the rule.
+/// Outcomes from which on the attempts that they took are taken for the rule.
 const OUTCOMES_MIN: i64 = 10;
 /// So many seconds in which all was sent that could be are taken for granted, and less the more of them were seen.
 const TRUST_S: f64 = 10.0;
@@ -65,18 +66,22 @@ struct Sample {
     processed: i64,
     records: i64,
     outcomes: i64,
-    requests: i64,
+    attempts: i64,
 }
 
 impl Sample {
     fn of(batch: &Batch) -> Self {
         let counts = &batch.counts;
+        let outcomes = counts.succeeded + counts.failed;
+        let in_passing = |by_class: &[i64; 3]| by_class[FailureClass::Temporary as usize];
         Self {
             at: Instant::now(),
             processed: counts.processed() - counts.canceled,
             records: counts.records,
-            outcomes: counts.succeeded + counts.failed,
-            requests: counts.requests,
+            outcomes,
+            // The last one of an item that failed in passing is its outcome.
+            attempts: outcomes + in_passing(&counts.failed_attempts_by_class)
+                - in_passing(&counts.failed_items_by_class),
         }
     }
 }
@@ -206,7 +211,7 @@ impl Work {
         let outlook = Outlook {
             open: counts.open(),
             outcomes: counts.succeeded + counts.failed,
-            requests_per_item: self.requests_per_item(batch),
+            attempts_per_item: self.attempts_per_item(batch),
             on_the_way: self.under_way(),
             speed: self.within_workers(batch, pace, self.share_sent()),
             gate_wait: pace.gate_wait?,
@@ -217,15 +222,15 @@ impl Work {
         now.checked_add_signed(TimeDelta::from_std(outlook.wait()?).ok()?)
     }
 
-    /// Requests for each item that came to an outcome lately; of a batch that does not yet say, over all of it.
-    fn requests_per_item(&self, batch: &Batch) -> f64 {
+    /// Attempts for each item that came to an outcome lately; of a batch that does not yet say, over all of it.
+    fn attempts_per_item(&self, batch: &Batch) -> f64 {
         let latest = Sample::of(batch);
         let lately = self.oldest(&latest).filter(|from| latest.outcomes - from.outcomes >= OUTCOMES_MIN);
-        let (requests, outcomes) = match lately {
-            Some(from) => (latest.requests - from.requests, latest.outcomes - from.outcomes),
-            None => (latest.requests, latest.outcomes),
+        let (attempts, outcomes) = match lately {
+            Some(from) => (latest.attempts - from.attempts, latest.outcomes - from.outcomes),
+            None => (latest.attempts, latest.outcomes),
         };
-        if outcomes > 0 { requests as f64 / outcomes as f64 } else { 1.0 }
+        if outcomes > 0 { attempts as f64 / outcomes as f64 } else { 1.0 }
     }
 
     /// The oldest sample that still counts.

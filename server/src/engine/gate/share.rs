@@ -1,5 +1,7 @@
 //! What a batch may expect of a gate, next to the others that wait there.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{Lane, locked};
@@ -30,7 +32,7 @@ impl Lane {
         let full_in = if state.is_adaptive() {
             state.pace.whole_at().saturating_sub(opens)
         } else {
-            Default::default()
+            Duration::default()
         };
         Speed {
             per_s: share(state.permitted(opens).0, own, &others),
