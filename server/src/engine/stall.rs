@@ -21,6 +21,8 @@ use crate::{
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// Whoever has not looked for so long was stopped himself, and with him all that could have moved.
+const AWAY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut vigils: HashMap<BatchSeq, Vigil> = HashMap::new();
@@ -129,6 +131,7 @@ enum News {
 struct Vigil {
     batch: BatchId,
     moved: Moved,
+    looked: Option<Instant>,
     /// Since when it has stood still without an excuse.
     since: Option<Instant>,
     /// It stands still, and that was told: since when.
@@ -138,16 +141,27 @@ struct Vigil {
 
 impl Vigil {
     fn over(batch: &BatchId) -> Self {
-        Self { batch: batch.clone(), moved: Moved::default(), since: None, stalled: None, writing: None }
+        Self {
+            batch: batch.clone(),
+            moved: Moved::default(),
+            looked: None,
+            since: None,
+            stalled: None,
+            writing: None,
+        }
     }
 
     /// Looks. There is news once when it begins, and once when it is over.
     fn look(&mut self, glance: &Glance, now: Instant, after: Duration) -> Option<News> {
         let excuse = excuse(glance);
+        let was_away = self.looked.replace(now).is_some_and(|last| now.duration_since(last) > AWAY);
         let has_moved = std::mem::replace(&mut self.moved, glance.moved) != glance.moved;
         if has_moved || excuse.is_some() {
             self.since = excuse.is_none().then_some(now);
             return self.stalled.take().map(|_| News::Over(excuse));
+        }
+        if was_away {
+            self.since = None;
         }
         let since = *self.since.get_or_insert(now);
         if self.stalled.is_some() || now.duration_since(since) < after {
@@ -292,5 +306,10 @@ mod tests {
             look(&Glance { moved: signs(155).moved, ..held }, 200),
             Some(News::Over(Some(Excuse::GateHeld)))
         );
+        // The process was frozen for ten minutes: it gets its time again.
+        assert_eq!(look(&signs(155), 201), None);
+        let told: Vec<_> =
+            (801..820).filter_map(|second| Some((second, look(&signs(155), second)?))).collect();
+        assert_eq!(told, [(806, News::Began)]);
     }
 }
