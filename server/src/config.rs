@@ -64,6 +64,8 @@ pub struct Config {
     pub connection_age_s: NonZeroU32,
     /// Calls per second that a caller may make, told apart by address; 0 is any number.
     pub api_rate: f64,
+    /// Seconds that a batch may stand still though nothing holds it back, before that is an alarm.
+    pub stall_after_s: u32,
     /// What is logged: a level, or directives such as `info,haul_server::engine=debug`.
     pub log: String,
     /// How it is logged.
@@ -100,6 +102,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             connection_age_s: CONNECTION_AGE_S,
             api_rate: 0.0,
+            stall_after_s: 60,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
         }
@@ -135,6 +138,9 @@ pub enum ConfigError {
     /// A rate below zero, or none.
     #[error("api_rate: {0} is no number of calls per second; 0 is any number of them")]
     Rate(f64),
+    /// A time until an alarm that is too short to tell, or endless.
+    #[error("stall_after_s: {0} is not between 30 and 86400 seconds")]
+    StallAfter(u32),
     /// The store's address is of no kind that this build has.
     #[error("store {0:?} is not sqlite:PATH")]
     Store(String),
@@ -206,6 +212,10 @@ impl Config {
         Origins::parse(&config.allowed_origins).map_err(ConfigError::Origin)?;
         if !config.api_rate.is_finite() || config.api_rate < 0.0 {
             return Err(ConfigError::Rate(config.api_rate));
+        }
+        // Items whose gate is held are looked at every 10 s, and that is a sign of life.
+        if !(30..=86_400).contains(&config.stall_after_s) {
+            return Err(ConfigError::StallAfter(config.stall_after_s));
         }
         config.outbound()?;
         Ok(config)
@@ -307,6 +317,7 @@ fn meaning(key: &str) -> &'static str {
         "live_batches" => "batches that are not at their end",
         "allowed_origins" => "origins of pages that may call by grpc-web",
         "connection_age_s" => "seconds after which a client is asked to connect anew",
+        "stall_after_s" => "seconds that a batch may stand still before that is an alarm",
         "api_rate" => "calls per second that a caller may make",
         "log" => "what is logged",
         "log_format" => "how it is logged",
@@ -371,7 +382,7 @@ const FILE_VARIABLE: &str = "HAUL_CONFIG";
 const FAIL_POINTS_VARIABLE: &str = "HAUL_FAIL_POINTS";
 
 /// Keys that the environment may set; other `HAUL_*` variables are somebody else's.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "listen",
     "insecure_listen",
     "port_file",
@@ -387,6 +398,7 @@ const KEYS: [&str; 17] = [
     "allowed_origins",
     "connection_age_s",
     "api_rate",
+    "stall_after_s",
     "log",
     "log_format",
 ];
@@ -422,6 +434,8 @@ mod tests {
         assert!(error("time_zone = ").contains("haul.toml"), "{}", error("time_zone = "));
         assert!(error("allowed_origins = [\"*\"]").contains("allowed_origins: \"*\""));
         assert!(error("connection_age_s = 0").contains("connection_age_s"));
+        assert!(error("stall_after_s = 29").contains("stall_after_s: 29"));
+        assert!(error("stall_after_s = 86401").contains("30 and 86400"));
         assert!(error("api_rate = -1").contains("api_rate"));
         assert!(error("allow_targets = [\"10.0.0.0/99\"]").contains("10.0.0.0/99"));
     }

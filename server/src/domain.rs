@@ -10,6 +10,7 @@ pub mod filter;
 pub mod id;
 pub mod item;
 pub mod listing;
+pub mod outlook;
 pub mod overlap;
 pub mod plan;
 pub mod progress;

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -39,6 +40,9 @@ mod lanes;
 mod needs;
 mod recorder;
 mod runner;
+mod stall;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod worker;
 
@@ -61,6 +65,10 @@ pub struct Engine {
     gates: Gates,
     fetcher: Fetcher,
     roots: Arc<Roots>,
+    /// So long a batch stands still before anybody is told.
+    stall_after: Duration,
+    /// Whether one does.
+    stalled: watch::Sender<bool>,
     running: Mutex<HashSet<BatchSeq>>,
     tasks: TaskTracker,
     /// No new attempt, no new page.
@@ -76,6 +84,7 @@ impl Engine {
         hub: Arc<Hub>,
         fetcher: Fetcher,
         roots: Arc<Roots>,
+        stall_after: Duration,
     ) -> Result<Arc<Self>, StoreError> {
         let gates = Gates::load(Arc::clone(&store)).await?;
         Ok(Arc::new(Self {
@@ -85,6 +94,8 @@ impl Engine {
             gates,
             fetcher,
             roots,
+            stall_after,
+            stalled: watch::channel(false).0,
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -98,6 +109,7 @@ impl Engine {
         let count = batches.len();
         self.take_up_all(batches);
         self.tasks.spawn(upkeep::run(Arc::clone(self)));
+        self.tasks.spawn(stall::run(Arc::clone(self)));
         Ok(count)
     }
 
@@ -130,6 +142,11 @@ impl Engine {
             Ok(done) => done,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+    }
+
+    /// Whether a batch stands still though nothing holds it back.
+    pub fn stalled(&self) -> watch::Receiver<bool> {
+        self.stalled.subscribe()
     }
 
     /// All gates of this node.
@@ -189,8 +206,16 @@ impl Engine {
             }
             Err(error) => {
                 tracing::error!(batch_seq = batch.0, error = %error, "the pause could not be recorded yet");
+                self.hindered(batch);
                 false
             }
+        }
+    }
+
+    /// The store is in a batch's way, which was told.
+    fn hindered(&self, batch: BatchSeq) {
+        if let Some(entry) = self.hub.live(batch) {
+            entry.hindered();
         }
     }
 
@@ -259,6 +284,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
             }
             Err(error) => {
                 tracing::error!(batch_id = %batch.id, error = %error, "the batch could not be taken up");
+                entry.hindered();
                 if !error.is_transient() {
                     engine.pause_by(seq, &Fault::of(&error)).await;
                 }

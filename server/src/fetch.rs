@@ -27,7 +27,7 @@ mod wire;
 
 pub use meter::Meter;
 pub use outbound::{BadEntry, Forbidden, Outbound};
-pub use rate::{Denied, Permit, Permits, Verdict};
+pub use rate::{Denied, Held, Permit, Permits, Verdict};
 pub use wire::ClientError;
 
 /// A request on its way, with all that the layers need to know.

@@ -4,7 +4,7 @@
 //! one misses updates and never gets a wrong one.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,29 +12,27 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
-use tokio::{sync::watch, time::Instant};
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     batch::{Batch, DrainMode, State},
     id::{BatchId, BatchSeq},
-    progress::{EstimateInput, Throughput, estimate},
+    outlook::Speed,
+    progress::Throughput,
     upstream::Pressure,
 };
 
+mod glance;
 mod news;
 mod shared;
+mod work;
 
+pub use glance::{Glance, Moved, Told};
 pub use news::News;
 pub use shared::Shared;
-
-/// Most keys that a snapshot names.
-const CURRENT_KEYS_MAX: usize = 32;
-/// What "lately" means.
-const LATELY: Duration = Duration::from_secs(60);
-/// Samples of a batch's counts are at least so far apart.
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+use work::Work;
 
 /// A batch at one revision, with estimates.
 #[derive(Debug, Clone)]
@@ -87,8 +85,12 @@ impl Snapshot {
 /// What the batch's upstream says about its pace.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Requests permitted per second while the gate is open.
-    pub permitted_per_s: f64,
+    /// Requests that the batch may send per second while the gate is open, next to others that wait there.
+    pub speed: Speed,
+    /// Requests that may be on the way at once.
+    pub at_once: Option<u32>,
+    /// Whether a request need not wait now; not known where requests go to several upstreams.
+    pub has_permit: Option<bool>,
     /// What remains of a held gate; nothing where it is held without end.
     pub gate_wait: Option<Duration>,
     /// How it holds the batch back.
@@ -98,7 +100,13 @@ pub struct Pace {
 impl Default for Pace {
     /// Of a batch that asks nobody.
     fn default() -> Self {
-        Self { permitted_per_s: 0.0, gate_wait: Some(Duration::ZERO), pressure: Vec::new() }
+        Self {
+            speed: Speed::UNLIMITED,
+            at_once: None,
+            has_permit: Some(true),
+            gate_wait: Some(Duration::ZERO),
+            pressure: Vec::new(),
+        }
     }
 }
 
@@ -177,6 +185,12 @@ impl Hub {
         entry
     }
 
+    /// The entries of the batches that run.
+    pub fn running(&self) -> Vec<Arc<Entry>> {
+        let runs = |entry: &&Arc<Entry>| entry.batch.borrow().state == State::Running;
+        locked(&self.entries).live.values().filter(runs).cloned().collect()
+    }
+
     /// The entry of a batch that this node knows to be live.
     pub fn live(&self, batch: BatchSeq) -> Option<Arc<Entry>> {
         locked(&self.entries).live.get(&batch).cloned()
@@ -214,52 +228,10 @@ pub struct Entry {
     in_flight: Mutex<CancellationToken>,
 }
 
-struct Work {
-    in_flight: HashMap<i64, InFlight>,
-    active_workers: usize,
-    samples: VecDeque<Sample>,
-    pace: Option<PaceSource>,
-    /// The latest time that an item waits for.
-    latest_retry: Option<DateTime<Utc>>,
-    /// The host of its source, if that cannot be read now.
-    source: Option<Pressure>,
-}
-
-struct InFlight {
-    key: String,
-    since: Instant,
-    began: Arc<OnceLock<DateTime<Utc>>>,
-    returned: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Sample {
-    at: Instant,
-    processed: i64,
-    records: i64,
-}
-
-impl Sample {
-    fn of(batch: &Batch) -> Self {
-        let counts = &batch.counts;
-        // What was left out took nobody's time.
-        Self { at: Instant::now(), processed: counts.succeeded + counts.failed, records: counts.records }
-    }
-}
-
 impl Entry {
     fn new(batch: Batch, encodings: Arc<AtomicU64>) -> Self {
-        let samples = VecDeque::from([Sample::of(&batch)]);
-        let work = Work {
-            in_flight: HashMap::new(),
-            active_workers: 0,
-            samples,
-            pace: None,
-            latest_retry: None,
-            source: None,
-        };
         let entry = Self {
-            work: Mutex::new(work),
+            work: Mutex::new(Work::new(&batch)),
             batch: watch::channel(Arc::new(batch)).0,
             sending: Mutex::default(),
             in_flight: Mutex::default(),
@@ -319,7 +291,7 @@ impl Entry {
     /// An item waits for its time.
     pub fn wait_until(&self, at: DateTime<Utc>) {
         let mut work = locked(&self.work);
-        work.latest_retry = work.latest_retry.max(Some(at));
+        work.last_due = work.last_due.max(Some(at));
     }
 
     /// Its source cannot be read now, or can again.
@@ -329,16 +301,48 @@ impl Entry {
 
     /// A worker takes an item; its attempt begins when `began` is set.
     pub fn begin(&self, index: i64, key: &str, returned: bool, began: Arc<OnceLock<DateTime<Utc>>>) {
-        let mut work = locked(&self.work);
-        work.active_workers += 1;
-        let item = InFlight { key: key.to_owned(), since: Instant::now(), began, returned };
-        work.in_flight.insert(index, item);
+        locked(&self.work).begin(index, key, returned, began);
     }
 
-    /// An attempt ended; its outcome is not committed yet.
-    pub fn end(&self) {
+    /// An attempt ended; its outcome is not committed yet. `took`: what it took since its request was sent, if one was.
+    pub fn end(&self, index: i64, took: Option<Duration>) {
+        locked(&self.work).end(index, took);
+    }
+
+    /// Its runner says what it waits for.
+    pub fn tell(&self, told: Told) {
+        locked(&self.work).told = told;
+    }
+
+    /// Something is in the way that is told elsewhere: the store fails, or a gate that was open is held.
+    pub fn hindered(&self) {
+        locked(&self.work).signs += 1;
+    }
+
+    /// Looks, once a second, what there is to do and what moves.
+    pub fn look(&self, now: DateTime<Utc>) -> Glance {
+        let (snapshot, pace) = self.read(now);
         let mut work = locked(&self.work);
-        work.active_workers = work.active_workers.saturating_sub(1);
+        let under_way = work.under_way();
+        let is_due = work.told.next_due.is_some_and(|due| due <= now);
+        let due =
+            snapshot.pending() - work.told.held_back + if is_due { snapshot.waiting_retry() } else { 0 };
+        work.note(&snapshot.batch, pace.as_ref().filter(|_| due > 0));
+        Glance {
+            due: due.max(0),
+            under_way,
+            uncommitted: work.uncommitted(),
+            awaits_answer: work.told.awaits_answer,
+            moved: Moved {
+                counts: snapshot.batch.counts,
+                control_revision: snapshot.batch.control_revision,
+                signs: work.signs,
+                under_way,
+            },
+            active_workers: snapshot.active_workers.into(),
+            pace,
+            batch: snapshot.batch,
+        }
     }
 
     /// Indexes of the items whose attempt is under way or not yet committed, and when it began, if it has.
@@ -389,99 +393,23 @@ impl Entry {
 
     /// The batch as it stands, with estimates.
     pub fn snapshot(&self, now: DateTime<Utc>) -> Snapshot {
+        self.read(now).0
+    }
+
+    fn read(&self, now: DateTime<Utc>) -> (Snapshot, Option<Pace>) {
         let work = locked(&self.work);
         let batch = Arc::clone(&self.batch.borrow());
-        // Read after the lock is free: the pace asks the gate.
-        let pace = work.pace.clone();
-        let in_flight = work.in_flight.len() as i64;
-        let in_flight = in_flight.min(batch.counts.open());
-        let in_flight_returned = work.in_flight.values().filter(|item| item.returned).count() as i64;
-        let active_workers = work.active_workers as i32;
-        let current_keys = work.current_keys();
-        let throughput = work.throughput(&batch);
-        let latest_retry = work.latest_retry;
-        let source = work.source.clone().filter(|_| batch.state == State::Running);
+        let mut snapshot = work.snapshot(&batch);
+        let pace = work.pace.clone().filter(|_| batch.state == State::Running);
+        // The pace asks the gate: not under the lock.
         drop(work);
-        let pace = if batch.state == State::Running { pace.map(|pace| pace()) } else { None };
-        let estimated_completion =
-            pace.as_ref().and_then(|pace| estimated_completion(&batch, throughput, pace, now)).map(|at| {
-                // Not before the last item that waits.
-                if batch.counts.returned > 0 { latest_retry.map_or(at, |retry| at.max(retry)) } else { at }
-            });
-        Snapshot {
-            in_flight,
-            in_flight_returned,
-            active_workers,
-            current_keys,
-            throughput,
-            estimated_completion,
-            pressure: source.into_iter().chain(pace.into_iter().flat_map(|pace| pace.pressure)).collect(),
-            batch,
+        let pace = pace.map(|pace| pace());
+        if let Some(pace) = &pace {
+            snapshot.pressure.extend(pace.pressure.iter().cloned());
+            snapshot.estimated_completion = locked(&self.work).estimated_completion(&batch, pace, now);
         }
+        (snapshot, pace)
     }
-}
-
-impl Work {
-    fn sample(&mut self, batch: &Batch) {
-        let sample = Sample::of(batch);
-        let last = self.samples.back().map(|last| last.at);
-        if last.is_none_or(|last| sample.at.duration_since(last) >= SAMPLE_INTERVAL) {
-            self.samples.push_back(sample);
-        }
-        // One older than the window is kept to measure from.
-        while self.samples.get(1).is_some_and(|second| sample.at.duration_since(second.at) > LATELY) {
-            self.samples.pop_front();
-        }
-    }
-
-    fn throughput(&self, batch: &Batch) -> Throughput {
-        let latest = Sample::of(batch);
-        let Some(from) = self.samples.iter().find(|sample| latest.at.duration_since(sample.at) <= LATELY)
-        else {
-            return Throughput::default();
-        };
-        let minutes = latest.at.duration_since(from.at).as_secs_f64() / 60.0;
-        // Shorter than this says nothing.
-        if minutes < SAMPLE_INTERVAL.as_secs_f64() / 60.0 || batch.state != State::Running {
-            return Throughput::default();
-        }
-        Throughput {
-            items_per_min: (latest.processed - from.processed) as f64 / minutes,
-            records_per_min: (latest.records - from.records) as f64 / minutes,
-        }
-    }
-
-    fn current_keys(&self) -> Vec<String> {
-        let mut items: Vec<&InFlight> = self.in_flight.values().collect();
-        items.sort_by_key(|item| item.since);
-        let mut seen = HashSet::new();
-        items
-            .into_iter()
-            .map(|item| &item.key)
-            .filter(|key| seen.insert(*key))
-            .take(CURRENT_KEYS_MAX)
-            .cloned()
-            .collect()
-    }
-}
-
-fn estimated_completion(
-    batch: &Batch,
-    throughput: Throughput,
-    pace: &Pace,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    let counts = &batch.counts;
-    let outcomes = counts.succeeded + counts.failed;
-    let wait = estimate(&EstimateInput {
-        open: counts.open(),
-        outcomes,
-        items_per_s: throughput.items_per_min / 60.0,
-        requests_per_item: if outcomes > 0 { counts.requests as f64 / outcomes as f64 } else { 1.0 },
-        permitted_per_s: pace.permitted_per_s,
-        gate_wait: pace.gate_wait?,
-    })?;
-    now.checked_add_signed(TimeDelta::from_std(wait).ok()?)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

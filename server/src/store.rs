@@ -22,7 +22,7 @@ use crate::domain::{
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
-    upstream::UpstreamRecord,
+    upstream::{UpstreamId, UpstreamRecord},
 };
 
 #[cfg(test)]
@@ -102,6 +102,12 @@ pub trait Store: Send + Sync + 'static {
     async fn open_item(&self, batch: BatchSeq, nth: u32) -> Result<Option<Keyed>, StoreError>;
     /// The last item of a batch that succeeded, by index.
     async fn succeeded_item(&self, batch: BatchSeq) -> Result<Option<Keyed>, StoreError>;
+    /// Records since when a RUNNING batch stands still, or that it does no more. Answers with it if that is new.
+    async fn set_stalled(
+        &self,
+        batch: BatchSeq,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Option<Batch>, StoreError>;
     /// Voids every lease, settles what was draining and answers with the batches that have work to do. For the start of
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;
@@ -208,6 +214,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is durable of every upstream.
     async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError>;
+    /// What is durable of one.
+    async fn upstream(&self, id: &UpstreamId) -> Result<Option<UpstreamRecord>, StoreError>;
     /// Writes one of them.
     async fn put_upstream(&self, upstream: &UpstreamRecord) -> Result<(), StoreError>;
 

@@ -49,7 +49,7 @@ async fn reflection_lists_the_service_in_both_versions() {
 async fn health_is_serving_as_a_whole_and_by_service() {
     let server = Server::start([]).await;
     let mut client = HealthClient::new(server.channel());
-    for service in ["", SERVICE] {
+    for service in ["", SERVICE, "haul.engine"] {
         let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service:?}");
     }

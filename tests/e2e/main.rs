@@ -38,6 +38,7 @@ mod retry;
 mod rule;
 mod run;
 mod skip;
+mod stall;
 mod start;
 mod target;
 mod transport;

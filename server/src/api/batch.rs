@@ -110,6 +110,7 @@ pub(super) fn progress(snapshot: &Snapshot) -> v1::Progress {
         failures,
         host_pressure: snapshot.pressure.iter().map(pressure).collect(),
         active_workers: snapshot.active_workers,
+        stall_time: batch.stalled_since.map(time::timestamp),
     }
 }
 

@@ -9,10 +9,10 @@ use haul_proto::{
         upstream_service_server::UpstreamServiceServer,
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::codec::CompressionEncoding;
-use tonic_health::server::HealthReporter;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::folder::{Folder, FolderError};
 use crate::{
@@ -30,6 +30,8 @@ use crate::{
     },
 };
 
+/// What health checks may ask for by this name: it does not serve while a batch stands still though nothing holds it back.
+const ENGINE: &str = "haul.engine";
 /// Largest message either way.
 const MESSAGE_MAX_BYTES: usize = 4 << 20;
 /// Connections at a time, if the process may have twice as many files open.
@@ -136,7 +138,10 @@ impl Node {
         let hub = Arc::new(Hub::default());
         let outbound = config.outbound()?;
         let fetcher = Fetcher::new(outbound.clone())?;
-        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots)).await?;
+        let stall_after = Duration::from_secs(config.stall_after_s.into());
+        let engine =
+            Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots), stall_after)
+                .await?;
         folder.announce(address).map_err(|error| NodeError::Folder(error.to_string()))?;
         if let Some(path) = &config.port_file {
             write_port(path, address.port())
@@ -174,6 +179,7 @@ impl Node {
         health.set_serving::<HaulServiceServer<Service>>().await;
         health.set_serving::<UpstreamServiceServer<Service>>().await;
         health.set_serving::<DatasetServiceServer<Service>>().await;
+        health.set_service_status(ENGINE, ServingStatus::Serving).await;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -203,6 +209,8 @@ impl Node {
         let resumed = engine.start().await?;
         let server = TaskTracker::new();
         server.spawn(doors.serve(listener, draining.clone(), closing.clone()));
+        server
+            .spawn(draining.clone().run_until_cancelled_owned(tell_health(engine.stalled(), health.clone())));
         server.close();
 
         tracing::info!(address = %address, store = %folder.database.display(), resumed, "listening");
@@ -230,6 +238,7 @@ impl Node {
         self.health.set_not_serving::<HaulServiceServer<Service>>().await;
         self.health.set_not_serving::<UpstreamServiceServer<Service>>().await;
         self.health.set_not_serving::<DatasetServiceServer<Service>>().await;
+        self.health.set_service_status(ENGINE, ServingStatus::NotServing).await;
         self.draining.cancel();
         self.closing.cancel();
         self.engine.drain().await;
@@ -238,6 +247,15 @@ impl Node {
         }
         self.store.close().await;
         tracing::info!("ended");
+    }
+}
+
+/// Tells whoever asks for its health whether the engine does its work.
+async fn tell_health(mut stalled: watch::Receiver<bool>, health: HealthReporter) {
+    while stalled.changed().await.is_ok() {
+        let is_stalled = *stalled.borrow_and_update();
+        let status = if is_stalled { ServingStatus::NotServing } else { ServingStatus::Serving };
+        health.set_service_status(ENGINE, status).await;
     }
 }
 

@@ -19,7 +19,8 @@ Examples:
   hauld serve --store sqlite:prices.db --listen 127.0.0.1:0 --port-file port
 
 Every setting may also stand in a TOML file (--config) or in the environment: data_dir, HAUL_DATA_DIR.
-  Only there: list_uri, user_agent, time_zone, live_batches, allowed_origins, connection_age_s, api_rate.")]
+  Only there: list_uri, user_agent, time_zone, live_batches, allowed_origins, connection_age_s, api_rate,
+  stall_after_s.")]
 pub(super) struct Serve {
     #[command(flatten)]
     serve: ServeFlags,

@@ -1,5 +1,7 @@
 //! The use cases over a real store, and what batches that go meanwhile leave behind.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     domain::{
@@ -35,7 +37,10 @@ impl World {
         let hub = Arc::new(Hub::default());
         let roots = Arc::new(Roots::new(&[]).unwrap());
         let fetcher = Fetcher::new(Outbound::default()).unwrap();
-        let engine = Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, roots).await.unwrap();
+        let engine =
+            Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, roots, Duration::from_secs(60))
+                .await
+                .unwrap();
         let control = Control::new(Arc::clone(&store), Arc::clone(&hub), engine);
         Self { _folder: folder, batch, store, hub, control }
     }

@@ -369,6 +369,8 @@ pub struct Batch {
     pub purge_at: Option<DateTime<Utc>>,
     /// Since when it is in `state`.
     pub state_since: DateTime<Utc>,
+    /// It stands still though nothing holds it back: since when.
+    pub stalled_since: Option<DateTime<Utc>>,
     /// Time in RUNNING before `state_since`.
     pub active: std::time::Duration,
     /// Time in PAUSING and PAUSED before `state_since`.

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
 mod breaker;
@@ -163,8 +163,8 @@ pub struct UpstreamRecord {
     pub rate_per_s: f64,
     /// Burst, as last in force, adaptive pace left out.
     pub burst: u32,
-    /// Its gate is held until then, as it asked.
-    pub held_until: Option<DateTime<Utc>>,
+    /// Its gate is held, as it asked.
+    pub held: Option<AskedHold>,
     /// Holds by push-back in a row without a success between.
     pub push_backs: u32,
     /// Its breaker, if that is not closed.
@@ -173,6 +173,23 @@ pub struct UpstreamRecord {
     pub slowed: Option<Slowed>,
     /// What an operator holds it by.
     pub operator: Option<OperatorHold>,
+}
+
+/// A hold that an upstream asked for, as the store holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedHold {
+    /// When it began, if that is known.
+    pub since: Option<DateTime<Utc>>,
+    /// When it ends.
+    pub until: DateTime<Utc>,
+}
+
+impl AskedHold {
+    /// What remains of it. However the clock was set meanwhile, that is no more than there was.
+    pub fn left(&self, now: DateTime<Utc>) -> Option<Duration> {
+        let all = self.since.map_or(TimeDelta::MAX, |since| self.until - since);
+        (self.until - now).min(all).to_std().ok()
+    }
 }
 
 /// A breaker that is not closed, as the store holds it.
@@ -281,6 +298,18 @@ mod tests {
         assert_eq!(set.binding(0.5, 1), (0.5, 1), "a batch's own ceiling stays");
         let unset = Change { rate_per_s: Some(None), burst: Some(Some(7)), in_flight_max: None };
         assert_eq!(unset.of(set), Configured { burst: Some(7), ..Configured::default() });
+    }
+
+    #[test]
+    fn a_hold_lasts_no_longer_than_it_was_to_however_the_clock_is_set() {
+        let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
+        let held = AskedHold { since: Some(at(100)), until: at(160) };
+        for (now, left) in [(100, Some(60)), (130, Some(30)), (160, Some(0)), (161, None), (-5_000, Some(60))]
+        {
+            assert_eq!(held.left(at(now)), left.map(Duration::from_secs), "{now}");
+        }
+        let of_old = AskedHold { since: None, ..held };
+        assert_eq!(of_old.left(at(10)), Some(Duration::from_secs(150)));
     }
 
     proptest! {

@@ -27,6 +27,7 @@ use crate::{
 pub mod bucket;
 mod idle;
 mod lane;
+mod share;
 mod state;
 mod steer;
 #[cfg(test)]
@@ -109,7 +110,7 @@ impl Gates {
         batch: BatchSeq,
         terms: Terms,
     ) -> Result<Arc<Lane>, StoreError> {
-        let gate = self.gate(upstream, host, terms);
+        let gate = self.gate(upstream, host, terms).await?;
         let ticket = gate.enter(terms);
         let lane = Lane {
             gate: Arc::clone(&gate),
@@ -146,7 +147,7 @@ impl Gates {
         host: &str,
         mut terms: Terms,
     ) -> Result<Arc<Lane>, StoreError> {
-        let gate = self.gate(upstream, host, terms);
+        let gate = self.gate(upstream, host, terms).await?;
         {
             let state = gate.state();
             if !state.lanes.is_empty() && terms.rate_per_s >= state.bucket.rate_per_s() {
@@ -166,8 +167,14 @@ impl Gates {
     }
 
     /// The gate of an upstream, made if nobody has used it yet.
-    pub fn gate(&self, upstream: &UpstreamId, host: &str, terms: Terms) -> Arc<Gate> {
-        self.made(upstream, host, (terms.rate_per_s, terms.burst))
+    pub async fn gate(
+        &self,
+        upstream: &UpstreamId,
+        host: &str,
+        terms: Terms,
+    ) -> Result<Arc<Gate>, StoreError> {
+        let made = || self.made(upstream, || self.unknown(upstream, host, (terms.rate_per_s, terms.burst)));
+        Ok(self.find(upstream).await?.unwrap_or_else(made))
     }
 
     /// The gate of an upstream that has something to remember.
@@ -180,32 +187,33 @@ impl Gates {
         if let Some(gate) = self.get(upstream) {
             return Ok(Some(gate));
         }
-        let known = self.store.upstreams().await?.into_iter().find(|record| record.id == *upstream);
-        Ok(known.map(|record| self.made(upstream, &record.host, (record.rate_per_s, record.burst))))
+        let record = self.store.upstream(upstream).await?;
+        Ok(record.map(|record| self.made(upstream, || self.known(record))))
     }
 
     /// The gate of an upstream, made with the limit of one that nobody has used.
     pub async fn found_or_made(&self, upstream: &UpstreamId) -> Result<Arc<Gate>, StoreError> {
         let (_, host, _) = upstream.origin();
-        Ok(self.find(upstream).await?.unwrap_or_else(|| self.made(upstream, &host, LIMIT)))
+        let made = || self.made(upstream, || self.unknown(upstream, &host, LIMIT));
+        Ok(self.find(upstream).await?.unwrap_or_else(made))
     }
 
     /// The gates of all upstreams that were ever used, by name.
     pub async fn all(&self) -> Result<Vec<Arc<Gate>>, StoreError> {
-        let forgotten = |record: UpstreamRecord| {
-            let gate = self.unknown(&record.id, &record.host, (record.rate_per_s, record.burst));
-            (record.id, Arc::new(gate))
-        };
+        let forgotten = |record: UpstreamRecord| (record.id.clone(), Arc::new(self.known(record)));
         let mut all: BTreeMap<_, _> = self.store.upstreams().await?.into_iter().map(forgotten).collect();
         all.extend(locked(&self.all).iter().map(|(id, gate)| (id.clone(), Arc::clone(gate))));
         Ok(all.into_values().collect())
     }
 
-    fn made(&self, upstream: &UpstreamId, host: &str, limit: (f64, u32)) -> Arc<Gate> {
+    fn made(&self, upstream: &UpstreamId, make: impl FnOnce() -> Gate) -> Arc<Gate> {
         let mut gates = locked(&self.all);
-        let gate =
-            gates.entry(upstream.clone()).or_insert_with(|| Arc::new(self.unknown(upstream, host, limit)));
-        Arc::clone(gate)
+        Arc::clone(gates.entry(upstream.clone()).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// One that was forgotten here comes back as the store knows it.
+    fn known(&self, record: UpstreamRecord) -> Gate {
+        Gate::known(record, Arc::clone(&self.store), self.epoch)
     }
 
     fn unknown(&self, upstream: &UpstreamId, host: &str, limit: (f64, u32)) -> Gate {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     connector::{Connector, Origin},
-    domain::{batch::Batch, id::BatchSeq},
+    domain::{batch::Batch, id::BatchSeq, outlook::Speed},
     progress::Pace,
     store::StoreError,
 };
@@ -99,11 +99,13 @@ impl Lanes {
         let shortest = lanes.iter().filter_map(|lane| lane.gate_wait()).min();
         Pace {
             gate_wait: shortest.or(lanes.is_empty().then_some(Duration::ZERO)),
-            permitted_per_s: if lanes.is_empty() {
-                self.terms.rate_per_s
-            } else {
-                lanes.iter().map(|lane| lane.permitted_per_s()).sum()
-            },
+            speed: lanes
+                .iter()
+                .map(|lane| lane.speed())
+                .reduce(Speed::and)
+                .unwrap_or(Speed::steady(self.terms.rate_per_s)),
+            at_once: self.only.as_ref().and_then(|only| only.at_once()),
+            has_permit: self.only.as_ref().map(|only| only.has_permit()),
             pressure: lanes.iter().filter_map(|lane| lane.pressure()).take(PRESSURES_MAX).collect(),
         }
     }

@@ -140,6 +140,7 @@ impl Recorder {
                 Ok(committed) => return self.committed(&leases, under, commit.attempts, committed, until),
                 Err(error) if error.is_transient() && !self.engine.abort.is_cancelled() => {
                     tracing::warn!(batch_id = %self.batch.id, error = %error, "a commit is repeated");
+                    self.engine.hindered(self.batch.seq);
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = self.engine.abort.cancelled() => {}

@@ -30,11 +30,12 @@ use crate::{
     },
     failpoint,
     fetch::Meter,
-    progress::Entry,
-    store::{Claim, Commit, Hold, LeaseWrite, Recording, StoreError},
+    progress::{Entry, Told},
+    store::{Claim, LeaseWrite, Recording, StoreError},
 };
 
 mod due;
+mod lease;
 mod log;
 mod probe;
 
@@ -73,6 +74,8 @@ pub(super) struct Runner {
     withdrawn: CancellationToken,
     /// Nothing is there to be claimed before this time.
     claim_at: Instant,
+    /// When the first of those that are parked is due, as the store said last.
+    parked_until: Option<DateTime<Utc>>,
     total_seen: i64,
     /// Nothing is started until this is recorded.
     fault: Option<Fault>,
@@ -139,6 +142,7 @@ impl Runner {
             recorder,
             answers,
             claim_at: Instant::now(),
+            parked_until: None,
             total_seen: 0,
             fault: None,
             probe,
@@ -172,6 +176,7 @@ impl Runner {
             }
             let works = state == State::Running && self.fault.is_none() && !draining.is_cancelled();
             let wake = if works { self.fill().await } else { self.settle_down(state).await };
+            self.entry.tell(self.told());
             let over = !works && self.is_idle() && self.fault.is_none();
             if over
                 && (draining.is_cancelled()
@@ -288,6 +293,15 @@ impl Runner {
         Instant::now() + POLL
     }
 
+    /// What it waits for, for whoever asks why nothing moves.
+    fn told(&self) -> Told {
+        Told {
+            next_due: self.held.next_due().into_iter().chain(self.parked_until).min(),
+            held_back: self.held.refused() as i64,
+            awaits_answer: !self.workers.is_empty() && !self.may_ask(),
+        }
+    }
+
     fn start(&mut self, lease: Lease, item: OpenItem) {
         let Some(worker) = self.free_workers.pop() else { return };
         let meter = Arc::new(Meter::default());
@@ -310,10 +324,18 @@ impl Runner {
         match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
             Ok(Claim::Slice(slice)) => {
                 failpoint::reached("slice.claimed").await;
+                self.parked_until = None;
+                if let Some(last) = slice.items.iter().filter_map(|item| item.not_before).max() {
+                    self.entry.wait_until(last);
+                }
                 self.held.insert(slice, until);
                 true
             }
             Ok(Claim::Nothing { ready_at }) => {
+                self.parked_until = ready_at;
+                if let Some(at) = ready_at {
+                    self.entry.wait_until(at);
+                }
                 self.claim_at = asked_again(ready_at, now);
                 false
             }
@@ -327,15 +349,19 @@ impl Runner {
 
     async fn finished(&mut self, finished: Finished) {
         self.free_workers.push(finished.worker);
-        self.entry.end();
-        let unsent = finished.attempt.requests == 0;
-        let outcome = &finished.attempt.outcome;
+        let attempt = &finished.attempt;
+        let unsent = attempt.requests == 0;
+        let was_made = !unsent || self.workshop.replies.lanes().is_none();
+        let took = was_made.then(|| (attempt.ended_at - attempt.started_at).to_std().unwrap_or_default());
+        self.entry.end(finished.item.index, took);
+        let outcome = &attempt.outcome;
         if !self.held.holds(finished.lease) || (unsent && matches!(outcome, Outcome::Released { .. })) {
             self.entry.drop_items(&[finished.item.index]);
             // Of a lease that was lost nothing comes back: whoever has the slice does the item again.
             match finished.lane.as_ref().and_then(|lane| lane.opens()) {
                 // The others may go on to upstreams that are open.
                 Some(opens) if self.lane.is_none() => {
+                    self.entry.hindered();
                     let wait = opens.saturating_duration_since(Instant::now()).min(HELD_LOOK);
                     self.held.put_off(finished.lease, finished.item, clock::now() + wait);
                 }
@@ -432,57 +458,9 @@ impl Runner {
         }
     }
 
-    /// Renews what no commit has renewed for a third of the lease.
-    async fn renew(&mut self, now: DateTime<Utc>) {
-        let until = now + LEASE;
-        let leases = self.held.to_renew(LEASE / 3, until - LEASE / 3);
-        self.held.renewed(leases.iter().copied(), until);
-        let hold = Hold::Until(until);
-        let write = |lease: Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold };
-        self.write_leases(leases.into_iter().map(write).collect()).await;
-        if self.return_at <= Instant::now() {
-            let unreturned = std::mem::take(&mut self.unreturned);
-            self.write_leases(unreturned).await;
-        }
-    }
-
-    async fn write_leases(&mut self, leases: Vec<LeaseWrite>) {
-        if leases.is_empty() {
-            return;
-        }
-        let commit = Commit {
-            batch: self.seq,
-            node: self.engine.node.clone(),
-            now: clock::now(),
-            leases,
-            attempts: Vec::new(),
-        };
-        match self.engine.store.commit(&commit).await {
-            Ok(committed) => {
-                for write in commit.leases.iter().filter(|write| committed.fenced.contains(&write.slice)) {
-                    self.held.lose(Lease { slice: write.slice, epoch: write.epoch });
-                }
-                self.engine.publish(committed, &[]);
-            }
-            // Where nothing can be written for longer, they run out by themselves.
-            Err(error) => {
-                let is_given_back = |write: &LeaseWrite| matches!(write.hold, Hold::Release { .. });
-                let (given_back, unwritten): (Vec<_>, Vec<_>) =
-                    commit.leases.into_iter().partition(is_given_back);
-                self.unreturned.extend(given_back);
-                self.return_at = Instant::now() + POLL;
-                // Those that are still held are renewed before anything is claimed: one that ran out meanwhile is no
-                // other worker's, and what was done under it is yet to be committed.
-                let lease = |write: &LeaseWrite| Lease { slice: write.slice, epoch: write.epoch };
-                self.held.renewed(unwritten.iter().map(lease), commit.now);
-                self.claim_at = self.claim_at.max(self.return_at);
-                self.trouble(&error, "leases could not be written");
-            }
-        }
-    }
-
     fn trouble(&mut self, error: &StoreError, what: &str) {
         tracing::error!(batch_id = %self.batch, error = %error, "{what}");
+        self.entry.hindered();
         if !error.is_transient() {
             self.fault = Some(Fault::of(error));
         }

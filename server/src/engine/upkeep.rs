@@ -78,21 +78,21 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// What paused batches with several upstreams wait for: it does not change while they are paused.
-type Awaited = HashMap<BatchSeq, BTreeMap<Origin, Keyed>>;
+type Awaited = HashMap<BatchSeq, BTreeMap<Origin, Vec<Keyed>>>;
 
 /// Lets the batches go on whose upstream answers again, and sends the probes that are due and no item's.
 async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &mut Awaited) {
     // A batch, and what to ask with where that is known.
-    let mut waiting: BTreeMap<Origin, Vec<(Batch, Option<Keyed>)>> = BTreeMap::new();
+    let mut waiting: BTreeMap<Origin, Vec<(Batch, Vec<Keyed>)>> = BTreeMap::new();
     awaited.retain(|seq, _| paused.iter().any(|batch| batch.seq == *seq));
     let running = engine.at_work();
     let paused = paused.into_iter().filter(|batch| batch.spec.outage.auto_resume);
     for batch in paused.chain(running) {
         if let Some(origin) = connector::build(&batch.spec).origin() {
-            waiting.entry(origin.clone()).or_default().push((batch, None));
+            waiting.entry(origin.clone()).or_default().push((batch, Vec::new()));
         } else if batch.state == State::Paused {
-            for (origin, item) in awaited_by(engine, &batch, awaited).await {
-                waiting.entry(origin).or_default().push((batch.clone(), Some(item)));
+            for (origin, items) in awaited_by(engine, &batch, awaited).await {
+                waiting.entry(origin).or_default().push((batch.clone(), items));
             }
         }
     }
@@ -102,7 +102,13 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &
         for (batch, _) in &batches[1..] {
             terms.probe_interval = terms.probe_interval.min(batch.spec.outage.probe_interval);
         }
-        let gate = engine.gates.gate(&upstream, &host, terms);
+        let gate = match engine.gates.gate(&upstream, &host, terms).await {
+            Ok(gate) => gate,
+            Err(error) => {
+                tracing::warn!(upstream = upstream.as_str(), error = %error, "the upstream could not be read");
+                continue;
+            }
+        };
         if gate.tripped_since().is_none() {
             for (batch, _) in batches.iter().filter(|(batch, _)| batch.state == State::Paused) {
                 end_outage(engine, batch).await;
@@ -116,7 +122,11 @@ async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>, awaited: &
 }
 
 /// What a batch with several upstreams waits for. One that may go on does.
-async fn awaited_by(engine: &Arc<Engine>, batch: &Batch, awaited: &mut Awaited) -> BTreeMap<Origin, Keyed> {
+async fn awaited_by(
+    engine: &Arc<Engine>,
+    batch: &Batch,
+    awaited: &mut Awaited,
+) -> BTreeMap<Origin, Vec<Keyed>> {
     if let Some(known) = awaited.get(&batch.seq) {
         return known.clone();
     }
@@ -138,12 +148,12 @@ async fn send_probe(
     engine: &Arc<Engine>,
     upstream: &UpstreamId,
     host: &str,
-    batches: Vec<(Batch, Option<Keyed>)>,
+    batches: Vec<(Batch, Vec<Keyed>)>,
     terms: Terms,
     failed_probes: u32,
 ) -> bool {
-    for (batch, item) in batches {
-        let Some((item, request)) = question(engine, &batch, item, failed_probes).await else { continue };
+    for (batch, known) in batches {
+        let Some((item, request)) = question(engine, &batch, known, failed_probes).await else { continue };
         match engine.gates.canary(upstream, host, batch.seq, terms).await {
             Ok(lane) => {
                 engine.tasks.spawn(probe(Arc::clone(engine), batch, item, request, lane));
@@ -177,16 +187,18 @@ const KEYS_MAX: u32 = 10;
 
 /// What to ask with: by turns an open item, another one each time, and one that had an answer before. If only bad items
 /// are left, it is the latter that tells an upstream that lives.
-async fn question(
+pub(super) async fn question(
     engine: &Engine,
     batch: &Batch,
-    known: Option<Keyed>,
+    mut known: Vec<Keyed>,
     failed_probes: u32,
 ) -> Option<(Keyed, Request)> {
     let connector = connector::build(&batch.spec);
     let asked = |item: Keyed| connector.request(Subject::of(&item)).ok().map(|request| (item, request));
-    if let Some(item) = known {
-        return asked(item);
+    if !known.is_empty() {
+        let turn = failed_probes as usize % known.len();
+        known.rotate_left(turn);
+        return known.into_iter().find_map(asked);
     }
     let read = async {
         if failed_probes % 2 == 1

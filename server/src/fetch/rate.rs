@@ -21,11 +21,19 @@ pub trait Permits: Send + Sync {
 }
 
 /// Held for as long as the request is on its way, and given back when that is dropped.
-pub struct Permit(#[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Send>);
+pub struct Permit(Box<dyn Held>);
+
+/// What a permit holds.
+pub trait Held: Send {
+    /// The request was not sent, and will not be: it cost the upstream nothing.
+    fn unused(&mut self) {}
+}
+
+impl Held for () {}
 
 impl Permit {
     /// One that gives back what it holds.
-    pub fn new(held: impl Send + 'static) -> Self {
+    pub fn new(held: impl Held + 'static) -> Self {
         Self(Box::new(held))
     }
 }
@@ -82,12 +90,16 @@ where
         let inner = self.inner.clone();
         async move {
             let permits = call.permits.clone();
-            let permit = tokio::select! {
+            let mut permit = tokio::select! {
                 biased;
                 () = call.withdrawn.cancelled() => return Err(FetchError::Withdrawn),
                 permit = permits.acquire() => permit.map_err(|denied| FetchError::Held { until: denied.until })?,
             };
             let reply = inner.oneshot(call).await;
+            // A target that is forbidden or is none is found out on the way.
+            if matches!(reply, Err(FetchError::Forbidden(_) | FetchError::Unsendable(_))) {
+                permit.0.unused();
+            }
             drop(permit);
             if let Some(verdict) = reply.as_ref().err().and_then(classify::silence) {
                 permits.observe(verdict).await;

@@ -42,6 +42,7 @@ mod retry;
 mod row;
 mod skip;
 mod source;
+mod stall;
 mod transition;
 mod upload;
 mod upstream;
@@ -340,6 +341,10 @@ macro_rules! conformance {
                 a_late_commit_cannot_wake_a_paused_batch,
                 a_refusal_says_why,
                 nobody_commands_what_is_not_there,
+            }
+            stall {
+                it_is_durable_and_a_change_that_watchers_see,
+                a_batch_that_does_not_run_does_not_stand_still,
             }
             upload {
                 chunks_are_appended_and_the_last_one_lets_the_batch_run,

@@ -34,7 +34,7 @@ use crate::{
         listing::{ListFile, ListVersion, ListedIssue, StoredList},
         report::FailureGroup,
         spec::BatchSpec,
-        upstream::UpstreamRecord,
+        upstream::{UpstreamId, UpstreamRecord},
     },
     failpoint,
 };
@@ -66,6 +66,7 @@ mod script;
 mod skip;
 mod slice;
 mod source;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -99,8 +100,9 @@ const READERS: u32 = 4;
 const STATEMENTS_CACHED: usize = 256;
 /// Rows that the engine's thread reads ahead of the program, which it else waits for.
 const ROWS_BUFFERED: usize = 1_000;
-/// Page cache of each connection, in KiB.
-const CACHE_KIB: u32 = 16 * 1024;
+/// Page caches of the writing connection and of each reading one, in KiB.
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
+const READER_CACHE_KIB: u32 = 4 * 1024;
 /// Pages in the log that make a commit copy them to the file: a page that several commits wrote is copied once.
 const CHECKPOINT_PAGES: &str = "16384";
 
@@ -125,9 +127,14 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_CACHED)
-            .row_buffer_size(ROWS_BUFFERED)
-            .pragma("cache_size", format!("-{CACHE_KIB}"));
-        let writing = options.clone().pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+            .row_buffer_size(ROWS_BUFFERED);
+        let cache = |kib: u32| format!("-{kib}");
+        let writing = options
+            .clone()
+            .pragma("cache_size", cache(WRITER_CACHE_KIB))
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let reading =
+            options.create_if_missing(false).read_only(true).pragma("cache_size", cache(READER_CACHE_KIB));
         let writer = Writer::open(&writing).await.map_err(error::store)?;
         let mut conn = writer.turn().await.map_err(error::store)?;
         migration::run(&mut conn).await?;
@@ -139,7 +146,7 @@ impl SqliteStore {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_with(options.create_if_missing(false).read_only(true))
+            .connect_with(reading)
             .await
             .map_err(error::store)?;
         Ok(Self { writer, readers, limits, token_key, specs: Arc::default() })
@@ -220,12 +227,7 @@ impl Store for SqliteStore {
     }
 
     async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, StoreError> {
-        let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(error::store)?;
-        row.map(|row| self.decode(&row)).transpose()
+        live::batch(self, id).await
     }
 
     async fn delete_batch(
@@ -311,6 +313,14 @@ impl Store for SqliteStore {
 
     async fn clear_missing(&self, dataset: Dataset, keys: Option<&[String]>) -> Result<u64, StoreError> {
         missing::clear(self, dataset, keys).await
+    }
+
+    async fn set_stalled(
+        &self,
+        batch: BatchSeq,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Option<Batch>, StoreError> {
+        stall::set(self, batch, since).await
     }
 
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
@@ -404,15 +414,7 @@ impl Store for SqliteStore {
     }
 
     async fn children(&self, batch: BatchSeq, limit: usize) -> Result<Vec<BatchId>, StoreError> {
-        let names: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM batch_executions WHERE parent_seq = $1 ORDER BY seq LIMIT $2",
-        )
-        .bind(batch.0)
-        .bind(limit as i64)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(error::store)?;
-        Ok(names.into_iter().map(BatchId::stored).collect())
+        live::children(&self.readers, batch, limit).await
     }
 
     async fn failure_groups(&self, batch: BatchSeq) -> Result<Vec<FailureGroup>, StoreError> {
@@ -454,6 +456,10 @@ impl Store for SqliteStore {
 
     async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
         upstream::all(&self.readers).await
+    }
+
+    async fn upstream(&self, id: &UpstreamId) -> Result<Option<UpstreamRecord>, StoreError> {
+        upstream::one(&self.readers, id).await
     }
 
     async fn put_upstream(&self, upstream: &UpstreamRecord) -> Result<(), StoreError> {

@@ -93,6 +93,11 @@ pub(crate) fn held_back(batch: &Batch, now: DateTime<FixedOffset>) -> Option<Str
         return None;
     }
     let progress = progress(batch);
+    if let Some(since) = time::clock_time(progress.stall_time.as_ref(), now) {
+        return Some(format!(
+            "nothing moves since {since} though nothing is in the way; the server's log says more"
+        ));
+    }
     let is_held = |cause| matches!(cause, Cause::PushedBack | Cause::Outage | Cause::Operator);
     let pressure = progress.host_pressure.iter().find(|pressure| is_held(pressure.cause()))?;
     if pressure.cause() == Cause::Outage {
@@ -233,6 +238,14 @@ mod tests {
             assert_eq!(said(cause, held_until, permitted).unwrap(), format!("waiting: {expected}"));
         }
         assert_eq!(said(Cause::RateLimited, None, 5.0), None, "normal in a well-set batch");
+    }
+
+    #[test]
+    fn a_batch_that_stands_still_says_so() {
+        let mut batch = running();
+        batch.progress.as_mut().unwrap().stall_time = Some(in_seconds(-60));
+        let said = waiting(&batch, None, now()).unwrap();
+        assert!(said.starts_with("waiting: nothing moves since 12:02:04"), "{said}");
     }
 
     #[test]

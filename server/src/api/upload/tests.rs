@@ -32,8 +32,15 @@ async fn control(folder: &Path) -> Control {
         Arc::new(SqliteStore::open(&folder.join("haul.db"), Limits::default()).await.unwrap());
     let (hub, roots) = (Arc::new(Hub::default()), Arc::new(Roots::new(&[]).unwrap()));
     let fetcher = Fetcher::new(outbound()).unwrap();
-    let engine =
-        Engine::new(Arc::clone(&store), Arc::clone(&hub), fetcher, Arc::clone(&roots)).await.unwrap();
+    let engine = Engine::new(
+        Arc::clone(&store),
+        Arc::clone(&hub),
+        fetcher,
+        Arc::clone(&roots),
+        Duration::from_secs(60),
+    )
+    .await
+    .unwrap();
     let control = Control::new(store, hub, engine);
     let defaults = Defaults {
         zone: chrono_tz::UTC,

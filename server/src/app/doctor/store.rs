@@ -67,6 +67,15 @@ fn inside(found: &Inspection, now: DateTime<Utc>) -> Vec<Finding> {
         tally => GROUP.ok("batches", format!("live: {tally}")),
     });
     findings.extend(found.paused.as_ref().map(|batch| paused(batch, now)));
+    findings.extend(found.stalled.as_ref().map(|(id, since)| {
+        let ago = time::duration((now - since).to_std().unwrap_or_default());
+        let message = format!("batches/{id} stands still for {ago}, though nothing is in its way");
+        GROUP.warn(
+            "stalled",
+            message,
+            "look for action=stall in the server's log, and start the server anew: nothing is lost",
+        )
+    }));
     findings
 }
 

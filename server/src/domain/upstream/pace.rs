@@ -42,6 +42,11 @@ impl Pace {
         (self.share + grown).min(1.0)
     }
 
+    /// When it is the whole limit again.
+    pub fn whole_at(self) -> Duration {
+        self.from + RECOVERY.mul_f64(1.0 - self.share)
+    }
+
     /// When it begins to grow.
     pub fn grows_from(self) -> Duration {
         self.from

@@ -23,13 +23,21 @@ pub struct Bucket {
     tolerance_s: f64,
     /// Theoretical arrival time of the next request; nothing before the first.
     tat_s: f64,
+    /// What was taken before cannot be given back: the bucket has been so full since that it would have overflowed.
+    settled_s: f64,
 }
 
 impl Bucket {
     /// A bucket with its whole burst.
     pub fn full(rate_per_s: f64, burst: u32) -> Self {
-        let mut bucket =
-            Self { rate_per_s, burst, interval_s: 0.0, tolerance_s: 0.0, tat_s: f64::NEG_INFINITY };
+        let mut bucket = Self {
+            rate_per_s,
+            burst,
+            interval_s: 0.0,
+            tolerance_s: 0.0,
+            tat_s: f64::NEG_INFINITY,
+            settled_s: f64::NEG_INFINITY,
+        };
         bucket.set(Duration::ZERO, rate_per_s, burst);
         bucket
     }
@@ -48,6 +56,8 @@ impl Bucket {
         if self.tat_s > now_s {
             self.tat_s = now_s + (self.tat_s - now_s) / before_s / rate_per_s;
         }
+        // What was missing less a permit would be something else now.
+        self.settle(now_s);
         let held_back = (rate_per_s * JITTER_S).ceil().min(f64::from(burst / 2));
         self.rate_per_s = rate_per_s;
         self.burst = burst;
@@ -79,12 +89,29 @@ impl Bucket {
 
     /// Leaves one permit at `now`; the others come at the rate.
     pub fn drain(&mut self, now: Duration) {
+        self.settle(now.as_secs_f64());
         self.tat_s = self.tat_s.max(now.as_secs_f64() + self.tolerance_s);
     }
 
     /// Takes a permit that is there.
     pub fn take(&mut self, now: Duration) {
-        self.tat_s = self.tat_s.max(now.as_secs_f64()) + self.interval_s;
+        let now_s = now.as_secs_f64();
+        if self.tat_s - self.interval_s < now_s {
+            // Without the last permit it would be full.
+            self.settle(now_s);
+        }
+        self.tat_s = self.tat_s.max(now_s) + self.interval_s;
+    }
+
+    /// Gives back a permit that was taken at a time and not used. One that would have been lost since is not given back.
+    pub fn give_back(&mut self, taken_at: Duration) {
+        if taken_at.as_secs_f64() >= self.settled_s {
+            self.tat_s -= self.interval_s;
+        }
+    }
+
+    fn settle(&mut self, now_s: f64) {
+        self.settled_s = self.settled_s.max(now_s);
     }
 }
 
@@ -113,6 +140,19 @@ mod tests {
         // Half of the burst at most is held back.
         assert_eq!(grants(&mut Bucket::full(400.0, 20), &[Duration::ZERO]).len(), 10);
         assert_eq!(grants(&mut Bucket::full(500.0, 1), &[Duration::ZERO]).len(), 1);
+    }
+
+    #[test]
+    fn a_permit_that_is_given_back_at_once_is_there_again() {
+        let mut bucket = Bucket::full(1.0, 4);
+        let now = Duration::from_secs(9);
+        assert_eq!(grants(&mut bucket, &[now]).len(), 3);
+        bucket.give_back(now);
+        assert_eq!(grants(&mut bucket, &[now]).len(), 1);
+        let later = Duration::from_secs(60);
+        bucket.take(later);
+        bucket.give_back(now);
+        assert_eq!(grants(&mut bucket, &[later]).len(), 2, "it was lost when the bucket was full");
     }
 
     #[test]
@@ -176,6 +216,37 @@ mod tests {
             let granted = grants(&mut bucket, &times);
             for (first, from) in granted.iter().enumerate().step_by(7) {
                 for (last, to) in granted.iter().enumerate().skip(first) {
+                    let window = to.as_secs_f64() - from.as_secs_f64();
+                    prop_assert!((last - first + 1) as f64 <= rate * window + f64::from(burst) + 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_given_back_and_used_by_others_makes_no_window_larger(
+            rate in 0.5f64..200.0, burst in 1u32..50, steps in prop::collection::vec((0u64..300, 0u32..4), 1..80),
+        ) {
+            let mut bucket = Bucket::full(rate, burst);
+            let mut now = Duration::ZERO;
+            let (mut used, mut unused) = (Vec::new(), Vec::new());
+            for (step, what) in steps {
+                now += Duration::from_millis(step);
+                match what {
+                    // One is given back, some time after it was taken.
+                    0 => {
+                        if let Some(taken_at) = unused.pop() {
+                            bucket.give_back(taken_at);
+                        }
+                    }
+                    1 if bucket.wait(now).is_zero() => {
+                        bucket.take(now);
+                        unused.push(now);
+                    }
+                    _ => used.extend(grants(&mut bucket, &[now])),
+                }
+            }
+            for (first, from) in used.iter().enumerate() {
+                for (last, to) in used.iter().enumerate().skip(first) {
                     let window = to.as_secs_f64() - from.as_secs_f64();
                     prop_assert!((last - first + 1) as f64 <= rate * window + f64::from(burst) + 1e-6);
                 }

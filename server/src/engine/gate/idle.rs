@@ -124,14 +124,22 @@ mod tests {
         // Each is known all the same, and limits that are set of one are remembered.
         let all = gates.all().await.unwrap();
         assert_eq!(all.len(), 6);
-        assert!(all.iter().all(|gate| gate.upstream().breaker == BreakerState::Closed));
+        let down: Vec<&str> = all
+            .iter()
+            .filter(|gate| gate.upstream().breaker != BreakerState::Closed)
+            .map(|gate| gate.id.as_str())
+            .collect();
+        assert_eq!(down, ["down.test"], "it reads as it was left");
+        let joined_again = join("down.test").await;
+        assert!(joined_again.tripped_since().is_some(), "and is as it reads");
+        drop(joined_again);
         let unused = gates.find(&UpstreamId::of("https", "unused.test", 443)).await.unwrap().unwrap();
         assert_eq!((unused.upstream().rate_per_s, unused.upstream().burst), (10.0, 2));
         let limits = Change { burst: Some(Some(1)), ..Change::default() };
         unused.set_limits(limits, None).await.unwrap();
         drop(unused);
         gates.forget_idle();
-        assert_eq!(names(&gates), ["answered.test", "unused.test"]);
+        assert_eq!(names(&gates), ["answered.test", "down.test", "unused.test"]);
         assert!(gates.find(&UpstreamId::of("https", "nobody.test", 443)).await.unwrap().is_none());
     }
 }

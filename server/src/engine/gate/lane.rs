@@ -16,7 +16,7 @@ use crate::{
         upstream::{Pressure, PressureCause, Signal},
     },
     failpoint,
-    fetch::{Denied, Permit, Permits, Verdict},
+    fetch::{Denied, Held, Permit, Permits, Verdict},
 };
 
 /// A lane whose own bucket is due no later than this after the gate's does not stand aside. Timers have this grain.
@@ -134,7 +134,7 @@ impl Lane {
 
     /// Takes a permit from both buckets, if it is this one's turn, or says how long to wait at most: nothing where
     /// somebody else says when.
-    fn try_take(&self, waiter: u64) -> Result<(), Refused> {
+    fn try_take(&self, waiter: u64) -> Result<InFlight, Refused> {
         let (gate, lane) = (&*self.gate, self.ticket);
         let now = gate.epoch.elapsed();
         let mut state = gate.state();
@@ -185,7 +185,8 @@ impl Lane {
         if state.turns.waiting() == 0 {
             state.limited_since = None;
         }
-        Ok(())
+        let (gate, own) = (Arc::clone(&self.gate), Arc::clone(&self.own));
+        Ok(InFlight { gate, own, ticket: self.ticket, taken_at: now })
     }
 }
 
@@ -219,11 +220,30 @@ impl Drop for Waiter<'_> {
 }
 
 /// A request that is on its way, for as long as it is.
-struct InFlight(Arc<Gate>);
+struct InFlight {
+    gate: Arc<Gate>,
+    own: Arc<Mutex<Bucket>>,
+    ticket: usize,
+    taken_at: Duration,
+}
+
+impl Held for InFlight {
+    fn unused(&mut self) {
+        let mut state = self.gate.state();
+        state.bucket.give_back(self.taken_at);
+        locked(&self.own).give_back(self.taken_at);
+        let was_probe = state.prober.take_if(|prober| *prober == self.ticket).is_some();
+        state.turns.wake_next();
+        drop(state);
+        if was_probe {
+            self.gate.signal(Signal::Abandoned);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.gate.state();
         state.in_flight -= 1;
         if state.configured.in_flight_max.is_some() {
             state.turns.wake_next();
@@ -237,7 +257,7 @@ impl Permits for Lane {
         let waiter = Waiter::at(self);
         loop {
             match self.try_take(waiter.number) {
-                Ok(()) => return Ok(Permit::new(InFlight(Arc::clone(&self.gate)))),
+                Ok(taken) => return Ok(Permit::new(taken)),
                 Err(Refused::Held(denied)) => return Err(denied),
                 Err(Refused::Wait(None)) => waiter.woken.notified().await,
                 Err(Refused::Wait(Some(wait))) => {

@@ -80,7 +80,11 @@ pub(super) struct OperatorHeld {
 
 impl OperatorHeld {
     pub(super) fn new(hold: OperatorHold) -> Self {
-        let left = hold.until.map(|until| (until - clock::now()).to_std().unwrap_or_default());
+        // The clock may have been set back since.
+        let left = |until: DateTime<Utc>| {
+            (until - clock::now()).min(until - hold.since).to_std().unwrap_or_default()
+        };
+        let left = hold.until.map(left);
         Self { opens: left.map(|left| Instant::now() + left), hold }
     }
 

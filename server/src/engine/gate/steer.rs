@@ -139,7 +139,7 @@ impl Gate {
         let release = self.change(
             |record| {
                 let is_held = record.operator.take().is_some()
-                    | record.held_until.take().is_some_and(|until| until > clock::now());
+                    | record.held.take().is_some_and(|held| held.until > clock::now());
                 if let Some(tripped) = &mut record.tripped {
                     tripped.probe_at = tripped.probe_at.min(clock::now());
                 }

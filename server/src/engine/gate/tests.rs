@@ -1,11 +1,16 @@
 //! The gate with time that stands still unless it is waited for, over a real store.
 
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    domain::upstream::{Breaker, PressureCause},
-    fetch::{Denied, Permits, Verdict},
+    clock,
+    domain::{
+        request::Request,
+        upstream::{AskedHold, Breaker, OperatorHold, PressureCause, Slowed, Tripped},
+    },
+    fetch::{Call, Denied, FetchError, Fetcher, Outbound, Permits, Verdict},
     store::sqlite::{Limits, SqliteStore},
 };
 
@@ -417,4 +422,51 @@ async fn a_probe_is_wanted_as_soon_as_it_is_due_or_where_a_batch_runs_a_while_la
     tokio::time::pause();
     tokio::time::advance(PROBE_POLL).await;
     assert!(gate.wants_probe(), "none of its items was");
+}
+
+#[tokio::test]
+async fn what_turns_out_not_to_be_sent_costs_no_permit() {
+    let world = World::new().await;
+    let lane = world.lane(1, 0.01, 2).await;
+    let fetcher = Fetcher::new(Outbound::default()).unwrap();
+    for url in ["http://127.0.0.1:1/", "http://[::1]:1/"].repeat(5) {
+        let call = Call {
+            request: Request::get(url.to_owned(), "*/*"),
+            user_agent: "test".into(),
+            timeout: Duration::from_secs(5),
+            body_bytes_max: 1,
+            permits: Arc::clone(&lane) as _,
+            withdrawn: CancellationToken::new(),
+            meter: Arc::default(),
+        };
+        let reply = tokio::time::timeout(Duration::from_secs(5), fetcher.fetch(call)).await;
+        assert!(matches!(reply, Ok(Err(FetchError::Forbidden(_)))), "{url}: {reply:?}");
+    }
+    lane.acquire().await.unwrap();
+    assert!(!lane.has_permit(), "one that is used is gone");
+}
+
+#[tokio::test]
+async fn a_hold_that_was_stored_before_the_clock_was_set_back_lasts_no_longer_than_it_was_to() {
+    let world = World::new().await;
+    let (hour, minute) = (TimeDelta::hours(1), Duration::from_secs(60));
+    // As it is stored by a process whose clock is an hour ahead.
+    let since = clock::now() + hour;
+    let ahead = |hold: Duration| since + span(hold);
+    let record = UpstreamRecord {
+        held: Some(AskedHold { since: Some(since), until: ahead(minute) }),
+        tripped: Some(Tripped { since, probe_at: ahead(5 * minute), wait: 5 * minute }),
+        slowed: Some(Slowed { share: 0.5, from: ahead(minute) }),
+        operator: Some(OperatorHold { since, until: Some(ahead(2 * minute)), reason: String::new() }),
+        ..world.lane(1, 10.0, 2).await.gate.record()
+    };
+    world.gates.store.put_upstream(&record).await.unwrap();
+    let world = world.restarted().await;
+    let lane = world.lane(1, 10.0, 2).await;
+    let wait = lane.gate_wait().unwrap();
+    assert!((4 * minute..=5 * minute).contains(&wait), "{wait:?}");
+    let state = lane.gate.state();
+    let held = state.held.unwrap();
+    assert!(held.opens <= Instant::now() + minute && held.until <= clock::now() + span(minute));
+    assert!(state.pace.grows_from() <= lane.gate.epoch.elapsed() + minute, "it grows from the hold's end");
 }

@@ -19,7 +19,9 @@ use crate::{
     clock,
     domain::{
         id::BatchSeq,
-        upstream::{Breaker, Configured, Pace, Signal, Slowed, Tripped, UpstreamId, UpstreamRecord},
+        upstream::{
+            AskedHold, Breaker, Configured, Pace, Signal, Slowed, Tripped, UpstreamId, UpstreamRecord,
+        },
     },
     store::{Store, StoreError},
 };
@@ -84,21 +86,26 @@ impl Gate {
         let mut state = gate.state();
         state.was_in_use = true;
         state.configured = record.configured;
-        state.held = record.held_until.and_then(|until| {
-            let left = (until - now).to_std().ok()?;
-            Some(Held { until, opens: Instant::now() + left, since: now, is_stored: true })
+        let held_for = record.held.and_then(|held| held.left(now));
+        state.held = held_for.map(|left| Held {
+            until: now + span(left),
+            opens: Instant::now() + left,
+            since: record.held.and_then(|held| held.since).map_or(now, |since| since.min(now)),
+            is_stored: true,
         });
         state.operator = record.operator.map(OperatorHeld::new).filter(OperatorHeld::lasts);
         state.push_backs = record.push_backs;
         if let Some(tripped) = record.tripped {
             // A probe that was due, or on its way, is due now. How long it has been down counts from now on.
-            let probe_at = elapsed + (tripped.probe_at - now).to_std().unwrap_or_default();
+            let due_in = (tripped.probe_at - now).to_std().unwrap_or_default();
+            let probe_at = elapsed + due_in.min(tripped.wait);
             state.breaker = Breaker::Tripped { since: elapsed, probe_at, wait: tripped.wait };
             state.tripped_at = Some(tripped.since);
         }
         if let Some(Slowed { share, from }) = record.slowed {
             state.pace = match (from - now).to_std() {
-                Ok(left) => Pace::waiting(share, elapsed + left),
+                // It grows from the hold's end, at the latest.
+                Ok(left) => Pace::waiting(share, elapsed + left.min(held_for.unwrap_or_default())),
                 Err(_) => Pace::grown(share, (now - from).to_std().unwrap_or_default(), elapsed),
             };
         }
@@ -157,7 +164,7 @@ impl Gate {
             configured: state.configured,
             rate_per_s: state.limit.0,
             burst: state.limit.1,
-            held_until: state.held.map(|held| held.until),
+            held: state.held.map(|held| AskedHold { since: Some(held.since), until: held.until }),
             push_backs: state.push_backs,
             tripped: tripped.map(|(probe_at, wait)| Tripped {
                 since: state.tripped_at.unwrap_or(now),

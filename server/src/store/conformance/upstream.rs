@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::harness::Harness;
-use crate::domain::upstream::{Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord};
+use crate::domain::upstream::{
+    AskedHold, Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord,
+};
 
 fn record(h: &Harness, port: u16) -> UpstreamRecord {
     UpstreamRecord {
@@ -12,7 +14,7 @@ fn record(h: &Harness, port: u16) -> UpstreamRecord {
         configured: Configured { rate_per_s: Some(0.3), burst: Some(7), in_flight_max: Some(10_000) },
         rate_per_s: 0.1 + 0.2,
         burst: 20,
-        held_until: Some(h.after(90)),
+        held: Some(AskedHold { since: Some(h.after(30)), until: h.after(90) }),
         push_backs: 3,
         tripped: Some(Tripped { since: h.now, probe_at: h.after(5), wait: Duration::from_millis(2_500) }),
         slowed: Some(Slowed { share: 1.0 / 3.0, from: h.after(90) }),
@@ -26,7 +28,7 @@ fn record(h: &Harness, port: u16) -> UpstreamRecord {
 fn plain(h: &Harness, port: u16) -> UpstreamRecord {
     UpstreamRecord {
         configured: Configured::default(),
-        held_until: None,
+        held: None,
         push_backs: 0,
         tripped: None,
         slowed: None,
@@ -41,6 +43,10 @@ pub(super) async fn a_record_comes_back(mut h: Harness) {
     h.put_upstream(&b).await.unwrap();
     h.put_upstream(&a).await.unwrap();
     h.reopen().await;
+    for record in [&a, &b] {
+        assert_eq!(h.upstream(&record.id).await.unwrap().as_ref(), Some(record));
+    }
+    assert_eq!(h.upstream(&plain(&h, 8082).id).await.unwrap(), None);
     assert_eq!(h.upstreams().await.unwrap(), [a, b]);
 }
 

@@ -75,6 +75,7 @@ pub(super) fn from_row(
         ended_at: at("ended_at"),
         purge_at: at("purge_at"),
         state_since: instant(row.get("state_since_at")),
+        stalled_since: at("stalled_at"),
         active: span("active_ms"),
         paused: span("paused_ms"),
     })

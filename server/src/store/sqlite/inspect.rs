@@ -51,6 +51,8 @@ pub struct Inspection {
     pub live: Vec<(String, i64)>,
     /// The batch that is paused longest.
     pub paused: Option<Paused>,
+    /// The batch that stands still longest though nothing holds it back, and since when.
+    pub stalled: Option<(String, DateTime<Utc>)>,
     /// Upstreams that are not asked until later.
     pub holds: Vec<Hold>,
 }
@@ -85,6 +87,8 @@ const FILE_FORMAT: std::ops::Range<usize> = 18..20;
 /// Virtual instructions between two looks at the clock.
 const OPCODES_PER_LOOK: i32 = 10_000;
 const FAULTS_MAX: usize = 5;
+/// The schema's version from which on it knows what stands still.
+const STALLS: i64 = 16;
 
 /// Looks. `held`: a process has the store open. The check of the file's pages is given up after `check_max`, if there is
 /// one.
@@ -170,12 +174,14 @@ async fn look(conn: &mut SqliteConnection, check_max: Option<Duration>) -> Resul
         faults: check(conn, check_max).await?,
         live: Vec::new(),
         paused: None,
+        stalled: None,
         holds: Vec::new(),
     };
     let is_sound = found.faults.as_ref().is_none_or(Vec::is_empty);
     if is_sound && schema.store <= schema.known {
         found.live = live(conn).await?;
         found.paused = paused(conn).await?;
+        found.stalled = if schema.store >= STALLS { stalled(conn).await? } else { None };
         found.holds = holds(conn).await?;
     }
     Ok(Found::Store(Box::new(found)))
@@ -231,6 +237,15 @@ async fn paused(conn: &mut SqliteConnection) -> Result<Option<Paused>, sqlx::Err
             since: instant(row.get("state_since_at")),
         }
     }))
+}
+
+async fn stalled(conn: &mut SqliteConnection) -> Result<Option<(String, DateTime<Utc>)>, sqlx::Error> {
+    let row: Option<(String, i64)> = sqlx::query_as(
+        "SELECT name, stalled_at FROM batch_executions WHERE stalled_at IS NOT NULL ORDER BY stalled_at, seq LIMIT 1",
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(id, since)| (id, instant(since))))
 }
 
 async fn holds(conn: &mut SqliteConnection) -> Result<Vec<Hold>, sqlx::Error> {

@@ -1,8 +1,13 @@
-//! Batches that are not at their end.
+//! Batches as they are, by their state and by name.
+
+use sqlx::SqlitePool;
 
 use super::{SqliteStore, error};
 use crate::{
-    domain::{batch::Batch, id::BatchSeq},
+    domain::{
+        batch::Batch,
+        id::{BatchId, BatchSeq},
+    },
     store::StoreError,
 };
 
@@ -35,4 +40,29 @@ pub(super) async fn outages(store: &SqliteStore) -> Result<Vec<Batch>, StoreErro
     .await
     .map_err(error::store)?;
     rows.iter().map(|row| store.decode(row)).collect()
+}
+
+pub(super) async fn batch(store: &SqliteStore, id: &BatchId) -> Result<Option<Batch>, StoreError> {
+    let row = sqlx::query("SELECT * FROM batch_executions WHERE name = $1")
+        .bind(id.as_str())
+        .fetch_optional(&store.readers)
+        .await
+        .map_err(error::store)?;
+    row.map(|row| store.decode(&row)).transpose()
+}
+
+/// Names of the batches that were made of one, oldest first.
+pub(super) async fn children(
+    readers: &SqlitePool,
+    batch: BatchSeq,
+    limit: usize,
+) -> Result<Vec<BatchId>, StoreError> {
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM batch_executions WHERE parent_seq = $1 ORDER BY seq LIMIT $2")
+            .bind(batch.0)
+            .bind(limit as i64)
+            .fetch_all(readers)
+            .await
+            .map_err(error::store)?;
+    Ok(names.into_iter().map(BatchId::stored).collect())
 }

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 15] = [
+const MIGRATIONS: [(i64, &str, &str); 16] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -26,6 +26,7 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
     (13, "upstreams", include_str!("migration/0013_upstreams.sql")),
     (14, "responses", include_str!("migration/0014_responses.sql")),
     (15, "skips", include_str!("migration/0015_skips.sql")),
+    (16, "stalls", include_str!("migration/0016_stalls.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

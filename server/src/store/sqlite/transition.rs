@@ -288,6 +288,7 @@ impl Step {
                  + CASE WHEN status IN ('PAUSING', 'PAUSED') THEN max($4 - state_since_at, 0) ELSE 0 END,
                state_since_at = $4,
                status = $3,
+               stalled_at = NULL,
                started_at = CASE WHEN $3 = 'RUNNING' THEN coalesce(started_at, $4) ELSE started_at END,
                ended_at = CASE WHEN $5 THEN $4 END,
                returned_count = CASE WHEN $5 THEN 0 ELSE returned_count END,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{CACHE_KIB, SqliteStore, error, overlap, purge, skip, source, transition};
+use super::{SqliteStore, WRITER_CACHE_KIB, error, overlap, purge, skip, source, transition};
 use crate::{
     domain::{
         batch::{Batch, Decision, Input, Leases, Refusal, State, decide},
@@ -90,7 +90,7 @@ pub(super) async fn append(
     let fresh = &items[known..];
     set_cache(&mut tx, CHUNK_CACHE_KIB).await.map_err(error::store)?;
     write(&mut tx, chunk, fresh, now).await.map_err(error::store)?;
-    set_cache(&mut tx, CACHE_KIB).await.map_err(error::store)?;
+    set_cache(&mut tx, WRITER_CACHE_KIB).await.map_err(error::store)?;
     let mut admitted = Vec::new();
     if chunk.seal {
         sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")

@@ -6,7 +6,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use super::{error, instant, ms, writer::Writer};
 use crate::{
-    domain::upstream::{Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord},
+    domain::upstream::{AskedHold, Configured, OperatorHold, Slowed, Tripped, UpstreamId, UpstreamRecord},
     store::StoreError,
 };
 
@@ -15,31 +15,41 @@ pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<UpstreamRecord>, StoreE
         .fetch_all(pool)
         .await
         .map_err(error::store)?;
-    Ok(rows
-        .iter()
-        .map(|row| UpstreamRecord {
-            id: UpstreamId::stored(row.get("upstream")),
-            host: row.get("host"),
-            configured: Configured {
-                rate_per_s: row.get("configured_rate_per_s"),
-                burst: row.get("configured_burst"),
-                in_flight_max: row.get("configured_in_flight_max"),
-            },
-            rate_per_s: row.get("rate_per_s"),
-            burst: row.get("burst"),
-            held_until: row.get::<Option<i64>, _>("held_until_at").map(instant),
-            push_backs: row.get("push_backs"),
-            tripped: tripped(row),
-            slowed: row
-                .get::<Option<i64>, _>("paced_from_at")
-                .map(|from| Slowed { share: row.get("pace"), from: instant(from) }),
-            operator: row.get::<Option<i64>, _>("operator_since_at").map(|since| OperatorHold {
-                since: instant(since),
-                until: row.get::<Option<i64>, _>("operator_until_at").map(instant),
-                reason: row.get("operator_reason"),
-            }),
-        })
-        .collect())
+    Ok(rows.iter().map(from_row).collect())
+}
+
+pub(super) async fn one(pool: &SqlitePool, id: &UpstreamId) -> Result<Option<UpstreamRecord>, StoreError> {
+    let row = sqlx::query("SELECT * FROM upstreams WHERE upstream = $1")
+        .bind(id.as_str())
+        .fetch_optional(pool)
+        .await
+        .map_err(error::store)?;
+    Ok(row.as_ref().map(from_row))
+}
+
+fn from_row(row: &SqliteRow) -> UpstreamRecord {
+    let at = |column| row.get::<Option<i64>, _>(column).map(instant);
+    UpstreamRecord {
+        id: UpstreamId::stored(row.get("upstream")),
+        host: row.get("host"),
+        configured: Configured {
+            rate_per_s: row.get("configured_rate_per_s"),
+            burst: row.get("configured_burst"),
+            in_flight_max: row.get("configured_in_flight_max"),
+        },
+        rate_per_s: row.get("rate_per_s"),
+        burst: row.get("burst"),
+        // Of one that was stored before its beginning was, only the end is known.
+        held: at("held_until_at").map(|until| AskedHold { since: at("held_since_at"), until }),
+        push_backs: row.get("push_backs"),
+        tripped: tripped(row),
+        slowed: at("paced_from_at").map(|from| Slowed { share: row.get("pace"), from }),
+        operator: at("operator_since_at").map(|since| OperatorHold {
+            since,
+            until: at("operator_until_at"),
+            reason: row.get("operator_reason"),
+        }),
+    }
 }
 
 fn tripped(row: &SqliteRow) -> Option<Tripped> {
@@ -57,14 +67,14 @@ pub(super) async fn put(writer: &Writer, upstream: &UpstreamRecord) -> Result<()
         "INSERT OR REPLACE INTO upstreams
            (upstream, host, rate_per_s, burst, held_until_at, push_backs, tripped_at, probe_at, probe_wait_ms,
             configured_rate_per_s, configured_burst, configured_in_flight_max, operator_since_at, operator_until_at,
-            operator_reason, pace, paced_from_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            operator_reason, pace, paced_from_at, held_since_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(upstream.id.as_str())
     .bind(&upstream.host)
     .bind(upstream.rate_per_s)
     .bind(i64::from(upstream.burst))
-    .bind(upstream.held_until.map(ms))
+    .bind(upstream.held.map(|held| ms(held.until)))
     .bind(i64::from(upstream.push_backs))
     .bind(upstream.tripped.map(|tripped| ms(tripped.since)))
     .bind(upstream.tripped.map(|tripped| ms(tripped.probe_at)))
@@ -77,6 +87,7 @@ pub(super) async fn put(writer: &Writer, upstream: &UpstreamRecord) -> Result<()
     .bind(operator.map(|hold| hold.reason.as_str()).unwrap_or_default())
     .bind(upstream.slowed.map_or(1.0, |slowed| slowed.share))
     .bind(upstream.slowed.map(|slowed| ms(slowed.from)))
+    .bind(upstream.held.and_then(|held| held.since).map(ms))
     .execute(&mut *conn)
     .await
     .map_err(error::store)?;
