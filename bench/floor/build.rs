@@ -28,15 +28,22 @@ fn main() {
         .build();
     let svc = tonic_build::manual::Service::builder().name("Fanout").package("floor").method(watch).build();
     // haul's own, as far as a watcher of latency reads it.
+    let start = tonic_build::manual::Method::builder()
+        .name("start_batch")
+        .route_name("StartBatch")
+        .input_type("crate::haul::StartBatchRequest")
+        .output_type("crate::haul::StartBatchResponse")
+        .codec_path("tonic_prost::ProstCodec")
+        .build();
     let watch = tonic_build::manual::Method::builder()
         .name("watch_progress")
         .route_name("WatchProgress")
-        .input_type("crate::WatchProgressRequest")
-        .output_type("crate::WatchProgressResponse")
+        .input_type("crate::haul::WatchProgressRequest")
+        .output_type("crate::haul::WatchProgressResponse")
         .codec_path("tonic_prost::ProstCodec")
         .server_streaming()
         .build();
-    let haul = tonic_build::manual::Service::builder().name("HaulService").package("haul.v1").method(watch).build();
+    let haul = tonic_build::manual::Service::builder().name("HaulService").package("haul.v1").method(start).method(watch).build();
     tonic_build::manual::Builder::new().build_server(true).compile(&[svc]);
     tonic_build::manual::Builder::new().build_server(false).compile(&[haul]);
 }

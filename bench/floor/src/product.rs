@@ -1,6 +1,6 @@
 //! One group: slices' leases, for each item its prices or its body and its row, then the order of results and the figures.
 
-use std::{fmt::Write, time::{SystemTime, UNIX_EPOCH}};
+use std::{fmt::Write, sync::Arc, time::{SystemTime, UNIX_EPOCH}};
 
 pub mod rusqlite;
 pub mod sqlx;
@@ -16,8 +16,14 @@ const VARIABLES_MAX: usize = 32_766;
 pub struct Plan {
     /// Rows of prices per statement.
     pub rows: usize,
-    /// What rows of an item share is bound once, in a CTE; else every row has all of its columns.
-    pub shared: bool,
+    /// How rows become parameters.
+    pub form: Form,
+    /// INSERT OR REPLACE in place of the upsert. All columns are given, so it comes to the same; SQLite then writes without a look.
+    pub replace: bool,
+    /// sqlx: an item's statements go together, on one way to the engine's thread and back.
+    pub one_way: bool,
+    /// Rows that are there are read for the whole group at once.
+    pub group_check: bool,
     /// Reads the rows that are there first, to tell which change.
     pub check: bool,
     /// Upserts only rows that differ.
@@ -32,9 +38,20 @@ pub struct Plan {
     pub cache_kib: u32,
 }
 
+/// How rows become parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Form {
+    /// What rows of an item share is bound once, in a CTE that is joined.
+    Shared,
+    /// The same, bound in the list of what is selected from the rows.
+    Select,
+    /// Every row has all of its columns; a statement may have rows of several items.
+    Flat,
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self { rows: 128, shared: true, check: true, skip: false, drop: true, rowid: false, sync: "FULL".into(), page: 4096, checkpoint: 16_384, cache_kib: 65_536 }
+        Self { rows: 128, form: Form::Shared, replace: false, one_way: false, group_check: false, check: true, skip: false, drop: true, rowid: false, sync: "FULL".into(), page: 4096, checkpoint: 16_384, cache_kib: 65_536 }
     }
 }
 
@@ -45,8 +62,12 @@ impl Plan {
         for word in text.split(',').filter(|word| !word.is_empty()) {
             let number = |prefix: &str| word.strip_prefix(prefix).map(|n| n.parse().expect(word));
             match word {
-                "shared" => plan.shared = true,
-                "flat" => plan.shared = false,
+                "shared" => plan.form = Form::Shared,
+                "select" => plan.form = Form::Select,
+                "flat" => plan.form = Form::Flat,
+                "replace" => plan.replace = true,
+                "oneway" => plan.one_way = true,
+                "groupcheck" => plan.group_check = true,
                 "nocheck" => plan.check = false,
                 "skip" => plan.skip = true,
                 "nodrop" => plan.drop = false,
@@ -87,15 +108,27 @@ impl Plan {
     }
 
     fn insert(&self, rows: usize) -> String {
+        let verb = if self.replace { "INSERT OR REPLACE" } else { "INSERT" };
         let mut sql = String::new();
-        if self.shared {
-            sql.push_str("WITH shared (code, interval, symbol, currency, batch_seq, fetched_at) AS (VALUES (?, ?, ?, ?, ?, ?)), \
-                bar (ts, session_date, open, high, low, close, adj_close, volume, provisional) AS (VALUES ");
-            values(&mut sql, rows, BAR);
-            write!(sql, ") INSERT INTO stock_prices ({COLUMNS}) SELECT shared.*, bar.* FROM bar CROSS JOIN shared WHERE true").unwrap();
-        } else {
-            write!(sql, "INSERT INTO stock_prices ({COLUMNS}) VALUES ").unwrap();
-            values(&mut sql, rows, SHARED + BAR);
+        match self.form {
+            Form::Shared => {
+                sql.push_str("WITH shared (code, interval, symbol, currency, batch_seq, fetched_at) AS (VALUES (?, ?, ?, ?, ?, ?)), \
+                    bar (ts, session_date, open, high, low, close, adj_close, volume, provisional) AS (VALUES ");
+                values(&mut sql, rows, BAR);
+                write!(sql, ") {verb} INTO stock_prices ({COLUMNS}) SELECT shared.*, bar.* FROM bar CROSS JOIN shared WHERE true").unwrap();
+            }
+            Form::Select => {
+                write!(sql, "{verb} INTO stock_prices ({COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, bar.* FROM (VALUES ").unwrap();
+                values(&mut sql, rows, BAR);
+                sql.push_str(") bar WHERE true");
+            }
+            Form::Flat => {
+                write!(sql, "{verb} INTO stock_prices ({COLUMNS}) VALUES ").unwrap();
+                values(&mut sql, rows, SHARED + BAR);
+            }
+        }
+        if self.replace {
+            return sql;
         }
         sql.push_str(UPSERT);
         if self.skip {
@@ -108,7 +141,7 @@ impl Plan {
     }
 
     fn columns(&self) -> usize {
-        if self.shared { BAR } else { SHARED + BAR }
+        if self.form == Form::Flat { SHARED + BAR } else { BAR }
     }
 
     /// Rows per statement, within what a statement may have.
@@ -127,6 +160,8 @@ const UPSERT: &str = " ON CONFLICT (code, interval, ts) DO UPDATE SET symbol = e
 const DROP_PROVISIONAL: &str = "DELETE FROM stock_prices WHERE code = ? AND interval = ? AND provisional = 1 AND session_date BETWEEN ? AND ? AND fetched_at <= ?";
 const PRESENT: &str = "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices \
     WHERE code = ? AND interval = ? AND ts BETWEEN ? AND ? ORDER BY ts";
+const PRESENT_OF_GROUP: &str = "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices \
+    WHERE interval = ? AND ts BETWEEN ? AND ? AND code IN";
 const KEEP_BODY: &str = "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at) VALUES (?, ?, ?, ?, ?, ?)";
 const LEASE: &str = "UPDATE batch_slices SET open_count = open_count - ?, status = CASE WHEN open_count = ? THEN 'DONE' ELSE 'LEASED' END, \
     owner = CASE WHEN open_count > ? THEN owner END, lease_until_at = CASE WHEN open_count > ? THEN ? END, lost_in_row = 0 \
@@ -154,7 +189,7 @@ fn values(sql: &mut String, rows: usize, columns: usize) {
 #[derive(Clone, Debug)]
 pub struct Price {
     pub ts: i64,
-    pub date: String,
+    pub date: Arc<str>,
     pub ohlca: [Option<f64>; 5],
     pub volume: Option<i64>,
     pub provisional: bool,
@@ -182,14 +217,14 @@ impl Item {
 }
 
 /// The day of a time, UTC, as text.
-pub fn date(ts: i64) -> String {
+pub fn date(ts: i64) -> Arc<str> {
     let (z, era_days) = (ts.div_euclid(86_400) + 719_468, 146_097);
     let (era, doe) = (z.div_euclid(era_days), z.rem_euclid(era_days));
     let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    format!("{:04}-{:02}-{:02}", yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+    format!("{:04}-{:02}-{:02}", yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1).into()
 }
 
 pub fn now() -> i64 {

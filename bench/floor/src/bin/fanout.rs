@@ -6,6 +6,7 @@
 //!   fanout watch addr=127.0.0.1:50051 subs=1000 conns=4 secs=10 pid=SERVER_PID haul=batches/ID db=STORE
 //! secs=0: until the batch ends, and no latencies.
 use std::{collections::HashMap, pin::Pin, time::{Duration, SystemTime, UNIX_EPOCH}};
+use floor::haul;
 use tokio_stream::{wrappers::WatchStream, Stream, StreamExt};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -32,42 +33,8 @@ pub struct Progress {
     #[prost(string, tag = "8")]
     pub batch: String,
 }
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct WatchProgressRequest {
-    #[prost(string, tag = "1")]
-    pub name: String,
-    #[prost(message, optional, tag = "4")]
-    pub min_interval: Option<Interval>,
-}
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Interval {
-    #[prost(int64, tag = "1")]
-    pub seconds: i64,
-    #[prost(int32, tag = "2")]
-    pub nanos: i32,
-}
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct WatchProgressResponse {
-    #[prost(message, optional, tag = "1")]
-    pub snapshot: Option<Batch>,
-    #[prost(message, optional, tag = "2")]
-    pub update: Option<Batch>,
-}
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Batch {
-    #[prost(message, optional, tag = "10")]
-    pub progress: Option<Counts>,
-}
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Counts {
-    #[prost(int64, tag = "4")]
-    pub succeeded: i64,
-}
 mod pb {
     include!(concat!(env!("OUT_DIR"), "/floor.Fanout.rs"));
-}
-mod haul {
-    include!(concat!(env!("OUT_DIR"), "/haul.v1.HaulService.rs"));
 }
 use pb::{fanout_client::FanoutClient, fanout_server::{Fanout, FanoutServer}};
 
@@ -136,7 +103,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let secs: u64 = get("secs", "10").parse()?;
     let pid = get("pid", "self");
     let base = proc_use(&pid);
-    let haul = a.get("haul").cloned();
+    let batch = a.get("haul").cloned();
     let (go_tx, go) = tokio::sync::watch::channel(0u8); // 0 warm, 1 measure, 2 stop
     let mut chans = vec![];
     for _ in 0..conns {
@@ -152,20 +119,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let ch = chans[i % conns].clone();
         let mut go = go.clone();
         let up_tx = up_tx.clone();
-        let haul = haul.clone();
+        let batch = batch.clone();
         hs.push(tokio::spawn(async move {
             let mut lat: Vec<u32> = Vec::with_capacity(256);
             // Updates of haul: how many items had ended, and when it came.
             let mut came: Vec<(i64, u64)> = Vec::new();
-            let mut st: Pin<Box<dyn Stream<Item = Result<Progress, tonic::Status>> + Send>> = match haul {
+            let mut st: Pin<Box<dyn Stream<Item = Result<Progress, tonic::Status>> + Send>> = match batch {
                 None => Box::pin(FanoutClient::new(ch).watch(WatchRequest { batch: "b".into() }).await.unwrap().into_inner()),
                 Some(name) => {
-                    let request = WatchProgressRequest { name, min_interval: Some(Interval { seconds: 0, nanos: 100_000_000 }) };
+                    let request = haul::WatchProgressRequest { name, min_interval: Some(haul::Interval { seconds: 0, nanos: 100_000_000 }) };
                     let events = haul::haul_service_client::HaulServiceClient::new(ch).watch_progress(request).await.unwrap().into_inner();
                     Box::pin(events.map(|event| {
                         event.map(|event| {
                             let counts = event.update.and_then(|batch| batch.progress);
-                            Progress { seq: counts.map_or(0, |counts| counts.succeeded) as u64, ..Progress::default() }
+                            Progress { seq: counts.map_or(0, |counts| counts.succeeded_items) as u64, ..Progress::default() }
                         })
                     }))
                 }

@@ -61,7 +61,7 @@ impl Store {
             let mut row = tx.prepare_cached(ITEM).unwrap();
             let mut keep = tx.prepare_cached(KEEP_BODY).unwrap();
             let (mut bytes, mut records, mut changed) = (0, 0, 0);
-            if self.plan.shared {
+            if self.plan.form != Form::Flat {
                 for item in items {
                     changed += prices(&tx, &self.plan, &self.inserts, item, at);
                 }
@@ -105,14 +105,14 @@ fn before(tx: &Transaction, plan: &Plan, item: &Item, at: i64) -> i64 {
             let price = &item.prices[n];
             let differs = (0..5).any(|n| row.get::<_, Option<f64>>(4 + n).unwrap() != price.ohlca[n])
                 || row.get::<_, Option<i64>>(9).unwrap() != price.volume
-                || row.get_ref(1).unwrap().as_str().unwrap() != price.date
+                || row.get_ref(1).unwrap().as_str().unwrap() != &*price.date
                 || row.get_ref(2).unwrap().as_str().unwrap() != item.key
                 || row.get::<_, bool>(10).unwrap() != price.provisional;
             changed += i64::from(differs);
         }
     }
     if plan.drop {
-        tx.prepare_cached(DROP_PROVISIONAL).unwrap().execute(params![item.key, INTERVAL, first.date, last.date, at]).unwrap();
+        tx.prepare_cached(DROP_PROVISIONAL).unwrap().execute(params![item.key, INTERVAL, &*first.date, &*last.date, at]).unwrap();
     }
     changed
 }
@@ -162,7 +162,7 @@ fn shared(insert: &mut CachedStatement, to: &mut usize, item: &Item, at: i64) {
 
 fn bar(insert: &mut CachedStatement, to: &mut usize, price: &Price) {
     insert.raw_bind_parameter(*to, price.ts).unwrap();
-    insert.raw_bind_parameter(*to + 1, &price.date).unwrap();
+    insert.raw_bind_parameter(*to + 1, &*price.date).unwrap();
     for (n, value) in price.ohlca.iter().enumerate() {
         insert.raw_bind_parameter(*to + 2 + n, value).unwrap();
     }
