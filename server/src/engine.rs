@@ -25,7 +25,7 @@ use crate::{
         id::{BatchId, BatchSeq, NodeId},
     },
     fetch::Fetcher,
-    progress::{Hub, Pace},
+    progress::Hub,
     source::file::Roots,
     store::{Committed, Store, StoreError},
 };
@@ -33,12 +33,14 @@ use crate::{
 mod expand;
 pub mod gate;
 mod held;
+mod lanes;
 mod recorder;
 mod runner;
 mod upkeep;
 mod worker;
 
-use gate::{Gates, Lane, Terms};
+use gate::Gates;
+use lanes::Lanes;
 use worker::Replies;
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
@@ -232,14 +234,14 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
         let batch = Arc::clone(&entry.subscribe().borrow());
         let connector: Arc<dyn connector::Connector> = connector::build(&batch.spec).into();
         match replies(&engine, &batch, connector.as_ref()).await {
-            Ok((replies, lane)) => {
-                // Who only looks on does not keep the lane.
-                let pace = lane.as_ref().map(Arc::downgrade).unwrap_or_default();
+            Ok(replies) => {
+                // Who only looks on does not keep the lanes.
+                let lanes = replies.lanes().map(Arc::downgrade).unwrap_or_default();
                 entry.set_pace(Arc::new(move || {
-                    pace.upgrade().map(|lane| pace_of(&lane)).unwrap_or_default()
+                    lanes.upgrade().map(|lanes| lanes.pace()).unwrap_or_default()
                 }));
                 let (own, watched) = (Arc::clone(&engine), Arc::clone(&entry));
-                let runner = runner::Runner::new(own, &batch, watched, connector, replies, lane);
+                let runner = runner::Runner::new(own, &batch, watched, connector, replies);
                 tokio::join!(expand::run(&engine, &batch, &entry), runner.run());
             }
             Err(error) => {
@@ -264,33 +266,18 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     engine.running().remove(&seq);
 }
 
-/// Where a batch's replies come from, and the lane that its requests wait in, if it sends any.
+/// Where a batch's replies come from.
 async fn replies(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     batch: &Batch,
     connector: &dyn connector::Connector,
-) -> Result<(Replies, Option<Arc<Lane>>), StoreError> {
+) -> Result<Replies, StoreError> {
     if let Kind::Redecode { parent } = batch.kind {
-        return Ok((Replies::Kept { store: Arc::clone(&engine.store), parent }, None));
+        return Ok(Replies::Kept { store: Arc::clone(&engine.store), parent });
     }
-    let origin = connector.origin();
-    let upstream = origin.upstream();
-    let lane = engine.gates.join(&upstream, &origin.host, batch.seq, Terms::of(&batch.spec)).await?;
-    let replies = Replies::Upstream {
+    Ok(Replies::Upstream {
         fetcher: engine.fetcher.clone(),
-        permits: Arc::clone(&lane) as _,
+        lanes: Arc::new(Lanes::of(engine, batch, connector).await?),
         user_agent: batch.spec.fetch.user_agent.as_str().into(),
-    };
-    Ok((replies, Some(lane)))
-}
-
-fn pace_of(lane: &Lane) -> Pace {
-    let gate_wait = lane
-        .opens()
-        .map_or(Duration::ZERO, |opens| opens.saturating_duration_since(tokio::time::Instant::now()));
-    Pace {
-        permitted_per_s: lane.permitted_per_s(),
-        gate_wait,
-        pressure: lane.pressure().into_iter().collect(),
-    }
+    })
 }

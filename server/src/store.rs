@@ -15,7 +15,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::domain::{
     batch::{Batch, Command, Kind},
     id::{BatchId, BatchSeq, Epoch, NodeId, SliceNo, UploadId},
-    item::{Attempt, Columns, Item, KeptBody, NewItem, Next, OpenItem, PastAttempt},
+    item::{Attempt, Columns, Item, KeptBody, Keyed, NewItem, Next, OpenItem, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
@@ -95,10 +95,10 @@ pub trait Store: Send + Sync + 'static {
     async fn end_outage(&self, batch: BatchSeq, now: DateTime<Utc>) -> Result<Changed, StoreError>;
     /// Batches that an outage has paused, oldest first.
     async fn outages(&self) -> Result<Vec<Batch>, StoreError>;
-    /// The key of the `nth` open item of a batch that no lease holds, from 0; of the first one where there are fewer.
-    async fn open_key(&self, batch: BatchSeq, nth: u32) -> Result<Option<String>, StoreError>;
-    /// The key of the last item of a batch that succeeded, by index.
-    async fn succeeded_key(&self, batch: BatchSeq) -> Result<Option<String>, StoreError>;
+    /// The `nth` open item of a batch that no lease holds, from 0; the first one where there are fewer.
+    async fn open_item(&self, batch: BatchSeq, nth: u32) -> Result<Option<Keyed>, StoreError>;
+    /// The last item of a batch that succeeded, by index.
+    async fn succeeded_item(&self, batch: BatchSeq) -> Result<Option<Keyed>, StoreError>;
     /// Voids every lease, settles what was draining and answers with the batches that have work to do. For the start of
     /// a process that knows itself to be alone.
     async fn recover(&self, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError>;

@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     Stall,
 }
 
-const JSON: &str = "application/json;charset=utf-8";
+pub(crate) const JSON: &str = "application/json;charset=utf-8";
 const HTML: &str = "text/html";
 const PLAIN: &str = "text/plain";
 const EXCUSE: &str = "<!DOCTYPE html><html lang=\"en-us\"><head><title>Will be right back</title></head><body><h1>Will be right back...</h1>\

@@ -42,6 +42,7 @@ pub(crate) struct Line<'a> {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Endpoint {
     Chart,
+    Api,
     List,
     Cookie,
     Crumb,

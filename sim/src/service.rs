@@ -22,6 +22,8 @@ use crate::session::{self, COOKIE_PATH, CRUMB_PATH};
 pub(crate) const LIST_PATH: &str = "/markets/statistics-equities/misc/tvdivq0000001vg2-att/data_j.xls";
 /// Where the edge is told how to refuse.
 const REFUSE_PATH: &str = "/_sim/refuse";
+/// Below it is an API that knows every thing it is asked for.
+const API_PATH: &str = "/api/";
 const CHART_PATHS: [&str; 2] = ["/v8/finance/chart/", "/v7/finance/chart/"];
 
 const PLAIN: &str = "text/plain";
@@ -59,6 +61,7 @@ impl Service {
                 let list = self.list_xls.clone();
                 (Endpoint::List, answer::whole(StatusCode::OK, "application/vnd.ms-excel", list))
             }
+            ("GET" | "HEAD", path) if path.starts_with(API_PATH) => (Endpoint::Api, thing(request.uri())),
             ("GET", COOKIE_PATH) => (Endpoint::Cookie, session::cookie()),
             ("GET", CRUMB_PATH) => (Endpoint::Crumb, session::crumb(self.seed, request.headers())),
             _ => (Endpoint::Other, answer::whole(StatusCode::NOT_FOUND, PLAIN, "no such page\n")),
@@ -132,6 +135,12 @@ fn arrival<B>(peer: IpAddr, request: &Request<B>) -> Arrival<'_> {
         listed: false,
         status: 404,
     }
+}
+
+/// A few words about whatever was asked for, the same each time.
+fn thing(uri: &http::Uri) -> Response<SimBody> {
+    let thing = serde_json::json!({"path": uri.path(), "query": uri.query()});
+    answer::whole(StatusCode::OK, answer::JSON, thing.to_string())
 }
 
 fn user_agent(headers: &HeaderMap) -> &str {

@@ -15,6 +15,7 @@ mod discovery;
 mod doctor;
 mod drain;
 mod fault;
+mod http_fetch;
 mod limit;
 mod listing;
 mod luck;

@@ -1,5 +1,7 @@
 //! Plans on the wire.
 
+use std::collections::BTreeMap;
+
 use haul_proto::v1;
 
 use super::{batch::kind, spec, time};
@@ -34,22 +36,22 @@ pub(super) fn validated(plan: Plan) -> v1::StartBatchResponse {
 
 fn plan(plan: Plan) -> v1::Plan {
     let Plan { spec, tally, .. } = plan;
-    let upstream = plan.upstream.name();
     let floor_duration = Some(time::duration(plan.floor));
     let met = plan.in_the_way.into_iter().filter_map(in_the_way);
-    let sharing = plan.sharing.into_iter().map(|batch| v1::Conflict {
+    let sharing = plan.sharing.into_iter().map(|(batch, upstream)| v1::Conflict {
         batch: batch.name(),
         kind: v1::conflict::Kind::SharedUpstream.into(),
-        upstream: upstream.clone(),
+        upstream: upstream.name(),
     });
     let conflicts = met.chain(sharing).collect();
-    let upstreams = v1::UpstreamPlan {
-        upstream: upstream.clone(),
-        requests: tally.requests,
-        requests_per_second: spec.fetch.rate_per_s,
-        burst: spec.fetch.burst as i32,
-        floor_duration,
-    };
+    let upstreams =
+        plan.upstreams.into_iter().filter(|planned| planned.requests > 0).map(|planned| v1::UpstreamPlan {
+            upstream: planned.upstream.name(),
+            requests: planned.requests,
+            requests_per_second: spec.fetch.rate_per_s,
+            burst: spec.fetch.burst as i32,
+            floor_duration: Some(time::duration(planned.floor)),
+        });
     v1::Plan {
         total_items: tally.items,
         total_is_partial: plan.is_partial,
@@ -58,7 +60,7 @@ fn plan(plan: Plan) -> v1::Plan {
         sample_duplicate_keys: tally.duplicate_keys,
         requests: tally.requests,
         floor_duration,
-        upstreams: if tally.requests > 0 { vec![upstreams] } else { Vec::new() },
+        upstreams: upstreams.collect(),
         first_requests: tally
             .first_requests
             .into_iter()
@@ -81,11 +83,12 @@ fn in_the_way(other: InTheWay) -> Option<v1::Conflict> {
 }
 
 fn request(item_key: String, request: Request, fetch: &FetchPolicy) -> v1::PlannedRequest {
-    let headers = [("Accept", request.accept), ("User-Agent", fetch.user_agent.as_str())];
-    v1::PlannedRequest {
-        item_key,
-        method: "GET".to_owned(),
-        url: request.url,
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-    }
+    let own = [("Accept", request.accept), ("User-Agent", fetch.user_agent.as_str())];
+    let is_given = |name: &str| request.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+    let own = own.into_iter().filter(|(name, _)| !is_given(name));
+    let mut headers: BTreeMap<String, String> =
+        own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    headers.extend(request.headers);
+    let method = request.method.as_str().to_owned();
+    v1::PlannedRequest { item_key, method, url: request.url, headers }
 }

@@ -1,6 +1,6 @@
 //! Specs: what callers send, checked and with defaults filled in; and back. All violations are found at once.
 
-use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -20,7 +20,7 @@ use crate::{
         listing::{ListVersion, Segment},
         spec::{
             AsOf, BatchSpec, ChartEvent, Connector, FailurePolicy, FetchPolicy, FileFormat, FileSource,
-            JpxListing, OutagePolicy, OverlapPolicy, Source, UploadedItems, Window, YahooChart,
+            JpxListing, OutagePolicy, OverlapPolicy, Placement, Source, UploadedItems, Window, YahooChart,
         },
         window::{self, DAYS_MAX, Range},
     },
@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod fetch;
+mod http;
 mod item;
 mod policy;
 mod render;
@@ -54,8 +55,6 @@ pub struct Defaults {
 /// Largest spec without items.
 const SPEC_BYTES_MAX: usize = 1 << 20;
 const DISPLAY_NAME_CHARS_MAX: usize = 256;
-const LABELS_MAX: usize = 64;
-const LABEL_VALUE_BYTES_MAX: usize = 256;
 const CODES_MAX: usize = 10_000;
 const CODE_BYTES_MAX: usize = 16;
 const SUFFIX_BYTES_MAX: usize = 32;
@@ -167,16 +166,17 @@ pub(super) fn parse(
         let problem = format!("has {display_name_chars} characters, more than {DISPLAY_NAME_CHARS_MAX}");
         faults.add("spec.display_name", problem);
     }
-    if !spec.batch_type.is_empty() && !is_word(&spec.batch_type) {
+    if !spec.batch_type.is_empty() && !policy::is_word(&spec.batch_type) {
         faults.add("spec.batch_type", format!("{:?} is not [a-z][a-z0-9_]{{0,62}}", spec.batch_type));
     }
-    labels(&spec.labels, &mut faults);
+    policy::labels(&spec.labels, &mut faults);
     let as_of = as_of(spec.as_of.as_ref(), defaults.zone, now, &mut faults);
     let items = items.map(|items| item::parse(items, &mut faults));
     let item_count = items.as_ref().map_or(0, Vec::len) as i64;
     let source = source(spec.source, item_count, defaults, &as_of, now, &mut faults);
     let connector = connector(spec.connector, defaults, &mut faults);
-    let fetch = fetch::parse(spec.fetch.unwrap_or_default(), &defaults.user_agent, &mut faults);
+    let fetch = spec.fetch.unwrap_or_default();
+    let fetch = fetch::parse(fetch, &defaults.user_agent, keep_bodies(connector.as_ref()), &mut faults);
     let outage = fetch::outage(spec.outage.unwrap_or_default(), &mut faults);
     let failure = policy::failure(&spec.failure.unwrap_or_default(), &mut faults);
     let overlap = policy::overlap(&spec.overlap_key, spec.overlap_policy, &mut faults);
@@ -215,29 +215,6 @@ pub fn check(spec: v1::BatchSpec, defaults: &Defaults, now: DateTime<Utc>) -> Re
         ApiError::Invalid(violations) => violations.into_iter().map(line).collect(),
         other => vec![tonic::Status::from(other).message().to_owned()],
     })
-}
-
-fn is_word(text: &str) -> bool {
-    text.len() <= 63
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-fn labels(labels: &BTreeMap<String, String>, faults: &mut Faults) {
-    if labels.len() > LABELS_MAX {
-        faults.add("spec.labels", format!("has {} entries, more than {LABELS_MAX}", labels.len()));
-    }
-    for (key, value) in labels {
-        let well_formed = (1..=63).contains(&key.len())
-            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_./-".contains(&b));
-        if !well_formed {
-            faults.add("spec.labels", format!("key {key:?} is not [a-z0-9_./-]{{1,63}}"));
-        }
-        if value.len() > LABEL_VALUE_BYTES_MAX {
-            let problem = format!("value has {} bytes, more than {LABEL_VALUE_BYTES_MAX}", value.len());
-            faults.add(format!("spec.labels[{key}]"), problem);
-        }
-    }
 }
 
 fn as_of(given: Option<&v1::AsOf>, default_zone: Tz, now: DateTime<Utc>, faults: &mut Faults) -> AsOf {
@@ -411,12 +388,23 @@ fn connector(
 ) -> Option<Connector> {
     match connector {
         None => {
-            faults.add("spec.connector", "yahoo_chart is required");
+            faults.add("spec.connector", "one of yahoo_chart and http_fetch is required");
             None
+        }
+        Some(v1::batch_spec::Connector::HttpFetch(http)) => {
+            Some(Connector::HttpFetch(http::parse(http, defaults, faults)))
         }
         Some(v1::batch_spec::Connector::YahooChart(chart)) => {
             Some(Connector::YahooChart(yahoo_chart(chart, defaults, faults)))
         }
+    }
+}
+
+/// How long bodies are kept where nothing is said.
+fn keep_bodies(connector: Option<&Connector>) -> Duration {
+    match connector {
+        Some(Connector::HttpFetch(http)) if http.placement == Placement::Discard => Duration::ZERO,
+        _ => FetchPolicy::KEEP_BODIES,
     }
 }
 

@@ -20,6 +20,7 @@ use super::{Connector, Origin};
 use crate::domain::{
     datum::Records,
     failure::Failure,
+    item::Subject,
     request::{Fault, Request, Response},
     spec::{self, AsOf, ChartEvent, FetchPolicy},
     window,
@@ -82,20 +83,20 @@ impl YahooChart {
 }
 
 impl Connector for YahooChart {
-    fn origin(&self) -> &Origin {
-        &self.origin
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
     }
 
-    fn request(&self, key: &str) -> Result<Request, Failure> {
-        request::of(self, key)
+    fn request(&self, item: Subject<'_>) -> Result<Request, Failure> {
+        request::of(self, item.key)
     }
 
     fn advice(&self, fetch: &FetchPolicy, requests: i64, now: DateTime<Utc>) -> Vec<String> {
         advice::of(self, fetch, requests, now)
     }
 
-    fn decode(&self, key: &str, response: &Response) -> Result<Records, Fault> {
-        decode::history(&self.asked, &self.symbol(key), response).map(Records::PriceHistory)
+    fn decode(&self, item: Subject<'_>, _: &Request, response: &Response) -> Result<Records, Fault> {
+        decode::history(&self.asked, &self.symbol(item.key), response).map(Records::PriceHistory)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 
 impl Control {
     /// Attempts behind an index and a number, by index of their item, then number; of one item if `key` names one. Each
-    /// with the URL of its last request, if it sent one: what a connector asks for depends on key and spec alone.
+    /// with the URL of its last request, if it sent one: what a connector asks for depends on item and spec alone.
     pub async fn attempts(
         &self,
         id: &BatchId,
@@ -39,7 +39,7 @@ impl Control {
             if attempt.outcome == AttemptOutcome::Running {
                 attempt.started_at = began.get(&attempt.index).copied().flatten();
             }
-            let request = (attempt.requests > 0).then(|| connector.request(&attempt.key));
+            let request = (attempt.requests > 0).then(|| connector.request(attempt.subject()));
             let url = request.and_then(Result::ok).map(|request| request.url);
             (attempt, url)
         });

@@ -1,14 +1,18 @@
 //! Plans: what a start would do. The same checks, the source read, and nothing written but what the limiter must remember
 //! of the host that a list was fetched from.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 
 use super::{Control, Redecode, Start, new_batch};
 use crate::{
     clock,
-    connector::{self, Connector},
+    connector::{self, Connector, Origin},
     domain::{
         batch::Kind,
         id::BatchId,
@@ -32,6 +36,10 @@ use recent::Recently;
 /// Plans that are made at once. The others wait: each may hold the hashes of a million keys, or a list.
 pub(super) const PLANS_MAX: usize = 4;
 
+/// Upstreams that are told.
+const UPSTREAMS_MAX: usize = 100;
+/// Upstreams that requests are counted of.
+const ORIGINS_MAX: usize = 10_000;
 /// Live batches that are looked at together.
 const LIVE_PAGE: usize = 500;
 
@@ -48,16 +56,27 @@ pub struct Plan {
     pub tally: Tally,
     /// The source is longer than a plan reads.
     pub is_partial: bool,
-    /// Where its requests go.
-    pub upstream: UpstreamId,
+    /// Where its requests go, most requests first.
+    pub upstreams: Vec<PlannedUpstream>,
     /// The shortest time that they can take.
     pub floor: Duration,
     /// Live batches of the same overlap key, those that hold it first.
     pub in_the_way: Vec<InTheWay>,
-    /// Other live batches that share the upstream's rate, oldest first.
-    pub sharing: Vec<BatchId>,
+    /// Other live batches that share an upstream's rate, oldest first.
+    pub sharing: Vec<(BatchId, UpstreamId)>,
     /// What is allowed and yet looks wrong, in words.
     pub warnings: Vec<String>,
+}
+
+/// What a batch would ask of one upstream.
+#[derive(Debug)]
+pub struct PlannedUpstream {
+    /// Which one.
+    pub upstream: UpstreamId,
+    /// Requests to it.
+    pub requests: i64,
+    /// The shortest time that they can take.
+    pub floor: Duration,
 }
 
 /// Why there is no plan.
@@ -104,7 +123,7 @@ impl Control {
         let items = new.items.take();
         let spec = new.spec;
         let connector = connector::build(&spec);
-        let Read { mut tally, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
+        let Read { mut tally, asked, list, is_partial } = self.read(&spec, items, connector.as_ref()).await?;
         if let Some(full) = full {
             return Err(full.into());
         }
@@ -114,10 +133,19 @@ impl Control {
             tally.send_nothing();
         }
 
-        let origin = connector.origin();
-        let upstream = origin.upstream();
         let fetch = &spec.fetch;
-        let floor = report::floor(tally.requests, fetch.rate_per_s, fetch.burst);
+        let asked = match connector.origin() {
+            Some(origin) => HashMap::from([(origin.clone(), tally.requests)]),
+            None => asked,
+        };
+        let planned = |(origin, requests): (Origin, i64)| PlannedUpstream {
+            upstream: origin.upstream(),
+            requests,
+            floor: report::floor(requests, fetch.rate_per_s, fetch.burst),
+        };
+        let mut upstreams: Vec<_> = asked.into_iter().map(planned).collect();
+        upstreams.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.upstream.cmp(&b.upstream)));
+        let floor = upstreams.first().map_or(Duration::ZERO, |most| most.floor);
         let made_before = made_before.map(|id| {
             format!(
                 "this request id made {} before: a start would answer with it and make nothing",
@@ -135,9 +163,10 @@ impl Control {
         }
         warnings.truncate(WARNINGS_MAX);
         in_the_way.truncate(CONFLICTS_MAX);
-        let sharing = if sends { self.sharing(&upstream, &in_the_way).await? } else { Vec::new() };
+        let sharing = if sends { self.sharing(&upstreams, &in_the_way).await? } else { Vec::new() };
+        upstreams.truncate(UPSTREAMS_MAX);
         tracing::info!(action = "batch_plan", total = tally.items, requests = tally.requests);
-        Ok(Plan { kind, spec, list, tally, is_partial, upstream, floor, in_the_way, sharing, warnings })
+        Ok(Plan { kind, spec, list, tally, is_partial, upstreams, floor, in_the_way, sharing, warnings })
     }
 
     async fn read(
@@ -149,7 +178,13 @@ impl Control {
         let mut read = Read::default();
         let mut count = |items: Vec<NewItem>| {
             for item in items {
-                read.tally.add(item, |key| connector.request(key));
+                read.tally.add(item, |item| {
+                    let request = connector.request(item)?;
+                    if connector.origin().is_none() {
+                        count_origin(&mut read.asked, &request.url);
+                    }
+                    Ok(request)
+                });
             }
             read.tally.items + read.tally.duplicates
         };
@@ -185,13 +220,14 @@ impl Control {
         }
     }
 
-    /// Live batches that send to an upstream, oldest first; those that are told of already left out. `in_the_way` takes
+    /// Live batches that send to one of these upstreams, oldest first; those that are told of already left out. `in_the_way` takes
     /// its places first.
     async fn sharing(
         &self,
-        upstream: &UpstreamId,
+        upstreams: &[PlannedUpstream],
         in_the_way: &[InTheWay],
-    ) -> Result<Vec<BatchId>, StoreError> {
+    ) -> Result<Vec<(BatchId, UpstreamId)>, StoreError> {
+        let asked: HashSet<&UpstreamId> = upstreams.iter().map(|planned| &planned.upstream).collect();
         let told: HashSet<&BatchId> = in_the_way
             .iter()
             .filter(|other| other.meeting != Meeting::Start)
@@ -208,17 +244,30 @@ impl Control {
                     return Ok(sharing);
                 }
                 let sends = batch.kind == Kind::Fetch && !told.contains(&batch.id);
-                if sends && connector::build(&batch.spec).origin().upstream() == *upstream {
-                    sharing.push(batch.id);
+                // Of one with an upstream for each item it is not known.
+                let upstream = || connector::build(&batch.spec).origin().map(Origin::upstream);
+                if let Some(upstream) = sends.then(upstream).flatten().filter(|id| asked.contains(id)) {
+                    sharing.push((batch.id, upstream));
                 }
             }
         }
     }
 }
 
+/// Counts a request. Of origins that come after very many others nothing is known: figures are lower bounds then.
+fn count_origin(asked: &mut HashMap<Origin, i64>, url: &str) {
+    if let Some(origin) = Origin::of_url(url)
+        && (asked.len() < ORIGINS_MAX || asked.contains_key(&origin))
+    {
+        *asked.entry(origin).or_default() += 1;
+    }
+}
+
 #[derive(Default)]
 struct Read {
     tally: Tally,
+    /// Requests by origin, where that is each item's own.
+    asked: HashMap<Origin, i64>,
     list: Option<ListVersion>,
     is_partial: bool,
 }

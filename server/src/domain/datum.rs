@@ -1,6 +1,8 @@
 //! Records: what replies are decoded into, typed. Each kind is a table that outlives the batches that wrote it.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::request::Method;
 
 /// One bar of an issue's price history, a row of `stock_prices`. Its natural key is code, interval and `ts`.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,11 +109,34 @@ pub struct StockEvent {
     pub denominator: Option<f64>,
 }
 
+/// One reply as it came, a row of `responses`. Its natural key is the item's key, `as_of`, method and URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// The batch's logical date.
+    pub as_of: DateTime<Utc>,
+    /// How it was asked for.
+    pub method: Method,
+    /// What was asked for.
+    pub url: String,
+    /// HTTP status.
+    pub http_status: u16,
+    /// Content-Type as received.
+    pub content_type: String,
+    /// Body bytes after decompression.
+    pub size_bytes: i64,
+    /// SHA-256 of the body.
+    pub sha256: [u8; 32],
+    /// The body, compressed with zstd, where it is stored.
+    pub zstd: Option<Vec<u8>>,
+}
+
 /// What one reply holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Records {
     /// Into `stock_prices` and `stock_events`.
     PriceHistory(PriceHistory),
+    /// Into `responses`.
+    Response(Box<StoredResponse>),
 }
 
 impl Records {
@@ -119,6 +144,7 @@ impl Records {
     pub fn len(&self) -> usize {
         match self {
             Self::PriceHistory(history) => history.prices.len() + history.events.len(),
+            Self::Response(_) => 1,
         }
     }
 
@@ -126,6 +152,7 @@ impl Records {
     pub fn left_out(&self) -> usize {
         match self {
             Self::PriceHistory(history) => history.left_out.total(),
+            Self::Response(_) => 0,
         }
     }
 

@@ -33,6 +33,30 @@ pub fn key_fault(key: &str) -> Option<String> {
 /// Values of an item beside its key: a JSON object as text, at most [`COLUMNS_BYTES_MAX`].
 pub type Columns = String;
 
+/// What a connector knows of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The caller's key.
+    pub key: &'a str,
+    /// Its other values.
+    pub columns: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    /// An item without columns.
+    pub fn keyed(key: &'a str) -> Self {
+        Self { key, columns: None }
+    }
+
+    /// Of these.
+    pub fn of((key, columns): &'a Keyed) -> Self {
+        Self { key, columns: columns.as_deref() }
+    }
+}
+
+/// A key, and the item's other values.
+pub type Keyed = (String, Option<Columns>);
+
 /// An item as a source yields it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewItem {
@@ -65,12 +89,21 @@ pub struct OpenItem {
     pub index: i64,
     /// The caller's key.
     pub key: String,
+    /// Its other values.
+    pub columns: Option<Columns>,
     /// Attempts charged so far.
     pub attempts: u32,
     /// Attempts recorded so far, uncharged ones included.
     pub recorded: u32,
     /// Not before this time.
     pub not_before: Option<DateTime<Utc>>,
+}
+
+impl OpenItem {
+    /// What a connector knows of it.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { key: &self.key, columns: self.columns.as_deref() }
+    }
 }
 
 /// The life of an item. The last four are final and recorded exactly once.
@@ -220,6 +253,8 @@ pub struct PastAttempt {
     pub index: i64,
     /// The item's key.
     pub key: String,
+    /// Its other values.
+    pub columns: Option<Columns>,
     /// From 1, dense over the item's recorded attempts.
     pub number: u32,
     /// How it ended.
@@ -240,6 +275,13 @@ pub struct PastAttempt {
     pub http_status: Option<u16>,
     /// How it failed.
     pub failure: Option<Failure>,
+}
+
+impl PastAttempt {
+    /// What a connector knows of its item.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { key: &self.key, columns: self.columns.as_deref() }
+    }
 }
 
 /// What a return or an end is recorded as.

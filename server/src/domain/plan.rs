@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{failure::Failure, item::NewItem, request::Request};
+use super::{
+    failure::Failure,
+    item::{NewItem, Subject},
+    request::Request,
+};
 
 /// Items that are read for a plan. Of a longer source every figure is a lower bound.
 pub const ITEMS_MAX: i64 = 1_000_000;
@@ -52,9 +56,9 @@ struct Refused {
 }
 
 impl Tally {
-    /// Takes the next item. `request` makes the request of a key, or says why there is none.
-    pub fn add(&mut self, item: NewItem, request: impl FnOnce(&str) -> Result<Request, Failure>) {
-        let NewItem { key, failure, skip_reason, .. } = item;
+    /// Takes the next item. `request` makes the request of an item, or says why there is none.
+    pub fn add(&mut self, item: NewItem, request: impl FnOnce(Subject<'_>) -> Result<Request, Failure>) {
+        let NewItem { key, columns, failure, skip_reason } = item;
         if !self.seen.insert(self.hasher.hash_one(&key)) {
             self.duplicates += 1;
             if self.duplicate_keys.len() < DUPLICATE_KEYS_MAX && !self.duplicate_keys.contains(&key) {
@@ -67,7 +71,8 @@ impl Tally {
             self.skipped += 1;
             return;
         }
-        match failure.map_or_else(|| request(&key), Err) {
+        let subject = Subject { key: &key, columns: columns.as_deref() };
+        match failure.map_or_else(|| request(subject), Err) {
             Ok(request) => {
                 self.requests += 1;
                 if self.first_requests.len() < REQUESTS_MAX {
@@ -134,11 +139,12 @@ mod tests {
     }
 
     /// A key with a blank makes no request.
-    fn request(key: &str) -> Result<Request, Failure> {
+    fn request(item: Subject<'_>) -> Result<Request, Failure> {
+        let key = item.key;
         if key.contains(' ') {
             return Err(failure("INVALID_KEY"));
         }
-        Ok(Request { url: format!("http://host/{key}"), accept: "*/*", part: None })
+        Ok(Request::get(format!("http://host/{key}"), "*/*"))
     }
 
     fn tally(items: impl IntoIterator<Item = NewItem>) -> Tally {

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{backoff::Backoff, id::BatchId, item::RetryPolicy, listing::Segment, window::Range};
 
+mod http_fetch;
+
+pub use http_fetch::{HttpFetch, Placement, Statuses};
+
 /// A batch's spec. It does not change once the batch is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchSpec {
@@ -236,6 +240,8 @@ pub enum FileFormat {
 pub enum Connector {
     /// Price history.
     YahooChart(YahooChart),
+    /// Any HTTP API.
+    HttpFetch(HttpFetch),
 }
 
 /// Price history from Yahoo Finance's chart endpoint.
@@ -352,6 +358,8 @@ impl Default for OutagePolicy {
 impl FetchPolicy {
     /// Default of `probe_items`.
     pub const PROBE_ITEMS: u32 = 3;
+    /// Default of `keep_bodies`.
+    pub const KEEP_BODIES: Duration = Duration::from_secs(7 * 24 * 3600);
     /// Default of `item_deadline`.
     pub const ITEM_DEADLINE: Duration = Duration::from_secs(72 * 3600);
 

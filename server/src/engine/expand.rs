@@ -312,7 +312,7 @@ impl Download for Downloader {
         })?;
         let is_part = part.is_some();
         let call = Call {
-            request: Request { url: url.to_owned(), accept: "*/*", part },
+            request: Request { part, ..Request::get(url.to_owned(), "*/*") },
             user_agent: Arc::clone(&self.user_agent),
             timeout: self.terms.attempt_timeout,
             body_bytes_max: BODY_BYTES_MAX,

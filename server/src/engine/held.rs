@@ -92,6 +92,14 @@ impl Held {
         }
     }
 
+    /// An item under way comes back as it was, and is not started again before a time that is no matter of its own.
+    pub(super) fn put_off(&mut self, lease: Lease, item: OpenItem, until: DateTime<Utc>) {
+        if let Some(slice) = self.slice(lease) {
+            slice.under_way -= 1;
+            slice.waiting.insert((until, item.index), item);
+        }
+    }
+
     /// An item under way comes back as if it had never been started.
     pub(super) fn put_first(&mut self, lease: Lease, item: OpenItem) {
         if let Some(slice) = self.slice(lease) {
@@ -203,7 +211,8 @@ mod tests {
     }
 
     fn item(index: i64, not_before: Option<i64>) -> OpenItem {
-        OpenItem { index, key: index.to_string(), attempts: 0, recorded: 0, not_before: not_before.map(at) }
+        let (key, not_before) = (index.to_string(), not_before.map(at));
+        OpenItem { index, key, columns: None, attempts: 0, recorded: 0, not_before }
     }
 
     fn held(items: Vec<OpenItem>) -> Held {

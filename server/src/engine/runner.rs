@@ -51,7 +51,7 @@ pub(super) struct Runner {
     entry: Arc<Entry>,
     states: watch::Receiver<Arc<Batch>>,
     workshop: Arc<Workshop>,
-    /// Nothing where no request is sent.
+    /// The lane of all its requests, where it is one.
     lane: Option<Arc<Lane>>,
     held: Held,
     workers: JoinSet<Finished>,
@@ -84,7 +84,6 @@ impl Runner {
         entry: Arc<Entry>,
         connector: Arc<dyn Connector>,
         replies: Replies,
-        lane: Option<Arc<Lane>>,
     ) -> Self {
         let fetch = &batch.spec.fetch;
         let unanswered_max = fetch.workers as usize + 4 * fetch.commit_group_size as usize;
@@ -94,11 +93,12 @@ impl Runner {
         let recorder_task = Recorder::new(Arc::clone(&engine), Arc::clone(batch), incoming, answers_to);
         engine.tasks.spawn(recorder_task.run());
         let mut retry = fetch.retry();
-        if lane.is_none() {
+        let lane = replies.lanes().and_then(|lanes| lanes.only().cloned());
+        if replies.lanes().is_none() {
             // A kept body stays what it is: another attempt would come to the same.
             retry.attempts_max = 1;
         }
-        // Where nothing is sent there is nobody to probe.
+        // Where nothing is sent there is nobody to probe, and the first items of many upstreams say nothing of the others.
         let wants_probe = lane.as_ref().is_some_and(|lane| !lane.has_answered() && !has_answers(batch));
         let probe = wants_probe.then(|| StartProbe {
             items: fetch.probe_items as usize,
@@ -306,7 +306,13 @@ impl Runner {
         if !self.held.holds(finished.lease) || (unsent && matches!(outcome, Outcome::Released { .. })) {
             self.entry.drop_items(&[finished.item.index]);
             // Of a lease that was lost nothing comes back: whoever has the slice does the item again.
-            self.held.put_first(finished.lease, finished.item);
+            match outcome {
+                // The others may go on to upstreams that are open.
+                Outcome::Released { not_before: Some(opens) } if self.lane.is_none() => {
+                    self.held.put_off(finished.lease, finished.item, *opens);
+                }
+                _ => self.held.put_first(finished.lease, finished.item),
+            }
             self.count_probe();
             return;
         }
@@ -322,9 +328,9 @@ impl Runner {
 
     /// Hands an attempt to the recorder.
     async fn record(&mut self, finished: Finished) {
-        let Finished { lease, item, worker, attempt } = finished;
+        let Finished { lease, item, worker, attempt, lane } = finished;
         // Whoever meets an upstream that is down learns nothing of the item.
-        let is_down = self.lane.as_ref().and_then(|lane| lane.tripped_since()).is_some();
+        let is_down = lane.and_then(|lane| lane.tripped_since()).is_some();
         let next = match &attempt.outcome {
             Outcome::Failed(failure) if is_down && failure.class == FailureClass::Temporary => {
                 self.last_failure = Some(failure.message.clone());
@@ -364,7 +370,7 @@ impl Runner {
             batch_id = %self.batch,
             worker_id = worker,
             item_key = item.key,
-            action = if self.lane.is_some() { "data_fetch" } else { "data_decode" },
+            action = if self.workshop.replies.lanes().is_some() { "data_fetch" } else { "data_decode" },
             status,
             duration_ms = (attempt.ended_at - attempt.started_at).num_milliseconds(),
             records_count,

@@ -10,9 +10,11 @@ use super::{
     gate::{Lane, Terms},
 };
 use crate::{
-    clock, connector,
+    clock,
+    connector::{self, Origin},
     domain::{
         batch::{Batch, State},
+        item::{Keyed, Subject},
         request::Request,
         upstream::UpstreamId,
     },
@@ -56,15 +58,16 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 /// Lets the batches go on whose upstream answers again, and sends the probes that are due and no item's.
 async fn look_after_outages(engine: &Arc<Engine>, paused: Vec<Batch>) {
-    let mut waiting: BTreeMap<UpstreamId, Vec<Batch>> = BTreeMap::new();
+    let mut waiting: BTreeMap<Origin, Vec<Batch>> = BTreeMap::new();
     let running = engine.at_work();
     let paused = paused.into_iter().filter(|batch| batch.spec.outage.auto_resume);
     for batch in paused.chain(running) {
-        let upstream = connector::build(&batch.spec).origin().upstream();
-        waiting.entry(upstream).or_default().push(batch);
+        if let Some(origin) = connector::build(&batch.spec).origin() {
+            waiting.entry(origin.clone()).or_default().push(batch);
+        }
     }
-    for (upstream, batches) in waiting {
-        let host = connector::build(&batches[0].spec).origin().host.clone();
+    for (origin, batches) in waiting {
+        let (upstream, host) = (origin.upstream(), origin.host);
         let mut terms = Terms::of(&batches[0].spec);
         for batch in &batches[1..] {
             terms.probe_interval = terms.probe_interval.min(batch.spec.outage.probe_interval);
@@ -92,10 +95,10 @@ async fn send_probe(
     failed_probes: u32,
 ) -> bool {
     for batch in batches {
-        let Some((key, request)) = question(engine, &batch, failed_probes).await else { continue };
+        let Some((item, request)) = question(engine, &batch, failed_probes).await else { continue };
         match engine.gates.canary(upstream, host, batch.seq, terms).await {
             Ok(lane) => {
-                engine.tasks.spawn(probe(Arc::clone(engine), batch, key, request, lane));
+                engine.tasks.spawn(probe(Arc::clone(engine), batch, item, request, lane));
             }
             Err(error) => {
                 tracing::warn!(batch_id = %batch.id, error = %error, "no probe could be sent");
@@ -126,18 +129,18 @@ const KEYS_MAX: u32 = 10;
 
 /// What to ask with: by turns an open item, another one each time, and one that had an answer before. If only bad items
 /// are left, it is the latter that tells an upstream that lives.
-async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<(String, Request)> {
+async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<(Keyed, Request)> {
     let connector = connector::build(&batch.spec);
-    let asked = |key: String| connector.request(&key).ok().map(|request| (key, request));
+    let asked = |item: Keyed| connector.request(Subject::of(&item)).ok().map(|request| (item, request));
     let read = async {
         if failed_probes % 2 == 1
-            && let Some(key) = engine.store.succeeded_key(batch.seq).await?
+            && let Some(item) = engine.store.succeeded_item(batch.seq).await?
         {
-            return Ok(asked(key));
+            return Ok(asked(item));
         }
         for nth in 0..KEYS_MAX {
-            let Some(key) = engine.store.open_key(batch.seq, failed_probes + nth).await? else { break };
-            if let Some(question) = asked(key) {
+            let Some(item) = engine.store.open_item(batch.seq, failed_probes + nth).await? else { break };
+            if let Some(question) = asked(item) {
                 return Ok(Some(question));
             }
         }
@@ -150,7 +153,7 @@ async fn question(engine: &Engine, batch: &Batch, failed_probes: u32) -> Option<
 }
 
 /// One request that no item is charged or credited with. It records nothing, so it may be cut off at any moment.
-async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request, lane: Arc<Lane>) {
+async fn probe(engine: Arc<Engine>, batch: Batch, item: Keyed, request: Request, lane: Arc<Lane>) {
     // Followed before it is read again, so that no later command is missed.
     let mut states = engine.hub.follow(&batch).subscribe();
     if let Ok(read) = engine.store.batch(&batch.id).await
@@ -160,7 +163,7 @@ async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request,
     }
     let fetch = &batch.spec.fetch;
     let call = Call {
-        request,
+        request: request.clone(),
         user_agent: fetch.user_agent.as_str().into(),
         timeout: fetch.attempt_timeout,
         body_bytes_max: fetch.body_bytes_max,
@@ -181,7 +184,8 @@ async fn probe(engine: Arc<Engine>, batch: Batch, key: String, request: Request,
     let said = match reply {
         Ok(response) => {
             let decoded = tokio::task::spawn_blocking(move || {
-                let fault = connector::build(&batch.spec).decode(&key, &response).err();
+                let connector = connector::build(&batch.spec);
+                let fault = connector.decode(Subject::of(&item), &request, &response).err();
                 fault.map(|fault| classify::reply(&fault, &response, clock::now()))
             });
             let Ok(failure) = decoded.await else { return lane.observe(Verdict::Failing).await };

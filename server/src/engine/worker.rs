@@ -5,22 +5,21 @@ use std::{io::Read, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::held::Lease;
+use super::{gate::Lane, held::Lease, lanes::Lanes};
 use crate::{
     clock,
-    connector::Connector,
+    connector::{Connector, Origin},
     domain::{
         failure::{Failure, FailureClass},
         id::BatchSeq,
         item::{Attempt, KEPT_BODY_BYTES_MAX, KeptBody, OpenItem, Outcome, Reply},
-        request::{FileHead, Response},
+        request::{FileHead, Request, Response},
         spec::BatchSpec,
     },
     fetch::{Call, FetchError, Fetcher, Meter, Permits, classify},
-    store::{FetchedBody, Store},
+    store::{FetchedBody, Store, StoreError},
 };
 
 /// Larger bodies are decoded beside the runtime's threads, which have pauses and leases to see to.
@@ -41,9 +40,19 @@ pub(super) struct Workshop {
 /// Where replies come from.
 pub(super) enum Replies {
     /// The upstream.
-    Upstream { fetcher: Fetcher, permits: Arc<dyn Permits>, user_agent: Arc<str> },
+    Upstream { fetcher: Fetcher, lanes: Arc<Lanes>, user_agent: Arc<str> },
     /// What another batch has kept of its own. Nothing is sent.
     Kept { store: Arc<dyn Store>, parent: BatchSeq },
+}
+
+impl Replies {
+    /// The lanes that requests wait in; nothing where none is sent.
+    pub(super) fn lanes(&self) -> Option<&Arc<Lanes>> {
+        match self {
+            Self::Upstream { lanes, .. } => Some(lanes),
+            Self::Kept { .. } => None,
+        }
+    }
 }
 
 /// What came of an attempt.
@@ -51,11 +60,12 @@ struct Made {
     outcome: Outcome,
     body: Option<KeptBody>,
     redecoded: Option<DateTime<Utc>>,
+    lane: Option<Arc<Lane>>,
 }
 
 impl From<Outcome> for Made {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, body: None, redecoded: None }
+        Self { outcome, body: None, redecoded: None, lane: None }
     }
 }
 
@@ -89,6 +99,8 @@ pub(super) struct Finished {
     pub(super) item: OpenItem,
     pub(super) worker: u32,
     pub(super) attempt: Attempt,
+    /// Where its request waited, if it had one.
+    pub(super) lane: Option<Arc<Lane>>,
 }
 
 impl Workshop {
@@ -98,8 +110,8 @@ impl Workshop {
         let taken_at = clock::now();
         let work = async {
             match &self.replies {
-                Replies::Upstream { fetcher, permits, user_agent } => {
-                    self.fetched(fetcher, permits, user_agent, &item, &meter, withdrawn).await
+                Replies::Upstream { fetcher, lanes, user_agent } => {
+                    self.fetched(fetcher, lanes, user_agent, &item, &meter, withdrawn).await
                 }
                 Replies::Kept { store, parent } => {
                     meter.began().get_or_init(|| taken_at);
@@ -107,7 +119,7 @@ impl Workshop {
                 }
             }
         };
-        let Made { outcome, body, redecoded } = tokio::select! {
+        let Made { outcome, body, redecoded, lane } = tokio::select! {
             done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|_| {
                 let message = "the connector panicked; see the server's log";
                 Failure::new(FailureClass::System, "BUG", message).into()
@@ -127,29 +139,33 @@ impl Workshop {
             body,
             redecoded,
         };
-        Finished { lease, item, worker, attempt }
+        Finished { lease, item, worker, attempt, lane }
     }
 
     async fn fetched(
         self: &Arc<Self>,
         fetcher: &Fetcher,
-        permits: &Arc<dyn Permits>,
+        lanes: &Lanes,
         user_agent: &Arc<str>,
         item: &OpenItem,
         meter: &Arc<Meter>,
         withdrawn: CancellationToken,
     ) -> Made {
-        let request = match self.connector.request(&item.key) {
+        let request = match self.connector.request(item.subject()) {
             Ok(request) => request,
             Err(failure) => return failure.into(),
         };
+        let lane = match lane_of(lanes, &request, &withdrawn).await {
+            Ok(lane) => lane,
+            Err(outcome) => return outcome.into(),
+        };
         let fetch = &self.spec.fetch;
         let call = Call {
-            request,
+            request: request.clone(),
             user_agent: Arc::clone(user_agent),
             timeout: fetch.attempt_timeout,
             body_bytes_max: fetch.body_bytes_max,
-            permits: Arc::clone(permits),
+            permits: Arc::clone(&lane) as _,
             withdrawn,
             meter: Arc::clone(meter),
         };
@@ -157,12 +173,16 @@ impl Workshop {
             Ok(response) => response,
             // A quick try that met the gate has sent its first request all the same.
             Err(FetchError::Held { until }) => return Outcome::Released { not_before: Some(until) }.into(),
-            Err(error) => return classify::transport(&error).map_or(RELEASED, Outcome::Failed).into(),
+            Err(error) => {
+                let outcome = classify::transport(&error).map_or(RELEASED, Outcome::Failed);
+                return Made { lane: Some(lane), ..outcome.into() };
+            }
         };
-        let (workshop, key, attempts) = (Arc::clone(self), item.key.clone(), item.attempts);
+        let (workshop, item) = (Arc::clone(self), item.clone());
         let size = response.body.len();
-        let made = beside_if(size > INLINE_BYTES_MAX, move || {
-            let outcome = workshop.decoded(&key, &response);
+        let mut made = beside_if(size > INLINE_BYTES_MAX, move || {
+            let (outcome, response) = workshop.decoded(&item, &request, response);
+            let attempts = item.attempts;
             let body = if workshop.keeps(&outcome, response.status, attempts) {
                 compressed(&response)
             } else {
@@ -176,8 +196,9 @@ impl Workshop {
             Outcome::Succeeded { .. } | Outcome::Released { .. } => None,
         };
         if let Some(verdict) = classify::content(failure) {
-            permits.observe(verdict).await;
+            lane.observe(verdict).await;
         }
+        made.lane = Some(lane);
         made
     }
 
@@ -189,28 +210,25 @@ impl Workshop {
         item: &OpenItem,
         withdrawn: CancellationToken,
     ) -> Made {
-        let kept = loop {
-            match store.kept_body(parent, &item.key).await {
-                Ok(kept) => break kept,
-                Err(error) if error.is_transient() => tokio::select! {
-                    () = tokio::time::sleep(STORE_RETRY) => {}
-                    () = withdrawn.cancelled() => return RELEASED.into(),
-                },
-                Err(error) => {
-                    let reason = error.pause_reason();
-                    return Failure::new(FailureClass::System, reason, &error.to_string()).into();
-                }
-            }
+        let kept = match from_store(&withdrawn, || store.kept_body(parent, &item.key)).await {
+            Ok(kept) => kept,
+            Err(outcome) => return outcome.into(),
         };
         let Some(FetchedBody { body, fetched_at }) = kept else {
             let message = "the kept body was there when the batch was made, and is gone";
             return Failure::new(FailureClass::Permanent, "KEPT_BODY_MISSING", message).into();
         };
-        let (workshop, key) = (Arc::clone(self), item.key.clone());
+        // What its reply came to is asked of the request that it answers.
+        let request = match self.connector.request(item.subject()) {
+            Ok(request) => request,
+            Err(failure) => return failure.into(),
+        };
+        let (workshop, item) = (Arc::clone(self), item.clone());
         beside_if(body.zstd.len() > INLINE_BYTES_MAX / 8, move || {
             match decompressed(&body, workshop.spec.fetch.body_bytes_max) {
                 Ok(response) => {
-                    Made { redecoded: Some(fetched_at), ..workshop.decoded(&key, &response).into() }
+                    let (outcome, _) = workshop.decoded(&item, &request, response);
+                    Made { redecoded: Some(fetched_at), ..outcome.into() }
                 }
                 Err(failure) => failure.into(),
             }
@@ -218,11 +236,14 @@ impl Workshop {
         .await
     }
 
-    fn decoded(&self, key: &str, response: &Response) -> Outcome {
-        match self.connector.decode(key, response) {
-            Ok(records) => Outcome::Succeeded { reply: reply(response), records },
-            Err(fault) => Outcome::Failed(classify::reply(&fault, response, clock::now())),
-        }
+    /// What a reply came to. It comes back with what was found out about it.
+    fn decoded(&self, item: &OpenItem, request: &Request, mut response: Response) -> (Outcome, Response) {
+        response.digest = Some(response.digest());
+        let outcome = match self.connector.decode(item.subject(), request, &response) {
+            Ok(records) => Outcome::Succeeded { reply: reply(&response), records },
+            Err(fault) => Outcome::Failed(classify::reply(&fault, &response, clock::now())),
+        };
+        (outcome, response)
     }
 
     fn keeps(&self, outcome: &Outcome, status: u16, attempts: u32) -> bool {
@@ -246,11 +267,48 @@ fn is_worth_keeping(outcome: &Outcome, status: u16, attempts: u32, attempts_max:
     }
 }
 
+/// The lane that a request waits in.
+async fn lane_of(
+    lanes: &Lanes,
+    request: &Request,
+    withdrawn: &CancellationToken,
+) -> Result<Arc<Lane>, Outcome> {
+    if let Some(only) = lanes.only() {
+        return Ok(Arc::clone(only));
+    }
+    let Some(origin) = Origin::of_url(&request.url) else {
+        let message = format!("{:?} is no http(s) URL", request.url);
+        return Err(Outcome::Failed(Failure::new(FailureClass::Permanent, "UNSENDABLE", &message)));
+    };
+    from_store(withdrawn, || lanes.to(&origin)).await
+}
+
+/// Asks the store, again and again while it is out of reach. Answers else with what becomes of the attempt.
+async fn from_store<T, F: Future<Output = Result<T, StoreError>>>(
+    withdrawn: &CancellationToken,
+    ask: impl Fn() -> F,
+) -> Result<T, Outcome> {
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.is_transient() => tokio::select! {
+                () = tokio::time::sleep(STORE_RETRY) => {}
+                () = withdrawn.cancelled() => return Err(RELEASED),
+            },
+            Err(error) => {
+                let failure = Failure::new(FailureClass::System, error.pause_reason(), &error.to_string());
+                return Err(Outcome::Failed(failure));
+            }
+        }
+    }
+}
+
 fn reply(response: &Response) -> Reply {
+    let digest = response.digest();
     Reply {
         http_status: response.status,
-        size_bytes: response.body.len() as i64,
-        sha256: Sha256::digest(&response.body).into(),
+        size_bytes: digest.bytes as i64,
+        sha256: digest.sha256,
         content_type: response.content_type.clone(),
         latency: response.latency,
     }
@@ -286,6 +344,7 @@ fn decompressed(kept: &KeptBody, body_bytes_max: u64) -> Result<Response, Failur
         content_type: kept.content_type.clone(),
         retry_after: None,
         body: body.into(),
+        digest: None,
         bytes_received: 0,
         latency: Duration::ZERO,
         file: FileHead::default(),

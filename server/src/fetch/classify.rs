@@ -53,6 +53,9 @@ pub fn reply(fault: &Fault, response: &Response, now: DateTime<Utc>) -> Failure 
         Fault::HtmlPage => Failure::new(Temporary, "HTML_PAGE", "an HTML page where data was asked for"),
         Fault::Garbage(what) => Failure::new(Temporary, "GARBAGE_BODY", what),
         Fault::Undecodable(what) => Failure::new(Permanent, "UNDECODABLE", what),
+        Fault::TooLarge(bytes_max) => {
+            Failure::new(Permanent, "BODY_TOO_LARGE", &FetchError::BodyTooLarge(*bytes_max).to_string())
+        }
         Fault::GranularityMismatch { asked, got } => Failure::new(
             Permanent,
             "GRANULARITY_MISMATCH",
@@ -137,6 +140,7 @@ mod tests {
             retry_after: retry_after.map(str::to_owned),
             date: None,
             body: bytes::Bytes::new(),
+            digest: None,
             bytes_received: 0,
             latency: Duration::ZERO,
             file: FileHead::default(),

@@ -16,6 +16,7 @@ use reqwest::{
         RANGE, RETRY_AFTER, USER_AGENT,
     },
 };
+use sha2::{Digest as _, Sha256};
 use tower::Service;
 use url::Url;
 
@@ -25,13 +26,12 @@ use super::{
     resolve::{LookupError, SystemResolver},
 };
 use crate::domain::{
-    request::{FileHead, Response},
+    request::{Digest, FileHead, Method, Reading, Response, URL_BYTES_MAX},
     text::{self, cut},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_PER_HOST_MAX: usize = 128;
-const URL_BYTES_MAX: usize = 8 * 1024;
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Of Retry-After and Date.
 const TIME_BYTES_MAX: usize = 256;
@@ -94,16 +94,25 @@ impl Wire {
         self.outbound.check(&url).map_err(|error| FetchError::Forbidden(error.to_string()))?;
         let started = Instant::now();
         let part = call.request.part.as_ref().filter(|part| !part.is_empty());
-        let request = match part {
+        let mut request = match part {
             Some(part) => {
                 let range = format!("bytes={}-{}", part.start, part.end - 1);
                 self.plain.get(url).header(RANGE, range).header(ACCEPT_ENCODING, "identity")
             }
-            None => self.client.get(url),
+            None => match call.request.method {
+                Method::Get => self.client.get(url),
+                Method::Head => self.client.head(url),
+            },
         };
+        let headers = &call.request.headers;
+        if !headers.iter().any(|(name, _)| name == ACCEPT.as_str()) {
+            request = request.header(ACCEPT, call.request.accept);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         let mut reply = request
             .header(USER_AGENT, &*call.user_agent)
-            .header(ACCEPT, call.request.accept)
             .send()
             .await
             .map_err(|error| before_reply(&error))?;
@@ -126,38 +135,58 @@ impl Wire {
         let status = reply.status().as_u16();
         // Absent once the body is decompressed on the way in.
         let length = reply.content_length();
-        let body = read_body(&mut reply, length, call.body_bytes_max).await?;
+        let (body, digest, bytes) = if call.request.method == Method::Head {
+            // Whatever its head says of a body, there is none.
+            (Bytes::new(), None, 0)
+        } else {
+            read_body(&mut reply, length, call.request.reading, call.body_bytes_max).await?
+        };
         Ok(Response {
             status,
             content_type,
             retry_after,
             date,
-            bytes_received: length.map_or(body.len() as i64, |length| length as i64),
+            bytes_received: bytes as i64,
             body,
+            digest,
             latency: started.elapsed(),
             file: file.unwrap_or_default(),
         })
     }
 }
 
+/// The body, or what it comes to where it is not to be collected; and how much was received.
 async fn read_body(
     reply: &mut reqwest::Response,
     length: Option<u64>,
+    reading: Reading,
     bytes_max: u64,
-) -> Result<Bytes, FetchError> {
+) -> Result<(Bytes, Option<Digest>, u64), FetchError> {
     // What the header promises is believed only up to here.
     const RESERVED_MAX: u64 = 1 << 20;
+    let (is_collected, bytes_max) = match reading {
+        Reading::Whole => (true, bytes_max),
+        Reading::UpTo(least) => (true, bytes_max.min(least)),
+        Reading::Digest => (false, bytes_max),
+    };
     if length.is_some_and(|length| length > bytes_max) {
         return Err(FetchError::BodyTooLarge(bytes_max));
     }
-    let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(RESERVED_MAX) as usize);
+    let reserved = if is_collected { length.unwrap_or(0).min(RESERVED_MAX) } else { 0 };
+    let (mut body, mut sha256, mut bytes) = (BytesMut::with_capacity(reserved as usize), Sha256::new(), 0);
     while let Some(chunk) = reply.chunk().await.map_err(|error| FetchError::Truncated(sources(&error)))? {
-        if (body.len() + chunk.len()) as u64 > bytes_max {
+        bytes += chunk.len() as u64;
+        if bytes > bytes_max {
             return Err(FetchError::BodyTooLarge(bytes_max));
         }
-        body.extend_from_slice(&chunk);
+        if is_collected {
+            body.extend_from_slice(&chunk);
+        } else {
+            sha256.update(&chunk);
+        }
     }
-    Ok(body.freeze())
+    let digest = (!is_collected).then(|| Digest { bytes, sha256: sha256.finalize().into() });
+    Ok((body.freeze(), digest, length.unwrap_or(bytes)))
 }
 
 fn before_reply(error: &reqwest::Error) -> FetchError {

@@ -34,6 +34,7 @@ mod purge;
 mod query;
 mod recover;
 mod redecode;
+mod response;
 mod result;
 mod retry;
 mod row;
@@ -254,6 +255,12 @@ macro_rules! conformance {
                 what_succeeded_is_never_taken,
                 a_retry_of_a_retry_is_one,
                 a_retry_has_bodies_of_its_own,
+            }
+            response {
+                a_reply_is_a_row_per_key_day_method_and_url,
+                a_reply_may_be_told_of_without_its_body,
+                a_reply_that_is_refused_fails_its_item_and_no_other,
+                what_is_decoded_anew_takes_its_parents_place_and_leaves_later_rows_alone,
             }
             row {
                 a_row_is_written_once_per_key,

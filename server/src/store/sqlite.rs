@@ -26,7 +26,7 @@ use super::{
 use crate::domain::{
     batch::{Batch, Command, Input},
     id::{BatchId, BatchSeq, NodeId, UploadId},
-    item::{Item, PastAttempt},
+    item::{Item, Keyed, PastAttempt},
     listing::{ListFile, ListVersion, ListedIssue, StoredList},
     report::FailureGroup,
     spec::BatchSpec,
@@ -51,6 +51,7 @@ mod purge;
 mod query;
 mod record;
 mod request;
+mod response;
 mod result;
 mod slice;
 mod source;
@@ -283,10 +284,10 @@ impl Store for SqliteStore {
         rows.iter().map(|row| self.decode(row)).collect()
     }
 
-    async fn open_key(&self, batch: BatchSeq, nth: u32) -> Result<Option<String>, StoreError> {
+    async fn open_item(&self, batch: BatchSeq, nth: u32) -> Result<Option<Keyed>, StoreError> {
         let open = |nth: u32| {
-            sqlx::query_scalar(
-                "SELECT d.item_key FROM batch_slices s JOIN batch_execution_details d
+            sqlx::query_as(
+                "SELECT d.item_key, d.columns FROM batch_slices s JOIN batch_execution_details d
                    ON d.batch_seq = s.batch_seq AND d.item_index >= s.first_index AND d.item_index < s.end_index
                  WHERE s.batch_seq = $1 AND s.status = 'READY' AND d.status = 'PENDING'
                  ORDER BY s.slice_no, d.item_index LIMIT 1 OFFSET $2",
@@ -297,13 +298,13 @@ impl Store for SqliteStore {
         };
         match open(nth).await.map_err(error::store)? {
             None if nth > 0 => open(0).await.map_err(error::store),
-            key => Ok(key),
+            item => Ok(item),
         }
     }
 
-    async fn succeeded_key(&self, batch: BatchSeq) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar(
-            "SELECT item_key FROM batch_execution_details WHERE batch_seq = $1 AND status = 'SUCCEEDED'
+    async fn succeeded_item(&self, batch: BatchSeq) -> Result<Option<Keyed>, StoreError> {
+        sqlx::query_as(
+            "SELECT item_key, columns FROM batch_execution_details WHERE batch_seq = $1 AND status = 'SUCCEEDED'
              ORDER BY item_index DESC LIMIT 1",
         )
         .bind(batch.0)

@@ -5,6 +5,7 @@ pub(crate) mod canned;
 pub(crate) mod database;
 pub(crate) mod disk;
 pub(crate) mod example;
+pub(crate) mod hosts;
 pub(crate) mod intruder;
 pub(crate) mod program;
 pub(crate) mod raw;

@@ -11,7 +11,12 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const TEN_YEARS: Duration = Duration::from_secs(3_652 * 86_400);
 const USER_AGENT_BYTES_MAX: usize = 256;
 
-pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &mut Faults) -> FetchPolicy {
+pub(super) fn parse(
+    given: v1::FetchPolicy,
+    default_user_agent: &str,
+    default_keep_bodies: Duration,
+    faults: &mut Faults,
+) -> FetchPolicy {
     let seconds = Duration::from_secs;
     let millis = Duration::from_millis;
     let initial_backoff = faults.duration(
@@ -87,7 +92,7 @@ pub(super) fn parse(given: v1::FetchPolicy, default_user_agent: &str, faults: &m
         keep_bodies: faults.duration(
             "spec.fetch.keep_bodies",
             given.keep_bodies.as_ref(),
-            7 * DAY,
+            default_keep_bodies,
             Duration::ZERO..=TEN_YEARS,
         ),
         probe_items: faults.number(
@@ -119,7 +124,7 @@ mod tests {
 
     fn parsed(given: v1::FetchPolicy) -> (FetchPolicy, Vec<String>) {
         let mut faults = Faults::default();
-        let policy = parse(given, "haul/test", &mut faults);
+        let policy = parse(given, "haul/test", FetchPolicy::KEEP_BODIES, &mut faults);
         (policy, faults.0.into_iter().map(|violation| violation.field).collect())
     }
 

@@ -1,6 +1,6 @@
 //! When a batch runs, beside which others, and when it is given up: defaults and bounds of docs/contract.md.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use haul_proto::v1;
@@ -15,6 +15,32 @@ const TEN_YEARS: Duration = Duration::from_secs(3_652 * 86_400);
 const OVERLAP_KEY_BYTES_MAX: usize = 256;
 /// What a bound is by default that a batch need not have.
 const NONE: &str = "none";
+const LABELS_MAX: usize = 64;
+const LABEL_VALUE_BYTES_MAX: usize = 256;
+
+/// A lower-case word such as `all_stocks`.
+pub(super) fn is_word(text: &str) -> bool {
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+pub(super) fn labels(labels: &BTreeMap<String, String>, faults: &mut Faults) {
+    if labels.len() > LABELS_MAX {
+        faults.add("spec.labels", format!("has {} entries, more than {LABELS_MAX}", labels.len()));
+    }
+    for (key, value) in labels {
+        let well_formed = (1..=63).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_./-".contains(&b));
+        if !well_formed {
+            faults.add("spec.labels", format!("key {key:?} is not [a-z0-9_./-]{{1,63}}"));
+        }
+        if value.len() > LABEL_VALUE_BYTES_MAX {
+            let problem = format!("value has {} bytes, more than {LABEL_VALUE_BYTES_MAX}", value.len());
+            faults.add(format!("spec.labels[{key}]"), problem);
+        }
+    }
+}
 
 pub(super) fn overlap(key: &str, policy: i32, faults: &mut Faults) -> Option<Overlap> {
     use v1::OverlapPolicy as Given;

@@ -112,6 +112,11 @@ fn connector(connector: &Connector, full: bool) -> v1::batch_spec::Connector {
         } else {
             v1::YahooChart::default()
         }),
+        Connector::HttpFetch(http) => v1::batch_spec::Connector::HttpFetch(if full {
+            super::http::render(http)
+        } else {
+            v1::HttpFetch::default()
+        }),
     }
 }
 

@@ -148,7 +148,7 @@ async fn get(
     dates: &mut Vec<Dated>,
 ) -> Result<Response, Finding> {
     let is_part = part.is_some();
-    let request = Request { url: uri.to_owned(), accept: "*/*", part };
+    let request = Request { part, ..Request::get(uri.to_owned(), "*/*") };
     let reply = probe.get(origin, request, parse::FILE_BYTES_MAX as u64, dates).await.and_then(|reply| {
         if reply.status == 200 || is_part && reply.status == 206 {
             Ok(reply)

@@ -9,9 +9,10 @@ use super::{
     probe::{Probe, advice, said},
 };
 use crate::{
-    connector,
+    connector::{self, Origin},
     domain::{
         datum::Records,
+        item::Subject,
         spec::{BatchSpec, Connector, Window},
         window::Range,
     },
@@ -31,10 +32,22 @@ pub(super) async fn check(
     dates: &mut Vec<Dated>,
 ) -> Vec<Finding> {
     let mut spec = spec.clone();
-    let Connector::YahooChart(chart) = &mut spec.connector;
-    chart.window = Window::Range(Range::Days(DAYS));
+    let what = match &mut spec.connector {
+        Connector::YahooChart(chart) => {
+            chart.window = Window::Range(Range::Days(DAYS));
+            "chart"
+        }
+        Connector::HttpFetch(_) => "request",
+    };
     let connector = connector::build(&spec);
-    let origin = connector.origin();
+    let is_guess = key.is_none();
+    let key = key.as_deref().unwrap_or(WELL_KNOWN);
+    let item = Subject::keyed(key);
+    let request = connector.request(item);
+    let of_request = || request.as_ref().ok().and_then(|request| Origin::of_url(&request.url));
+    let Some(origin) = &connector.origin().cloned().or_else(of_request) else {
+        return vec![GROUP.skipped("name", "which upstream is asked depends on the item")];
+    };
     let mut findings = Vec::new();
     // In brackets, an address is not a name.
     let name = origin.host.trim_matches(['[', ']']);
@@ -52,17 +65,20 @@ pub(super) async fn check(
         findings.push(held);
         return findings;
     }
-    let is_guess = key.is_none();
-    let key = key.as_deref().unwrap_or(WELL_KNOWN);
-    let request = match connector.request(key) {
+    if is_guess && what != "chart" {
+        findings
+            .push(GROUP.skipped(what, "no item is known to ask with; name one in a spec with inlineItems"));
+        return findings;
+    }
+    let request = match request {
         Ok(request) => request,
         Err(failure) => {
-            findings.push(GROUP.fail("chart", said(&failure), "correct the spec"));
+            findings.push(GROUP.fail(what, said(&failure), "correct the spec"));
             return findings;
         }
     };
-    let reply = probe.get(origin, request, spec.fetch.body_bytes_max, dates).await;
-    let decoded = reply.and_then(|reply| match connector.decode(key, &reply) {
+    let reply = probe.get(origin, request.clone(), spec.fetch.body_bytes_max, dates).await;
+    let decoded = reply.and_then(|reply| match connector.decode(item, &request, &reply) {
         Ok(records) => Ok((records, reply)),
         Err(fault) => Err(classify::reply(&fault, &reply, now)),
     });
@@ -84,6 +100,11 @@ pub(super) async fn check(
                 GROUP.ok("chart", message)
             }
         }
+        Ok((Records::Response(response), reply)) => {
+            let size = number::plural(response.size_bytes, "byte", "bytes");
+            let (status, took) = (response.http_status, time::duration(reply.latency));
+            GROUP.ok(what, format!("HTTP {status}, {size} from {} in {took}", origin.host))
+        }
         // Whoever says so is there, and gives answers.
         Err(failure) if is_guess && failure.reason == "NOT_FOUND" => {
             let message =
@@ -91,7 +112,7 @@ pub(super) async fn check(
             GROUP.ok("chart", message)
         }
         Err(failure) => {
-            GROUP.fail("chart", format!("{key} from {}: {}", origin.host, said(&failure)), advice(&failure))
+            GROUP.fail(what, format!("{key} from {}: {}", origin.host, said(&failure)), advice(&failure))
         }
     });
     findings

@@ -51,6 +51,7 @@ pub(super) fn response(status: u16, body: impl Into<Vec<u8>>) -> Response {
         retry_after: None,
         date: None,
         body: body.into().into(),
+        digest: None,
         bytes_received: 0,
         latency: Duration::ZERO,
         file: FileHead::default(),

@@ -5,12 +5,9 @@ use std::fmt::Write;
 use super::YahooChart;
 use crate::domain::{
     failure::{Failure, FailureClass},
-    request::Request,
+    request::{Request, URL_BYTES_MAX},
     spec::ChartEvent,
 };
-
-/// Longest URL, in bytes.
-const URL_BYTES_MAX: usize = 8 * 1024;
 
 /// `GET /v8/finance/chart/{symbol}` with the window as two instants: the upstream's own `range` would count from its
 /// present.
@@ -42,7 +39,7 @@ pub(super) fn of(chart: &YahooChart, key: &str) -> Result<Request, Failure> {
         let message = format!("the URL has {} bytes, more than {URL_BYTES_MAX}", url.len());
         return Err(refuse("INVALID_KEY", &message));
     }
-    Ok(Request { url, accept: "application/json", part: None })
+    Ok(Request::get(url, "application/json"))
 }
 
 /// Why a text is no symbol. Whatever else it holds, the upstream may judge.
@@ -74,7 +71,7 @@ fn push_encoded(url: &mut String, text: &str) {
 mod tests {
     use super::super::{Asked, YahooChart, fixture};
     use super::*;
-    use crate::connector::Connector;
+    use crate::{connector::Connector, domain::item::Subject};
 
     fn chart(suffix: &str, events: &[ChartEvent]) -> YahooChart {
         YahooChart {
@@ -116,7 +113,7 @@ mod tests {
               &includePrePost=false",
             ),
         ] {
-            let request = chart(suffix, events).request(key).unwrap();
+            let request = chart(suffix, events).request(Subject::keyed(key)).unwrap();
             assert_eq!(request.url, format!("https://query1.finance.yahoo.com/v8/finance/chart/{rest}"));
         }
     }
@@ -126,7 +123,7 @@ mod tests {
         for (suffix, key) in
             [("", ""), (".", "."), ("", ".."), ("", "7203 T"), ("", "a/b"), ("", "a\\b"), ("", "a\tb")]
         {
-            let failure = chart(suffix, &[]).request(key).unwrap_err();
+            let failure = chart(suffix, &[]).request(Subject::keyed(key)).unwrap_err();
             assert_eq!(
                 (failure.class, failure.reason.as_str()),
                 (FailureClass::Permanent, "INVALID_KEY"),
@@ -138,13 +135,13 @@ mod tests {
     #[test]
     fn a_url_has_a_bound() {
         let long = "%".repeat(3_000);
-        let failure = chart("", &[]).request(&long).unwrap_err();
+        let failure = chart("", &[]).request(Subject::keyed(&long)).unwrap_err();
         assert!(failure.message.contains("more than 8192"), "{}", failure.message);
     }
 
     #[test]
     fn without_a_host_nothing_is_asked() {
         let chart = YahooChart { origin: fixture::no_origin(), ..chart("", &[]) };
-        assert_eq!(chart.request("7203").unwrap_err().reason, "INVALID_URL");
+        assert_eq!(chart.request(Subject::keyed("7203")).unwrap_err().reason, "INVALID_URL");
     }
 }

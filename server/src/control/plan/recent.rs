@@ -58,6 +58,7 @@ mod tests {
                 content_type: String::new(),
                 retry_after: None,
                 body: url.to_owned().into(),
+                digest: None,
                 bytes_received: 0,
                 latency: Duration::ZERO,
                 file: FileHead::default(),

@@ -19,8 +19,14 @@ use crate::{
 pub(super) async fn a_lease_carries_the_open_items_in_order(h: Harness) {
     let batch = h.start(inline("batch-a", &["c", "a", "b"])).await;
     let slice = h.claim(&batch).await;
-    let open =
-        |index, key: &str| OpenItem { index, key: key.into(), attempts: 0, recorded: 0, not_before: None };
+    let open = |index, key: &str| OpenItem {
+        index,
+        key: key.into(),
+        columns: None,
+        attempts: 0,
+        recorded: 0,
+        not_before: None,
+    };
     assert_eq!(slice.items, [open(0, "c"), open(1, "a"), open(2, "b")]);
 }
 
@@ -90,6 +96,7 @@ pub(super) async fn only_open_items_come_again(mut h: Harness) {
     h.reopen().await;
     let due = h.after(FIRST_WAIT_S);
     let open = |index, key: &str, attempts, not_before| OpenItem {
+        columns: None,
         index,
         key: key.into(),
         attempts,

@@ -6,3 +6,4 @@ pub(in crate::store) mod outcome;
 pub(in crate::store) mod page;
 pub(in crate::store) mod price;
 pub(in crate::store) mod recording;
+pub(in crate::store) mod response;

@@ -61,7 +61,7 @@ pub(super) async fn a_change_of_what_stands_beside_the_values_is_counted(h: Harn
     assert_eq!(changed("batch-d", price::events(12.5)).await, 0);
     assert_eq!(changed("batch-e", price::in_currency("USD", price::events(12.5))).await, 2);
     // A bar that was provisional and is not any more, with the same prices.
-    let Records::PriceHistory(mut growing) = price::closes(5, &[1.5]);
+    let mut growing = price::prices(price::closes(5, &[1.5]));
     growing.prices[0].provisional = true;
     assert_eq!(changed("batch-f", Records::PriceHistory(growing)).await, 0);
     assert_eq!(changed("batch-g", price::closes(5, &[1.5])).await, 1);

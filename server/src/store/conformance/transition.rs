@@ -228,18 +228,22 @@ pub(super) async fn an_outage_ends_by_itself_unless_somebody_has_paused_meanwhil
 pub(super) async fn an_outage_survives_a_restart_and_knows_what_to_ask_with(mut h: Harness) {
     let batch = h.start(inline("batch-a", &["a", "b", "c"])).await;
     let slice = h.claim(&batch).await;
-    assert_eq!(h.open_key(batch.seq, 0).await.unwrap(), None, "all of it is leased");
+    assert_eq!(h.open_item(batch.seq, 0).await.unwrap(), None, "all of it is leased");
     h.record(&batch, Group::new().release(&slice).add(&slice, 0, outcome::success())).await;
     let paused = h.declare_outage(batch.seq, "UPSTREAM_UNREACHABLE", "", h.now).await.unwrap().batch;
     h.reopen().await;
     assert!(h.recover(h.now).await.unwrap().is_empty(), "nothing works on it");
     assert_eq!(h.outages().await.unwrap(), [paused]);
     for (nth, key) in [(0, "b"), (1, "c"), (2, "b"), (9, "b")] {
-        assert_eq!(h.open_key(batch.seq, nth).await.unwrap().as_deref(), Some(key), "{nth}");
+        assert_eq!(
+            h.open_item(batch.seq, nth).await.unwrap().map(|(key, _)| key).as_deref(),
+            Some(key),
+            "{nth}"
+        );
     }
-    assert_eq!(h.succeeded_key(batch.seq).await.unwrap().as_deref(), Some("a"));
+    assert_eq!(h.succeeded_item(batch.seq).await.unwrap().map(|(key, _)| key).as_deref(), Some("a"));
     h.stop(&batch).await;
-    assert_eq!(h.open_key(batch.seq, 0).await.unwrap(), None);
+    assert_eq!(h.open_item(batch.seq, 0).await.unwrap(), None);
 }
 
 pub(super) async fn reason_and_message_are_shown_while_they_hold(mut h: Harness) {

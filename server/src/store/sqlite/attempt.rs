@@ -14,7 +14,7 @@ use crate::{
 /// Attempts that have a row. Each statement binds the batch, index and number of the last attempt told, the last index,
 /// how many at most, and the indexes of items that are worked on.
 const RECORDED: &str = "
-    SELECT a.*, d.item_key FROM item_attempts a
+    SELECT a.*, d.item_key, d.columns FROM item_attempts a
     JOIN batch_execution_details d ON d.batch_seq = a.batch_seq AND d.item_index = a.item_index
     WHERE a.batch_seq = $1 AND (a.item_index, a.number) > ($2, $3) AND a.item_index <= $4 AND $6 IS NOT NULL
     ORDER BY a.item_index, a.number LIMIT $5";
@@ -22,7 +22,7 @@ const RECORDED: &str = "
 /// Successes at the first try, of which the item's row tells. One of before their end was kept ended, at the latest, when
 /// it was recorded.
 const FIRST_TRY: &str = "
-    SELECT d.item_index, d.item_key, 1 AS number, 'SUCCEEDED' AS outcome, 1 AS charged, d.last_attempt_at AS started_at,
+    SELECT d.item_index, d.item_key, d.columns, 1 AS number, 'SUCCEEDED' AS outcome, 1 AS charged, d.last_attempt_at AS started_at,
       coalesce(d.last_attempt_end_at, d.updated_at) AS ended_at, d.node,
       (SELECT b.kind <> 'REDECODE' FROM batch_executions b WHERE b.seq = d.batch_seq) AS requests,
       coalesce(d.bytes_received, 0) AS bytes_received, d.http_status, NULL AS error_class, NULL AS error_reason,
@@ -34,7 +34,7 @@ const FIRST_TRY: &str = "
 
 /// Of items that somebody works on, the attempt that follows the recorded ones.
 const RUNNING: &str = "
-    SELECT d.item_index, d.item_key, d.recorded_attempts + 1 AS number, 'RUNNING' AS outcome, 0 AS charged,
+    SELECT d.item_index, d.item_key, d.columns, d.recorded_attempts + 1 AS number, 'RUNNING' AS outcome, 0 AS charged,
       NULL AS started_at, NULL AS ended_at, s.owner AS node, 0 AS requests, 0 AS bytes_received, NULL AS http_status,
       NULL AS error_class, NULL AS error_reason, NULL AS error_message, NULL AS retry_after_ms
     FROM batch_execution_details d
@@ -72,6 +72,7 @@ fn from_row(row: &SqliteRow) -> Result<PastAttempt, StoreError> {
     Ok(PastAttempt {
         index: row.get("item_index"),
         key: row.get("item_key"),
+        columns: row.get("columns"),
         number: row.get("number"),
         outcome: word(row, "outcome", AttemptOutcome::parse)?,
         is_charged: row.get("charged"),

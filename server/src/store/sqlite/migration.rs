@@ -10,7 +10,7 @@ use sqlx::{
 use crate::store::StoreError;
 
 /// Version, what it brings, its statements.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "init", include_str!("migration/0001_init.sql")),
     (2, "children_and_outages", include_str!("migration/0002_children_and_outages.sql")),
     (3, "listing_changes", include_str!("migration/0003_listing_changes.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (10, "purged", include_str!("migration/0010_purged.sql")),
     (11, "priority", include_str!("migration/0011_priority.sql")),
     (12, "leftovers", include_str!("migration/0012_leftovers.sql")),
+    (13, "responses", include_str!("migration/0013_responses.sql")),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use sqlx::{Row, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
-use super::ms;
+use super::{ms, response};
 use crate::domain::{
     datum::{Price, PriceHistory, Records},
     id::BatchSeq,
@@ -20,7 +20,12 @@ pub(super) async fn write(
     records: &Records,
     fetched_at: DateTime<Utc>,
 ) -> Result<(i64, i64), sqlx::Error> {
-    let Records::PriceHistory(history) = records;
+    let history = match records {
+        Records::PriceHistory(history) => history,
+        Records::Response(response) => {
+            return response::write(conn, batch, key, response, fetched_at).await;
+        }
+    };
     let changed = changed_prices(conn, key, history).await? + changed_events(conn, key, history).await?;
     write_prices(conn, batch, key, history, fetched_at, None).await?;
     write_events(conn, batch, key, history, fetched_at).await?;
@@ -37,7 +42,17 @@ pub(super) async fn rewrite(
     records: &Records,
     fetched_at: DateTime<Utc>,
 ) -> Result<(i64, i64), sqlx::Error> {
-    let Records::PriceHistory(history) = records;
+    let history = match records {
+        Records::PriceHistory(history) => history,
+        Records::Response(response) => {
+            let is_over = response::has_later(conn, key, response, fetched_at).await?;
+            retract(conn, batch, key, fetched_at).await?;
+            if is_over {
+                return Ok((0, 0));
+            }
+            return response::write(conn, batch, key, response, fetched_at).await;
+        }
+    };
     let rest = without_later(conn, key, history, fetched_at).await?;
     let changed = changed_prices(conn, key, &rest).await? + changed_events(conn, key, &rest).await?;
     retract(conn, batch, key, fetched_at).await?;
@@ -60,10 +75,10 @@ pub(super) async fn retract(
     Ok(())
 }
 
-static RETRACT: LazyLock<[String; 2]> = LazyLock::new(|| {
-    ["stock_prices", "stock_events"].map(|table| {
+static RETRACT: LazyLock<[String; 3]> = LazyLock::new(|| {
+    [("stock_prices", "code"), ("stock_events", "code"), ("responses", "item_key")].map(|(table, key)| {
         format!(
-            "DELETE FROM {table} WHERE code = $1 AND fetched_at <= $2 AND batch_seq IN (
+            "DELETE FROM {table} WHERE {key} = $1 AND fetched_at <= $2 AND batch_seq IN (
                SELECT parent_seq FROM batch_executions WHERE seq = $3
                UNION ALL SELECT seq FROM batch_executions WHERE kind = 'REDECODE'
                  AND parent_seq = (SELECT parent_seq FROM batch_executions WHERE seq = $3)

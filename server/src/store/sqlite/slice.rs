@@ -99,7 +99,7 @@ async fn lease(
     .fetch_one(&mut *conn)
     .await?;
     let items = sqlx::query(
-        "SELECT item_index, item_key, attempts, recorded_attempts, not_before_at FROM batch_execution_details
+        "SELECT item_index, item_key, columns, attempts, recorded_attempts, not_before_at FROM batch_execution_details
          WHERE batch_seq = $1 AND item_index >= $2 AND item_index < $3 AND status = 'PENDING' ORDER BY item_index",
     )
     .bind(batch.0)
@@ -112,6 +112,7 @@ async fn lease(
         .map(|row| OpenItem {
             index: row.get("item_index"),
             key: row.get("item_key"),
+            columns: row.get("columns"),
             attempts: row.get("attempts"),
             recorded: row.get("recorded_attempts"),
             not_before: row.get::<Option<i64>, _>("not_before_at").map(instant),

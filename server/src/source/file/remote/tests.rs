@@ -78,6 +78,7 @@ impl Download for Server {
             retry_after: None,
             date: Some(NOW.to_owned()),
             body,
+            digest: None,
             bytes_received: 0,
             latency: Duration::ZERO,
             file,
