@@ -2,9 +2,11 @@
 """haul as a program that measure.py and limits.py can time: starts hauld on a fresh data folder, submits one batch, waits for its
 end, prints one JSON line.
 
-  haul.py --payload ledger|raw|rows|rows-kept --base URL --keys FILE --conc W --out DIR
+  haul.py --payload ledger|raw|rows|rows-kept --base URL --keys FILE --conc W --out DIR [--watchers N]
+  haul.py --one N | --fanout N ...      what the control plane costs: one item, many watchers
 
-wall: from the batch's creation to its end, both as the store has them: the commit that ends a batch is the last durable one.
+wall: from the batch's creation (with --watchers from its start, for it waits for them) to its end, both as the store has them: the
+commit that ends a batch is the last durable one.
 cpu, rss_mb: user + sys from just before the submit to just after the end, and peak, of the server's process alone.
 stored: rows that the store has afterwards, as proof. Programs: HAULD and HAUL, by default those of ../target/release.
 
@@ -26,7 +28,9 @@ def spec(a):
     fetch = dict(workers=a.conc, commitGroupSize=a.group, requestsPerSecond=a.rate, burst=a.burst)
     if a.payload in ("ledger", "raw"):
         url = a.base + "/v8/finance/chart/{{ item.key }}?range=" + a.range + "&interval=1d"
-        placement = "DISCARD" if a.payload == "ledger" else "STORE"
+        placement = "PLACEMENT_DISCARD" if a.payload == "ledger" else "PLACEMENT_STORE"
+        # The reply's row is the only one that may hold the body.
+        fetch["keepBodies"] = "0s"
         connector = dict(httpFetch=dict(urlTemplate=url, output=dict(body=dict(placement=placement))))
     else:
         connector = dict(yahooChart=dict(baseUrl=a.base, symbolSuffix="", range="1y"))
@@ -93,7 +97,31 @@ class Server:
 
 
 STORED = {"rows": "SELECT count(*) FROM stock_prices", "rows-kept": "SELECT count(*) FROM stock_prices",
-          "raw": "SELECT count(*) FROM kept_bodies", "ledger": "SELECT count(*) FROM batch_execution_details WHERE status = 'SUCCEEDED'"}
+          "raw": "SELECT count(*) FROM responses WHERE body IS NOT NULL", "ledger": "SELECT count(*) FROM batch_execution_details WHERE status = 'SUCCEEDED'"}
+
+
+def beside(name):
+    """A program of floor/."""
+    return os.path.join(os.path.dirname(os.environ.get("FLOOR", os.path.join(HERE, "floor", "target", "release", "fetch"))), name)
+
+
+def started(server, text):
+    """Starts a batch and answers with its name."""
+    out, err = server.submit(text).communicate()
+    if not out:
+        raise SystemExit(err.decode())
+    return json.loads(out)["batch"]["name"]
+
+
+def one(server, a):
+    subprocess.run([beside("one"), f"addr={server.address}", f"base={a.base}", f"n={a.one}", f"date={AS_OF}"], check=True)
+
+
+def fanout(server, a):
+    a.rate, a.burst, a.group, a.conc, a.payload = a.hz, 1, 1, 1, "rows"
+    name = started(server, json.dumps(spec(a)))
+    subprocess.run([beside("fanout"), "watch", f"addr={server.address}", f"subs={a.fanout}", "conns=4", f"secs={a.secs}", f"pid={server.pid}",
+                    f"haul={name}", f"db={server.data}/haul.db"], check=True, timeout=a.secs + 120)
 
 
 def main():
@@ -109,15 +137,36 @@ def main():
     ap.add_argument("--burst", type=int, default=100_000)
     ap.add_argument("--batches", type=int, default=1, help="batches over the same keys, side by side")
     ap.add_argument("--log", default="info")
+    ap.add_argument("--watchers", type=int, default=0, help="streams that follow the batch by the client of floor/, 10 updates a second at most")
+    ap.add_argument("--one", type=int, default=0, help="so many batches of one item instead, one after the other: milliseconds from submit to told end")
+    ap.add_argument("--fanout", type=int, default=0, help="instead, so many streams on a batch that commits --hz items a second: latency from the commit")
+    ap.add_argument("--hz", type=float, default=9.0)
+    ap.add_argument("--secs", type=int, default=8)
     ap.add_argument("--keep", action="store_true", help="leave the data folder")
     a = ap.parse_args()
+    os.makedirs(a.out, exist_ok=True)
     server = Server(a.out, a.keys, a.log)
+    if a.one or a.fanout:
+        try:
+            return (one if a.one else fanout)(server, a)
+        finally:
+            server.stop()
+            shutil.rmtree(server.data, ignore_errors=True)
     try:
         text, c0 = json.dumps(spec(a)), cpu(server.pid)
-        followers = [server.submit(text, "--watch") for _ in range(a.batches)]
+        if a.watchers:
+            # It waits until all of them are there.
+            soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 5))
+            first = started(server, json.dumps(dict(spec(a), notBefore=soon)))
+            streams = subprocess.Popen([beside("fanout"), "watch", f"addr={server.address}", f"subs={a.watchers}", "conns=4", "secs=0", f"pid={server.pid}", f"haul={first}"], stdout=subprocess.DEVNULL)
+            followers = [server.haul("watch", first)]
+        else:
+            streams, followers = None, [server.submit(text, "--watch") for _ in range(a.batches)]
         failed = [err.decode() for err in (f.communicate()[1] for f in followers) if err]
+        if streams:
+            streams.wait(60)
         c1, peak = cpu(server.pid), status(server.pid, "VmHWM")
-        rows = server.query("SELECT status, successful_count, created_at, ended_at FROM batch_executions")
+        rows = server.query("SELECT status, successful_count, iif(not_before_at IS NULL, created_at, started_at), ended_at FROM batch_executions")
         if len(rows) != a.batches or any(row[0] != "COMPLETED" for row in rows):
             raise SystemExit(f"no batch, or one that did not complete: {rows} {failed}")
         ok = sum(row[1] for row in rows)

@@ -68,6 +68,7 @@ PEERS = {
     **{f"floor-product-{s}-{p}-NORMAL": fl(f"sink=product-{s} payload={p} batch=50 sync=NORMAL plan={w} db={{out}}/floor.db")
        for s, w in PLANS.items() for p in ("ledger", "raw", "rows")},
     **{f"haul-{p}": product(p) for p in ("ledger", "raw", "rows", "rows-kept")},
+    **{f"haul-rows-watched-{n}": product("rows", f"--watchers {n}") for n in (100, 1000)},
     "haul-rows-log-warn": product("rows", "--log warn"), "haul-ledger-log-warn": product("ledger", "--log warn"), "haul-ledger-1mo": product("ledger", "--range 1mo"),
     "scrapy-nosink": peer("spider.py", SINK="none"),
     **{f"scrapy-{p}-b{b}": peer("spider.py", PAYLOAD=p, BATCH=b) for p in ("raw", "rows") for b in (1, 50)},

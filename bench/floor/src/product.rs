@@ -163,6 +163,11 @@ const PRESENT: &str = "SELECT ts, session_date, symbol, currency, open, high, lo
 const PRESENT_OF_GROUP: &str = "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices \
     WHERE interval = ? AND ts BETWEEN ? AND ? AND code IN";
 const KEEP_BODY: &str = "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at) VALUES (?, ?, ?, ?, ?, ?)";
+const REPLY: &str = "INSERT INTO responses (item_key, as_of_at, method, url, http_status, content_type, size_bytes, sha256, body, batch_seq, fetched_at) \
+    VALUES (?, ?, 'GET', ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (item_key, as_of_at, method, url) DO UPDATE SET http_status = excluded.http_status, \
+    content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, body = excluded.body, batch_seq = excluded.batch_seq, \
+    fetched_at = excluded.fetched_at";
+const AS_OF: i64 = 1_730_160_000_000;
 const LEASE: &str = "UPDATE batch_slices SET open_count = open_count - ?, status = CASE WHEN open_count = ? THEN 'DONE' ELSE 'LEASED' END, \
     owner = CASE WHEN open_count > ? THEN owner END, lease_until_at = CASE WHEN open_count > ? THEN ? END, lost_in_row = 0 \
     WHERE batch_seq = ? AND slice_no = ? AND epoch = ? AND owner = ? AND status = 'LEASED' RETURNING status, open_count";
@@ -202,17 +207,21 @@ pub struct Item {
     pub key: String,
     pub size: i64,
     pub sha256: Vec<u8>,
-    /// Kept, compressed.
+    /// Kept beside the rows, compressed.
     pub body: Option<Vec<u8>>,
+    /// The reply as a row: what was asked for, and the body, compressed, if it is stored.
+    pub reply: Option<(String, Option<Vec<u8>>)>,
     pub prices: Vec<Price>,
 }
 
 impl Item {
-    pub fn of(index: i64, key: &str, body: &[u8], keeps: bool, prices: Vec<Price>) -> Self {
+    /// `payload`: ledger, raw, rows or rows-kept.
+    pub fn of(payload: &str, index: i64, key: &str, url: String, body: &[u8], prices: Vec<Price>) -> Self {
         use sha2::Digest;
         let sha256 = sha2::Sha256::digest(body).to_vec();
-        let body_kept = keeps.then(|| zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap());
-        Self { index, key: key.to_owned(), size: body.len() as i64, sha256, body: body_kept, prices }
+        let zstd = |wanted: bool| wanted.then(|| zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap());
+        let reply = matches!(payload, "ledger" | "raw").then(|| (url, zstd(payload == "raw")));
+        Self { index, key: key.to_owned(), size: body.len() as i64, sha256, body: zstd(payload == "rows-kept"), reply, prices }
     }
 }
 

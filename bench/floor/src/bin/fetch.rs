@@ -89,12 +89,12 @@ fn usage() -> (f64, f64) {
 struct Cfg { sink: String, payload: String, ins: String, sync: String, db: String, batch: usize, plan: product::Plan }
 
 /// The item as haul's tables have it.
-fn product_item(payload: &str, id: i64, key: &str, body: &Bytes, rows: &[Row]) -> product::Item {
+fn product_item(payload: &str, id: i64, key: &str, url: String, body: &Bytes, rows: &[Row]) -> product::Item {
     let number = |x: f64| (!x.is_nan()).then_some(x);
     let prices = rows.iter().enumerate().map(|(n, r)| product::Price {
         ts: r.ts, date: product::date(r.ts), ohlca: [r.o, r.h, r.l, r.c, r.a].map(number), volume: Some(r.v), provisional: n + 1 == rows.len(),
     });
-    product::Item::of(id, key, body, payload == "raw" || payload == "rows-kept", prices.collect())
+    product::Item::of(payload, id, key, url, body, prices.collect())
 }
 
 fn product_rusqlite(batch: usize, mut store: product::rusqlite::Store, mut rx: mpsc::Receiver<Item>) {
@@ -323,7 +323,7 @@ async fn run(a: HashMap<String, String>) {
                 let key = &keys[i];
                 let url = format!("{base}/v8/finance/chart/{key}?range={range}&interval=1d");
                 let (status, body) = match &*cl {
-                    Cl::R(r) => match r.get(url).send().await {
+                    Cl::R(r) => match r.get(&url).send().await {
                         Ok(r) => { let s = r.status().as_u16(); (s, r.bytes().await.unwrap_or_default()) }
                         Err(_) => (0, Bytes::new()),
                     },
@@ -340,7 +340,7 @@ async fn run(a: HashMap<String, String>) {
                 let r = if c.sink == "parse" || c.payload.starts_with("rows") { parse(&body) } else { vec![] };
                 rows += r.len();
                 if c.sink != "parse" {
-                    let product = c.sink.starts_with("product").then(|| product_item(&c.payload, i as i64, key, &body, &r));
+                    let product = c.sink.starts_with("product").then(|| product_item(&c.payload, i as i64, key, url, &body, &r));
                     tx.send(Item { id: i as i64, key: key.clone(), status: 200, body, rows: r, product }).await.ok().unwrap();
                 }
             }
@@ -355,7 +355,7 @@ async fn run(a: HashMap<String, String>) {
     let q = match c.payload.as_str() { "raw" => "select count(*) from raw", "rows" => "select count(*) from price", _ => "select count(*) from item" };
     let stored: i64 = match c.sink.as_str() {
         s if s.starts_with("product") => {
-            let q = match c.payload.as_str() { "raw" => "kept_bodies", "ledger" => "batch_execution_details where status = 'SUCCEEDED'", _ => "stock_prices" };
+            let q = match c.payload.as_str() { "raw" => "responses", "ledger" => "batch_execution_details where status = 'SUCCEEDED'", _ => "stock_prices" };
             rusqlite::Connection::open(&c.db).unwrap().query_row(&format!("select count(*) from {q}"), [], |r| r.get(0)).unwrap()
         }
         "sqlx" | "rusqlite" => rusqlite::Connection::open(&c.db).unwrap().query_row(q, [], |r| r.get(0)).unwrap(),

@@ -37,7 +37,7 @@ fn item(index: usize, rows: usize, pass: usize) -> Item {
             Price { ts, date: date(ts), ohlca: [1.0, 1.004, 0.996, 1.001, 0.997].map(|x| Some(close * x)), volume: Some((random() * 9e7) as i64), provisional: n + 1 == rows }
         })
         .collect();
-    Item { index: index as i64, key: key(index), size: 19_500, sha256: vec![7; 32], body: None, prices }
+    Item { index: index as i64, key: key(index), size: 19_500, sha256: vec![7; 32], body: None, reply: None, prices }
 }
 
 fn main() {

@@ -72,6 +72,10 @@ impl Store {
                 if let Some(body) = &item.body {
                     keep.execute(params![BATCH, item.index, body, 200, CONTENT_TYPE, at]).unwrap();
                 }
+                if let Some((url, body)) = &item.reply {
+                    let mut reply = tx.prepare_cached(REPLY).unwrap();
+                    reply.execute(params![item.key, AS_OF, url, 200, CONTENT_TYPE, item.size, item.sha256, body, BATCH, at]).unwrap();
+                }
                 let written = row
                     .execute(params!["SUCCEEDED", 200, item.prices.len() as i64, 0, item.size, item.sha256, CONTENT_TYPE, 1, NODE, at, at, at, at, item.size, BATCH, item.index])
                     .unwrap();

@@ -99,6 +99,10 @@ impl Store {
                 let keep = ::sqlx::query(KEEP_BODY).bind(BATCH).bind(item.index).bind(body.as_slice()).bind(200).bind(CONTENT_TYPE).bind(at);
                 keep.execute(&mut *tx).await.unwrap();
             }
+            if let Some((url, body)) = &item.reply {
+                let reply = ::sqlx::query(REPLY).bind(&item.key).bind(AS_OF).bind(url).bind(200).bind(CONTENT_TYPE).bind(item.size);
+                reply.bind(item.sha256.as_slice()).bind(body.as_deref()).bind(BATCH).bind(at).execute(&mut *tx).await.unwrap();
+            }
             if !self.plan.one_way || item.prices.is_empty() {
                 let mut args = reserved(16);
                 ended(&mut args, item, at);
