@@ -20,7 +20,7 @@ use haul_server::{
     domain::{
         batch::{Batch, Kind},
         id::{BatchId, BatchSeq, NodeId},
-        item::{Attempt, NewItem, Next, OpenItem, Outcome, Reply},
+        item::{Attempt, NewItem, Next, OpenItem, Outcome, Reply, Subject},
         request::{FileHead, Response},
         spec::BatchSpec,
     },
@@ -57,7 +57,8 @@ fn body(symbol: &str) -> Bytes {
     let column = |value: &dyn Fn(i64) -> String| (0..BARS).map(value).collect::<Vec<_>>().join(",");
     // Five bars of seven days, the last one yesterday.
     let times = column(&|n| (LAST - (BARS - n + 2 * ((BARS - n) / 5)) * 86_400).to_string());
-    let prices = |of: i64| column(&|n| format!("{}.{:06}", 100 + of, (n * 7_919_317 + of * 104_729) % 1_000_000));
+    let prices =
+        |of: i64| column(&|n| format!("{}.{:06}", 100 + of, (n * 7_919_317 + of * 104_729) % 1_000_000));
     let volumes = column(&|n| (10_000 + n * 7_919).to_string());
     let mut text = format!(
         r#"{{"chart":{{"result":[{{"meta":{{"currency":"USD","symbol":"{symbol}","exchangeName":"NMS","instrumentType":"EQUITY","firstTradeDate":345479400,"regularMarketTime":{LAST},"exchangeTimezoneName":"America/New_York","dataGranularity":"1d"}},"timestamp":[{times}],"indicators":{{"quote":[{{"volume":[{volumes}]"#
@@ -77,6 +78,7 @@ fn response(body: Bytes) -> Response {
         date: None,
         bytes_received: body.len() as i64,
         body,
+        digest: None,
         latency: Duration::from_millis(1),
         file: FileHead::default(),
     }
@@ -85,11 +87,13 @@ fn response(body: Bytes) -> Response {
 fn decode(c: &mut Criterion) {
     let connector = connector::build(&spec());
     let response = response(body("BENCH"));
-    assert_eq!(connector.decode("BENCH", &response).unwrap().len() as i64, BARS);
+    let item = Subject::keyed("BENCH");
+    let request = connector.request(item).unwrap();
+    assert_eq!(connector.decode(item, &request, &response).unwrap().len() as i64, BARS);
     let mut group = c.benchmark_group("decode");
     group.throughput(Throughput::Bytes(response.body.len() as u64));
     group.bench_function("a year of bars", |b| {
-        b.iter(|| connector.decode(black_box("BENCH"), black_box(&response)));
+        b.iter(|| connector.decode(black_box(item), &request, black_box(&response)));
     });
     group.finish();
 }
@@ -113,7 +117,8 @@ async fn commits(store: &SqliteStore, connector: &dyn Connector, groups: usize) 
             let lease = LeaseWrite { slice: slice.no, epoch: slice.epoch, hold: Hold::Until(until) };
             let recording = |item: &OpenItem| {
                 let response = response(body(&item.key));
-                let records = connector.decode(&item.key, &response).unwrap();
+                let request = connector.request(item.subject()).unwrap();
+                let records = connector.decode(item.subject(), &request, &response).unwrap();
                 let reply = Reply {
                     http_status: 200,
                     size_bytes: response.bytes_received,
