@@ -31,7 +31,7 @@ def spec(a):
         placement = "PLACEMENT_DISCARD" if a.payload == "ledger" else "PLACEMENT_STORE"
         # The reply's row is the only one that may hold the body.
         fetch["keepBodies"] = "0s"
-        connector = dict(httpFetch=dict(urlTemplate=url, output=dict(body=dict(placement=placement))))
+        connector = dict(httpFetch=dict(urlTemplate=url, body=dict(placement=placement)))
     else:
         connector = dict(yahooChart=dict(baseUrl=a.base, symbolSuffix="", range="1y"))
         if a.payload == "rows":
