@@ -56,6 +56,8 @@ class Server:
 
     def __init__(self, out, keys, log="info"):
         self.data, port_file = os.path.join(out, "data"), os.path.join(out, "port")
+        # What a run that was cut off has left.
+        shutil.rmtree(self.data, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.remove(port_file)
         self.log = open(os.path.join(out, "hauld.log"), "wb")
