@@ -18,6 +18,7 @@ use tonic::Code;
 use crate::world::{
     Server, Upstream,
     canned::{Canned, NOTHING},
+    eventually,
     spec::{batch, codes, fast, inline, prices, starting},
     status::{fields, refused},
     watching::assert_adds_up,
@@ -69,7 +70,11 @@ async fn a_quota_that_is_said_with_200_holds_the_gate_and_charges_nobody() {
         .await;
     assert_eq!(held.state(), State::Running);
     assert!((21..=23).contains(&seen.load(Ordering::SeqCst)), "nothing is sent while it is held");
-    let waits = server.items(&name).await.into_iter().find(|item| item.error.is_some()).unwrap();
+    // The gate is held at once, the item's attempt is committed with its group.
+    let waits = eventually("an item waits with its error", || async {
+        server.items(&name).await.into_iter().find(|item| item.error.is_some())
+    })
+    .await;
     let error = waits.error.as_ref().unwrap();
     assert_eq!((error.reason.as_str(), error.http_status), ("QUOTA", 200));
     assert!(

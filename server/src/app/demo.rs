@@ -167,6 +167,8 @@ impl Demo {
                 workers: Some(self.workers),
                 requests_per_second: Some(self.rate),
                 burst: Some(self.burst),
+                // Its push-backs are drawn, whatever the rate is: a slower pace meets as many.
+                adaptive_pace: Some(false),
                 attempt_timeout: seconds(ATTEMPT_TIMEOUT_S),
                 initial_backoff: seconds(1),
                 ..v1::FetchPolicy::default()

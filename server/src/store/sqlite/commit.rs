@@ -106,7 +106,7 @@ async fn try_commit(
     }
 
     let mut script = Script::default();
-    let (items, statements) = item::record(&mut script, &before, commit, &recorded);
+    item::record(&mut script, &before, commit, &recorded);
     let mut canceled = write_leases(&mut script, &before, commit, &held, &recorded);
     let tally = Tally::of(&recorded, canceled.iter().map(|(_, open)| open).sum());
     let finals: Vec<i64> = recorded
@@ -126,12 +126,11 @@ async fn try_commit(
         failpoint::tried("commit.written").await.map_err(StoreError::from)?;
         let mut ran = tx.commit_with(script).await?;
         failpoint::reached("commit.done").await;
-        check(items, &ran[..statements])?;
         ran.pop();
         let batch = store.decode(&written(ran)?)?;
         return Ok(Committed { batch, admitted: Vec::new(), fenced: fenced.into_iter().collect(), rejected });
     }
-    check(items, &script.run(&mut tx).await?[..statements])?;
+    script.run(&mut tx).await?;
     result::append_canceled(&mut tx, commit.batch, &mut canceled).await?;
     transition::settle(&mut tx, commit.batch, found, commit.now).await?;
     let slots = store.limits.running_batches;
@@ -172,22 +171,14 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
     failpoint::tried("store.begin").await.map_err(StoreError::from)?;
     let (tx, ran) = store.writer.begin_with(script).await?;
     let [batch, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
-    let row = batch.rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    let held = held.rows.iter().map(|row| (SliceNo(row.get("slice_no")), row.get("open_count"))).collect();
+    let row = batch.first().ok_or(sqlx::Error::RowNotFound)?;
+    let held = held.iter().map(|row| (SliceNo(row.get("slice_no")), row.get("open_count"))).collect();
     Ok(Begun { tx, before: store.decode(row)?, is_late: row.get("is_late"), held })
-}
-
-/// Nobody else may have ended an item of a lease that was ours.
-fn check(items: usize, ran: &[Ran]) -> Result<(), sqlx::Error> {
-    if ran.iter().map(|ran| ran.written).sum::<u64>() == items as u64 {
-        return Ok(());
-    }
-    Err(sqlx::Error::Protocol(format!("of a group of {items} items some are final already")))
 }
 
 /// The batch's row, which the last statement wrote.
 fn written(mut ran: Vec<Ran>) -> Result<SqliteRow, sqlx::Error> {
-    ran.pop().and_then(|mut ran| ran.rows.pop()).ok_or(sqlx::Error::RowNotFound)
+    ran.pop().and_then(|mut ran| ran.pop()).ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Leases per statement.

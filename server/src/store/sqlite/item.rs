@@ -67,14 +67,12 @@ pub(super) struct Recorded<'a> {
     pub(super) changed: i64,
 }
 
-/// Adds what attempts leave in their items' rows, and rows for the attempts that are worth one. Answers with the items
-/// that the first statements update, and how many statements these are. `before` is the batch as the commit found it.
-pub(super) fn record(
-    script: &mut Script,
-    before: &Batch,
-    commit: &Commit,
-    recorded: &[Recorded<'_>],
-) -> (usize, usize) {
+/// Ends the script unless the statement before it wrote so many rows.
+const WROTE: &str = "SELECT CASE WHEN changes() <> ? THEN json(?) END";
+
+/// Adds what attempts leave in their items' rows, and rows for the attempts that are worth one. `before` is the batch as
+/// the commit found it.
+pub(super) fn record(script: &mut Script, before: &Batch, commit: &Commit, recorded: &[Recorded<'_>]) {
     let touched: Vec<&Recorded<'_>> =
         recorded.iter().filter(|recorded| !is_untouched(&recorded.recording)).collect();
     let active_ms = before.active.as_millis() as i64 - ms(before.state_since);
@@ -84,6 +82,8 @@ pub(super) fn record(
             bind_item(script, item, active_ms);
         }
         script.bind(commit.batch.0);
+        // The leases were ours, so nobody else may have ended an item of them.
+        script.add(WROTE).bind(items.len() as i64).bind("an item of the group is final already");
     }
     for Recorded { recording, .. } in touched.iter().filter(|recorded| recorded.recording.is_worth_a_row()) {
         let (attempt, columns) = (&recording.attempt, Columns::of(recording));
@@ -105,7 +105,6 @@ pub(super) fn record(
             .bind(columns.failure.map(|failure| failure.message.as_str()))
             .bind(columns.retry_after_ms);
     }
-    (touched.len(), touched.len().div_ceil(ITEMS_PER_UPDATE))
 }
 
 fn bind_item(script: &mut Script, Recorded { recording, records, changed }: &Recorded<'_>, active_ms: i64) {

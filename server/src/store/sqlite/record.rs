@@ -167,10 +167,10 @@ fn changed_of(history: &PriceHistory, ran: &[Ran]) -> i64 {
     let mut ran = ran.iter();
     let mut changed = 0;
     if !history.prices.is_empty() {
-        changed += ran.next().map_or(0, |present| changed_prices(history, &present.rows));
+        changed += ran.next().map_or(0, |present| changed_prices(history, present));
     }
     if !history.events.is_empty() {
-        changed += ran.next().map_or(0, |present| changed_events(history, &present.rows));
+        changed += ran.next().map_or(0, |present| changed_events(history, present));
     }
     changed as i64
 }

@@ -55,7 +55,7 @@ pub(super) fn write(
 
 /// One, if the reply was there with other values.
 pub(super) fn changed(ran: &[Ran]) -> i64 {
-    let before = ran.first().and_then(|read| read.rows.first());
+    let before = ran.first().and_then(|read| read.first());
     i64::from(before.is_some_and(|row| row.get(0)))
 }
 

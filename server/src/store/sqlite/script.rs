@@ -20,14 +20,8 @@ pub(super) struct Script {
     unbound: Option<sqlx::Error>,
 }
 
-/// What one statement of a script came to.
-#[derive(Default)]
-pub(super) struct Ran {
-    /// What it read or returned.
-    pub(super) rows: Vec<SqliteRow>,
-    /// Rows that it wrote, if it is one that writes.
-    pub(super) written: u64,
-}
+/// What one statement of a script read or returned.
+pub(super) type Ran = Vec<SqliteRow>;
 
 impl Script {
     /// The next statement. The engine prepares each text of a script once, so parts that vary are values.
@@ -62,14 +56,11 @@ impl Script {
             return Ok(ran);
         }
         let mut steps = conn.fetch_many(sqlx::query_with(AssertSqlSafe(self.sql), self.arguments));
-        let mut current = Ran::default();
+        let mut current = Ran::new();
         while let Some(step) = steps.try_next().await? {
             match step {
-                Either::Right(row) => current.rows.push(row),
-                Either::Left(done) => {
-                    current.written = done.rows_affected();
-                    ran.push(std::mem::take(&mut current));
-                }
+                Either::Right(row) => current.push(row),
+                Either::Left(_) => ran.push(std::mem::take(&mut current)),
             }
         }
         Ok(ran)

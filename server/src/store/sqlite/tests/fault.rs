@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Folder, now, set, start};
+use super::{Folder, execute, now, set, start};
 use crate::{
     domain::{batch::Batch, id::NodeId},
     store::{
@@ -110,6 +110,24 @@ async fn a_failed_commit_leaves_nothing_behind() {
     assert_eq!(*batch.spec, spec);
     let listed = store.list_batches(&BatchQuery::newest(10)).await.unwrap();
     assert_eq!(listed.into_iter().map(|(_, batch)| batch).collect::<Vec<_>>(), [batch]);
+}
+
+/// Nobody but the lease's owner ends an item. If it is ended all the same, nothing of the group is counted.
+#[tokio::test]
+async fn a_group_with_an_item_that_is_final_already_is_rolled_back() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let node = NodeId::generate();
+    let batch = start(&store, numbered("batch-a", 50)).await.unwrap();
+    let slice = claim(&store, &batch, &node).await;
+    let end = "UPDATE batch_execution_details SET status = 'SUCCEEDED' WHERE item_index = 7";
+    execute(&mut folder.connect().await, end).await;
+    let error = store.commit(&bulk(&batch, &slice, &node)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Fault(_)), "{error}");
+    let after = store.batch(&batch.id).await.unwrap().unwrap();
+    assert_eq!(after, batch);
+    // The connection goes on.
+    start(&store, inline("batch-b", &["a"])).await.unwrap();
 }
 
 #[tokio::test]
