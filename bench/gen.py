@@ -14,7 +14,7 @@ SUFFIX = ["", ".L", ".DE", ".PA", ".T", ".HK", ".TO", ".AX"]
 
 def key(i):
     s, j = "", i
-    for _ in range(4):
+    while j or len(s) < 4:
         s, j = chr(65 + j % 26) + s, j // 26
     return s + SUFFIX[i % len(SUFFIX)]
 

@@ -98,10 +98,12 @@ def main():
     out, keys = os.path.join(run, "out"), os.path.join(run, f"keys-{a.items}.txt")
     gen = lambda *x: subprocess.run([sys.executable, os.path.join(here, "gen.py"), *map(str, x)], check=True)
     f = dict(keys=keys, urls=f"{run}/urls-{a.items}.txt", urlsplain=f"{run}/plain-{a.items}.txt", curl=f"{run}/curl-{a.items}.txt", curlnull=f"{run}/curlnull-{a.items}.txt")
-    gen("symbols", os.path.join(run, "bodies"), min(a.items, a.symbols)); gen("keys", keys, a.items); gen("urls", f["urls"], a.items, a.base, "out"); gen("urls", f["urlsplain"], a.items, a.base)
-    gen("curl", f["curl"], a.items, a.base, out); gen("curl", f["curlnull"], a.items, a.base, "-")
     sub = dict(f, base=a.base, n=a.items, conc=a.conc, out=out)
     todo = [(n, *PEERS[n]) for n in a.names] + ([("cmd", a.cmd, {})] if a.cmd else [])
+    inputs = dict(urls=("urls", a.base, "out"), urlsplain=("urls", a.base), curl=("curl", a.base, out), curlnull=("curl", a.base, "-"))
+    gen("symbols", os.path.join(run, "bodies"), min(a.items, a.symbols)); gen("keys", keys, a.items)
+    for name, (kind, *more) in inputs.items():
+        if any("{%s}" % name in cmd for _, cmd, _ in todo): gen(kind, f[name], a.items, *more)
     res = {n: [] for n, *_ in todo}
     for i in range(-a.warmup, a.runs):
         for name, cmd, env in todo:

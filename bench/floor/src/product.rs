@@ -24,6 +24,8 @@ pub struct Plan {
     pub one_way: bool,
     /// Rows that are there are read for the whole group at once.
     pub group_check: bool,
+    /// Replies per INSERT, and items' rows per UPDATE; 0: each by itself.
+    pub together: usize,
     /// Reads the rows that are there first, to tell which change.
     pub check: bool,
     /// Upserts only rows that differ.
@@ -51,7 +53,7 @@ pub enum Form {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rows: 128, form: Form::Shared, replace: false, one_way: false, group_check: false, check: true, skip: false, drop: true, rowid: false, sync: "FULL".into(), page: 4096, checkpoint: 16_384, cache_kib: 65_536 }
+        Self { rows: 128, form: Form::Shared, replace: false, one_way: false, group_check: false, together: 0, check: true, skip: false, drop: true, rowid: false, sync: "FULL".into(), page: 4096, checkpoint: 16_384, cache_kib: 65_536 }
     }
 }
 
@@ -72,11 +74,12 @@ impl Plan {
                 "skip" => plan.skip = true,
                 "nodrop" => plan.drop = false,
                 "rowid" => plan.rowid = true,
-                _ => match (number("page"), number("ckpt"), number("cache"), word.parse()) {
+                _ => match (number("page"), number("ckpt"), number("cache"), number("together"), word.parse()) {
                     (Some(page), ..) => plan.page = page,
                     (_, Some(pages), ..) => plan.checkpoint = pages,
-                    (_, _, Some(kib), _) => plan.cache_kib = kib,
-                    (_, _, _, Ok(rows)) => plan.rows = rows,
+                    (_, _, Some(kib), ..) => plan.cache_kib = kib,
+                    (_, _, _, Some(items), _) => plan.together = items as usize,
+                    (.., Ok(rows)) => plan.rows = rows,
                     _ => panic!("{word}"),
                 },
             }
@@ -163,10 +166,13 @@ const PRESENT: &str = "SELECT ts, session_date, symbol, currency, open, high, lo
 const PRESENT_OF_GROUP: &str = "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices \
     WHERE interval = ? AND ts BETWEEN ? AND ? AND code IN";
 const KEEP_BODY: &str = "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at) VALUES (?, ?, ?, ?, ?, ?)";
-const REPLY: &str = "INSERT INTO responses (item_key, as_of_at, method, url, http_status, content_type, size_bytes, sha256, body, batch_seq, fetched_at) \
-    VALUES (?, ?, 'GET', ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (item_key, as_of_at, method, url) DO UPDATE SET http_status = excluded.http_status, \
+/// Whether a reply was there with other values.
+const REPLY_CHANGES: &str = "SELECT http_status <> ? OR content_type <> ? OR sha256 <> ? OR (body IS NULL) <> ? FROM responses \
+    WHERE item_key = ? AND as_of_at = ? AND method = ? AND url = ?";
+const UPSERT_REPLY: &str = " ON CONFLICT (item_key, as_of_at, method, url) DO UPDATE SET http_status = excluded.http_status, \
     content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, body = excluded.body, batch_seq = excluded.batch_seq, \
     fetched_at = excluded.fetched_at";
+const METHOD: &str = "GET";
 const AS_OF: i64 = 1_730_160_000_000;
 const LEASE: &str = "UPDATE batch_slices SET open_count = open_count - ?, status = CASE WHEN open_count = ? THEN 'DONE' ELSE 'LEASED' END, \
     owner = CASE WHEN open_count > ? THEN owner END, lease_until_at = CASE WHEN open_count > ? THEN ? END, lost_in_row = 0 \
@@ -175,6 +181,40 @@ const ITEM: &str = "UPDATE batch_execution_details SET status = ?, attempts = at
     size_bytes = ?, sha256 = ?, content_type = ?, latency_ms = ?, rows_left_out = 0, node = ?, first_attempt_at = coalesce(first_attempt_at, ?), \
     last_attempt_at = ?, updated_at = ?, last_attempt_end_at = ?, bytes_received = ? \
     WHERE batch_seq = ? AND item_index = ? AND status = 'PENDING'";
+/// Parameters of a reply, and of an item, that others do not share.
+const REPLY: usize = 7;
+const ITEM_OF_MANY: usize = 9;
+
+/// Replies in one statement: what they share comes first.
+fn replies(count: usize) -> String {
+    let mut sql = String::from(
+        "INSERT INTO responses (as_of_at, method, batch_seq, fetched_at, item_key, url, http_status, content_type, size_bytes, sha256, body) \
+         SELECT ?, ?, ?, ?, reply.* FROM (VALUES ",
+    );
+    values(&mut sql, count, REPLY);
+    sql + ") reply WHERE true" + UPSERT_REPLY
+}
+
+/// The same question as [`REPLY_CHANGES`] about many replies, of which each is the only one of its item, day and method.
+fn replies_before(count: usize) -> String {
+    let keys = vec!["?"; count].join(", ");
+    format!("SELECT item_key, url, http_status, content_type, sha256, body IS NULL FROM responses WHERE as_of_at = ? AND method = ? AND item_key IN ({keys})")
+}
+
+/// Items' own rows in one statement: what they share comes first.
+fn ended_many(count: usize) -> String {
+    let mut sql = String::from(
+        "WITH shared (node, now) AS (VALUES (?, ?)), \
+         came (item_index, http_status, records, changed, size_bytes, sha256, content_type, latency_ms, started_at) AS (VALUES ",
+    );
+    values(&mut sql, count, ITEM_OF_MANY);
+    sql + ") UPDATE batch_execution_details AS item SET status = 'SUCCEEDED', attempts = attempts + 1, http_status = came.http_status, \
+        records_inserted = records, records_changed = changed, size_bytes = came.size_bytes, sha256 = came.sha256, content_type = came.content_type, \
+        latency_ms = came.latency_ms, rows_left_out = 0, node = shared.node, first_attempt_at = coalesce(first_attempt_at, started_at), \
+        last_attempt_at = started_at, updated_at = now, last_attempt_end_at = now, bytes_received = came.size_bytes \
+        FROM came CROSS JOIN shared WHERE item.batch_seq = ? AND item.item_index = came.item_index AND item.status = 'PENDING'"
+}
+
 const RESULTS: &str = "INSERT INTO item_results (batch_seq, first_no, item_count, items) SELECT ?, \
     coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = ? ORDER BY first_no DESC LIMIT 1), 1), ?, ?";
 const TALLY: &str = "UPDATE batch_executions SET successful_count = successful_count + ?, records_count = records_count + ?, \
@@ -222,6 +262,13 @@ impl Item {
         let zstd = |wanted: bool| wanted.then(|| zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap());
         let reply = matches!(payload, "ledger" | "raw").then(|| (url, zstd(payload == "raw")));
         Self { index, key: key.to_owned(), size: body.len() as i64, sha256, body: zstd(payload == "rows-kept"), reply, prices }
+    }
+}
+
+impl Item {
+    /// Rows of datasets.
+    fn records(&self) -> i64 {
+        self.prices.len() as i64 + i64::from(self.reply.is_some())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The writer alone: no HTTP and no JSON, items of 250 rows from memory into haul's tables. key=value arguments:
 //!   lib=rusqlite|sqlx  plan=shared,128,...  n=1000  rows=250  batch=50  db=FILE  passes=1  mode=again|changed
+//!   payload=rows|ledger|raw: prices, or the reply's row without and with a body of 4 KB
 //! A second pass writes the same rows again, or rows with other values. Prints one JSON line a pass.
 use std::{collections::HashMap, time::Instant};
 
@@ -24,12 +25,17 @@ fn key(mut i: usize) -> String {
     String::from_utf8(letters.to_vec()).unwrap() + ".T"
 }
 
-fn item(index: usize, rows: usize, pass: usize) -> Item {
+fn item(index: usize, payload: &str, rows: usize, pass: usize) -> Item {
     let mut x = index as u64 * 7_919 + pass as u64 * 104_729 + 1;
     let mut random = || {
         x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (x >> 40) as f64 / (1u64 << 24) as f64
     };
+    let rows = if payload == "rows" { rows } else { 0 };
+    let reply = (payload != "rows").then(|| {
+        let body: Vec<u8> = (0..4_096).map(|_| (random() * 256.0) as u8).collect();
+        (format!("http://127.0.0.1:18080/v8/finance/chart/{}?range=1y&interval=1d", key(index)), (payload == "raw").then_some(body))
+    });
     let prices = (0..rows)
         .map(|n| {
             let ts = 1_700_000_000 - 1_700_000_000 % 86_400 + 52_200 + (n + 2 * (n / 5)) as i64 * 86_400;
@@ -37,7 +43,7 @@ fn item(index: usize, rows: usize, pass: usize) -> Item {
             Price { ts, date: date(ts), ohlca: [1.0, 1.004, 0.996, 1.001, 0.997].map(|x| Some(close * x)), volume: Some((random() * 9e7) as i64), provisional: n + 1 == rows }
         })
         .collect();
-    Item { index: index as i64, key: key(index), size: 19_500, sha256: vec![7; 32], body: None, reply: None, prices }
+    Item { index: index as i64, key: key(index), size: 19_500, sha256: vec![7; 32], body: None, reply, prices }
 }
 
 fn main() {
@@ -45,6 +51,7 @@ fn main() {
     let get = |k: &str, d: &str| a.get(k).cloned().unwrap_or_else(|| d.into());
     let number = |k: &str, d: &str| get(k, d).parse::<usize>().unwrap();
     let (n, rows, batch, passes) = (number("n", "1000"), number("rows", "250"), number("batch", "50"), number("passes", "1"));
+    let payload = get("payload", "rows");
     let (lib, plan, mode, db) = (get("lib", "rusqlite"), Plan::parse(&get("plan", "")), get("mode", "again"), get("db", "rows.db"));
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{db}{suffix}"));
@@ -55,7 +62,7 @@ fn main() {
     for pass in 0..passes {
         let variant = if mode == "changed" { pass } else { 0 };
         let groups: Vec<Vec<Item>> =
-            (0..n).step_by(batch).map(|first| (first..(first + batch).min(n)).map(|index| item(index, rows, variant)).collect()).collect();
+            (0..n).step_by(batch).map(|first| (first..(first + batch).min(n)).map(|index| item(index, &payload, rows, variant)).collect()).collect();
         if pass > 0 {
             store.reopen();
         }
@@ -74,7 +81,7 @@ fn main() {
         let (wall, cpu) = (t0.elapsed().as_secs_f64(), cpu() - c0);
         println!(
             "{{\"lib\":\"{lib}\",\"plan\":\"{}\",\"pass\":{pass},\"items_s\":{:.0},\"cpu_us_item\":{:.1},\"rows\":{}}}",
-            get("plan", ""), n as f64 / wall, cpu * 1e6 / n as f64, store.count("stock_prices")
+            get("plan", ""), n as f64 / wall, cpu * 1e6 / n as f64, store.count(if payload == "rows" { "stock_prices" } else { "responses" })
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The stretch floor: rusqlite on a thread of its own.
 
-use ::rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
+use ::rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::*;
 
@@ -8,6 +8,7 @@ pub struct Store {
     conn: Connection,
     plan: Plan,
     inserts: Vec<String>,
+    reply: String,
     changed: i64,
 }
 
@@ -35,7 +36,7 @@ impl Store {
         tx.commit().unwrap();
         conn.execute_batch("pragma wal_checkpoint(truncate)").unwrap();
         let inserts = (0..=plan.rows_per_statement()).map(|rows| plan.insert(rows)).collect();
-        Self { conn, plan, inserts, changed: 0 }
+        Self { conn, plan, inserts, reply: replies(1), changed: 0 }
     }
 
     /// Makes all items open again, with the rows that there are.
@@ -73,15 +74,18 @@ impl Store {
                     keep.execute(params![BATCH, item.index, body, 200, CONTENT_TYPE, at]).unwrap();
                 }
                 if let Some((url, body)) = &item.reply {
-                    let mut reply = tx.prepare_cached(REPLY).unwrap();
-                    reply.execute(params![item.key, AS_OF, url, 200, CONTENT_TYPE, item.size, item.sha256, body, BATCH, at]).unwrap();
+                    let mut before = tx.prepare_cached(REPLY_CHANGES).unwrap();
+                    let differs = before.query_row(params![200, CONTENT_TYPE, item.sha256, body.is_none(), item.key, AS_OF, METHOD, url], |row| row.get::<_, i64>(0));
+                    changed += differs.optional().unwrap().unwrap_or(0);
+                    let mut reply = tx.prepare_cached(&self.reply).unwrap();
+                    reply.execute(params![AS_OF, METHOD, BATCH, at, item.key, url, 200, CONTENT_TYPE, item.size, item.sha256, body]).unwrap();
                 }
                 let written = row
-                    .execute(params!["SUCCEEDED", 200, item.prices.len() as i64, 0, item.size, item.sha256, CONTENT_TYPE, 1, NODE, at, at, at, at, item.size, BATCH, item.index])
+                    .execute(params!["SUCCEEDED", 200, item.records(), 0, item.size, item.sha256, CONTENT_TYPE, 1, NODE, at, at, at, at, item.size, BATCH, item.index])
                     .unwrap();
                 assert_eq!(written, 1);
                 bytes += item.size;
-                records += item.prices.len() as i64;
+                records += item.records();
             }
             tx.prepare_cached(RESULTS).unwrap().execute(params![BATCH, BATCH, items.len() as i64, indexes(items)]).unwrap();
             let n = items.len() as i64;

@@ -11,6 +11,29 @@ pub struct Store {
     plan: Plan,
     /// By rows, and whether the provisional ones are dropped and the item's own row is written on the same way.
     texts: HashMap<(usize, bool, bool), &'static str>,
+    sqls: Texts,
+}
+
+/// Statements about many items, by how many, each made once.
+#[derive(Default)]
+struct Texts {
+    replies: HashMap<usize, &'static str>,
+    before: HashMap<usize, &'static str>,
+    ended: HashMap<usize, &'static str>,
+}
+
+impl Texts {
+    fn replies(&mut self, count: usize) -> &'static str {
+        self.replies.entry(count).or_insert_with(|| replies(count).leak())
+    }
+
+    fn before(&mut self, count: usize) -> &'static str {
+        self.before.entry(count).or_insert_with(|| replies_before(count).leak())
+    }
+
+    fn ended(&mut self, count: usize) -> &'static str {
+        self.ended.entry(count).or_insert_with(|| ended_many(count).leak())
+    }
 }
 
 impl Store {
@@ -24,7 +47,7 @@ impl Store {
             .pragma("cache_size", format!("-{}", plan.cache_kib))
             .pragma("wal_autocheckpoint", plan.checkpoint.to_string())
             .disable_statement_logging();
-        Self { conn: options.connect().await.unwrap(), plan, texts: HashMap::new() }
+        Self { conn: options.connect().await.unwrap(), plan, texts: HashMap::new(), sqls: Texts::default() }
     }
 
     /// A statement's text, made once, so that it is prepared once.
@@ -93,24 +116,32 @@ impl Store {
         for (sql, args) in writes {
             ::sqlx::query_with(sql, args).execute(&mut *tx).await.unwrap();
         }
-        let (mut bytes, mut records) = (0, 0);
+        let mut changed = changed;
         for item in items {
             if let Some(body) = &item.body {
                 let keep = ::sqlx::query(KEEP_BODY).bind(BATCH).bind(item.index).bind(body.as_slice()).bind(200).bind(CONTENT_TYPE).bind(at);
                 keep.execute(&mut *tx).await.unwrap();
             }
-            if let Some((url, body)) = &item.reply {
-                let reply = ::sqlx::query(REPLY).bind(&item.key).bind(AS_OF).bind(url).bind(200).bind(CONTENT_TYPE).bind(item.size);
-                reply.bind(item.sha256.as_slice()).bind(body.as_deref()).bind(BATCH).bind(at).execute(&mut *tx).await.unwrap();
-            }
-            if !self.plan.one_way || item.prices.is_empty() {
-                let mut args = reserved(16);
-                ended(&mut args, item, at);
-                assert_eq!(::sqlx::query_with(ITEM, args).execute(&mut *tx).await.unwrap().rows_affected(), 1);
-            }
-            bytes += item.size;
-            records += item.prices.len() as i64;
         }
+        let size = self.plan.together.max(1);
+        for some in items.chunks(size) {
+            if let Some(text) = some[0].reply.as_ref().map(|_| self.sqls.replies(some.len())) {
+                changed += replied(&mut tx, &self.plan, &mut self.sqls, some).await;
+                ::sqlx::query_with(text, replied_args(some, at)).execute(&mut *tx).await.unwrap();
+            }
+            if some[0].prices.is_empty() || !self.plan.one_way {
+                let written = if self.plan.together == 0 {
+                    let mut args = reserved(16);
+                    ended(&mut args, &some[0], at);
+                    ::sqlx::query_with(ITEM, args).execute(&mut *tx).await.unwrap()
+                } else {
+                    ::sqlx::query_with(self.sqls.ended(some.len()), ended_args(some, at)).execute(&mut *tx).await.unwrap()
+                };
+                assert_eq!(written.rows_affected(), some.len() as u64);
+            }
+        }
+        let bytes: i64 = items.iter().map(|item| item.size).sum();
+        let records: i64 = items.iter().map(Item::records).sum();
         let n = items.len() as i64;
         ::sqlx::query(RESULTS).bind(BATCH).bind(BATCH).bind(n).bind(indexes(items)).execute(&mut *tx).await.unwrap();
         ::sqlx::query(TALLY).bind(n).bind(records).bind(changed).bind(bytes).bind(n).bind(BATCH).fetch_one(&mut *tx).await.unwrap();
@@ -149,6 +180,65 @@ async fn present_of_group(conn: &mut SqliteConnection, items: &[Item]) -> i64 {
     let rows = query.fetch_all(conn).await.unwrap();
     let by_key: HashMap<&str, &Item> = items.iter().map(|item| (item.key.as_str(), item)).collect();
     rows.iter().filter(|row| by_key.get(row.get::<&str, _>(2)).is_some_and(|item| differs(row, item))).count() as i64
+}
+
+/// How many replies were there with other values.
+async fn replied(conn: &mut SqliteConnection, plan: &Plan, sqls: &mut Texts, items: &[Item]) -> i64 {
+    if plan.together == 0 {
+        let item = &items[0];
+        let Some((url, body)) = &item.reply else { return 0 };
+        let before = ::sqlx::query(REPLY_CHANGES).bind(200).bind(CONTENT_TYPE).bind(item.sha256.as_slice()).bind(body.is_none());
+        let row = before.bind(&item.key).bind(AS_OF).bind(METHOD).bind(url).fetch_optional(conn).await.unwrap();
+        return row.map_or(0, |row| row.get(0));
+    }
+    let mut before = ::sqlx::query(sqls.before(items.len())).bind(AS_OF).bind(METHOD);
+    for item in items {
+        before = before.bind(&item.key);
+    }
+    let rows = before.fetch_all(conn).await.unwrap();
+    let by_key: HashMap<&str, &Item> = items.iter().map(|item| (item.key.as_str(), item)).collect();
+    let changes = |row: &&SqliteRow| {
+        let Some((item, (url, body))) = by_key.get(row.get::<&str, _>(0)).and_then(|item| Some((item, item.reply.as_ref()?))) else { return false };
+        row.get::<&str, _>(1) == url
+            && (row.get::<i64, _>(2) != 200 || row.get::<&str, _>(3) != CONTENT_TYPE || row.get::<&[u8], _>(4) != item.sha256 || row.get::<bool, _>(5) != body.is_none())
+    };
+    rows.iter().filter(changes).count() as i64
+}
+
+fn replied_args(items: &[Item], at: i64) -> SqliteArguments {
+    let mut args = reserved(4 + items.len() * REPLY);
+    args.add(AS_OF).unwrap();
+    args.add(METHOD).unwrap();
+    args.add(BATCH).unwrap();
+    args.add(at).unwrap();
+    for item in items {
+        let (url, body) = item.reply.as_ref().unwrap();
+        args.add(&item.key).unwrap();
+        args.add(url).unwrap();
+        args.add(200).unwrap();
+        args.add(CONTENT_TYPE).unwrap();
+        args.add(item.size).unwrap();
+        args.add(item.sha256.as_slice()).unwrap();
+        args.add(body.as_deref()).unwrap();
+    }
+    args
+}
+
+fn ended_args(items: &[Item], at: i64) -> SqliteArguments {
+    let mut args = reserved(3 + items.len() * ITEM_OF_MANY);
+    args.add(NODE).unwrap();
+    args.add(at).unwrap();
+    for item in items {
+        for number in [item.index, 200, item.records(), 0, item.size] {
+            args.add(number).unwrap();
+        }
+        args.add(item.sha256.as_slice()).unwrap();
+        args.add(CONTENT_TYPE).unwrap();
+        args.add(1).unwrap();
+        args.add(at).unwrap();
+    }
+    args.add(BATCH).unwrap();
+    args
 }
 
 fn reserved(len: usize) -> SqliteArguments {
@@ -190,7 +280,7 @@ fn bar(args: &mut SqliteArguments, price: &Price) {
 /// The item's own row.
 fn ended(args: &mut SqliteArguments, item: &Item, at: i64) {
     args.add("SUCCEEDED").unwrap();
-    for number in [200, item.prices.len() as i64, 0, item.size] {
+    for number in [200, item.records(), 0, item.size] {
         args.add(number).unwrap();
     }
     args.add(item.sha256.as_slice()).unwrap();
