@@ -3,7 +3,7 @@
 
   steady   50 requests a second, and nothing happens
   hold     the same; at 40 % the upstream answers 429 with Retry-After: 6 to all that is sent within a second
-  retries  the same; 15 % of the requests fail in passing (5xx, 429, cut bodies, stalls of a second) and are repeated
+  retries  the same; 4 % of the requests fail in passing (5xx, 429, cut bodies, stalls of a second) and are repeated
 
 haul-sim is the upstream and has the list of issues. Each name has a server and an upstream of its own and they run side by side,
 for the rate keeps each of them at some per cent of a core. Twice a second the batch is asked for; error is |told - end| by the time that
@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RUN = os.environ.get("BENCH_RUN", os.path.join(HERE, ".run"))
 SIM = os.environ.get("HAUL_SIM", os.path.join(RELEASE, "haul-sim"))
 LIST = "/markets/statistics-equities/misc/tvdivq0000001vg2-att/data_j.xls"
-NAMES = {"steady": (), "hold": (), "retries": ("--faults", "0.15", "--stall", "1s")}
+NAMES = {"steady": (), "hold": (), "retries": ("--faults", "0.04", "--stall", "1s")}
 
 
 class Sim:
@@ -100,7 +100,7 @@ def run(name, items):
 def main():
     ap = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
     ap.add_argument("--runs", type=int, default=3)
-    ap.add_argument("--items", type=int, default=1000)
+    ap.add_argument("--items", type=int, default=750)
     ap.add_argument("names", nargs="*")
     a = ap.parse_args()
     for _ in range(a.runs):

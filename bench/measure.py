@@ -54,7 +54,7 @@ def product(payload, more=""):
 
 
 # The best known way of each library to write haul's own rows: bench/README.md has the others.
-PLANS = {"sqlx": "select,250,oneway,groupcheck", "rusqlite": "select,250"}
+PLANS = {"sqlx": "select,250,oneway,groupcheck,together50", "rusqlite": "select,250"}
 
 PEERS = {
     "floor-reqwest": fl("client=reqwest"), "floor-reqwest-ct": fl("client=reqwest rt=0"),

@@ -24,7 +24,7 @@ pub struct Plan {
     pub one_way: bool,
     /// Rows that are there are read for the whole group at once.
     pub group_check: bool,
-    /// Replies per INSERT, and items' rows per UPDATE; 0: each by itself.
+    /// Replies and kept bodies per INSERT, and items' rows per UPDATE; 0: each by itself.
     pub together: usize,
     /// Reads the rows that are there first, to tell which change.
     pub check: bool,
@@ -165,7 +165,15 @@ const PRESENT: &str = "SELECT ts, session_date, symbol, currency, open, high, lo
     WHERE code = ? AND interval = ? AND ts BETWEEN ? AND ? ORDER BY ts";
 const PRESENT_OF_GROUP: &str = "SELECT ts, session_date, symbol, currency, open, high, low, close, adj_close, volume, provisional FROM stock_prices \
     WHERE interval = ? AND ts BETWEEN ? AND ? AND code IN";
-const KEEP_BODY: &str = "INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at) VALUES (?, ?, ?, ?, ?, ?)";
+const KEPT: usize = 6;
+
+/// Kept bodies in one statement.
+fn keep_bodies(count: usize) -> String {
+    let mut sql = String::from("INSERT OR REPLACE INTO kept_bodies (batch_seq, item_index, body, http_status, content_type, fetched_at) VALUES ");
+    values(&mut sql, count, KEPT);
+    sql
+}
+
 /// Whether a reply was there with other values.
 const REPLY_CHANGES: &str = "SELECT http_status <> ? OR content_type <> ? OR sha256 <> ? OR (body IS NULL) <> ? FROM responses \
     WHERE item_key = ? AND as_of_at = ? AND method = ? AND url = ?";

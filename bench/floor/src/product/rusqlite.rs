@@ -9,6 +9,7 @@ pub struct Store {
     plan: Plan,
     inserts: Vec<String>,
     reply: String,
+    keep: String,
     changed: i64,
 }
 
@@ -36,7 +37,7 @@ impl Store {
         tx.commit().unwrap();
         conn.execute_batch("pragma wal_checkpoint(truncate)").unwrap();
         let inserts = (0..=plan.rows_per_statement()).map(|rows| plan.insert(rows)).collect();
-        Self { conn, plan, inserts, reply: replies(1), changed: 0 }
+        Self { conn, plan, inserts, reply: replies(1), keep: keep_bodies(1), changed: 0 }
     }
 
     /// Makes all items open again, with the rows that there are.
@@ -60,7 +61,7 @@ impl Store {
                 assert!(open >= 0);
             }
             let mut row = tx.prepare_cached(ITEM).unwrap();
-            let mut keep = tx.prepare_cached(KEEP_BODY).unwrap();
+            let mut keep = tx.prepare_cached(&self.keep).unwrap();
             let (mut bytes, mut records, mut changed) = (0, 0, 0);
             if self.plan.form != Form::Flat {
                 for item in items {

@@ -20,6 +20,7 @@ struct Texts {
     replies: HashMap<usize, &'static str>,
     before: HashMap<usize, &'static str>,
     ended: HashMap<usize, &'static str>,
+    keep: HashMap<usize, &'static str>,
 }
 
 impl Texts {
@@ -29,6 +30,10 @@ impl Texts {
 
     fn before(&mut self, count: usize) -> &'static str {
         self.before.entry(count).or_insert_with(|| replies_before(count).leak())
+    }
+
+    fn keep(&mut self, count: usize) -> &'static str {
+        self.keep.entry(count).or_insert_with(|| keep_bodies(count).leak())
     }
 
     fn ended(&mut self, count: usize) -> &'static str {
@@ -117,14 +122,11 @@ impl Store {
             ::sqlx::query_with(sql, args).execute(&mut *tx).await.unwrap();
         }
         let mut changed = changed;
-        for item in items {
-            if let Some(body) = &item.body {
-                let keep = ::sqlx::query(KEEP_BODY).bind(BATCH).bind(item.index).bind(body.as_slice()).bind(200).bind(CONTENT_TYPE).bind(at);
-                keep.execute(&mut *tx).await.unwrap();
-            }
-        }
         let size = self.plan.together.max(1);
         for some in items.chunks(size) {
+            if some[0].body.is_some() {
+                ::sqlx::query_with(self.sqls.keep(some.len()), kept_args(some, at)).execute(&mut *tx).await.unwrap();
+            }
             if let Some(text) = some[0].reply.as_ref().map(|_| self.sqls.replies(some.len())) {
                 changed += replied(&mut tx, &self.plan, &mut self.sqls, some).await;
                 ::sqlx::query_with(text, replied_args(some, at)).execute(&mut *tx).await.unwrap();
@@ -220,6 +222,19 @@ fn replied_args(items: &[Item], at: i64) -> SqliteArguments {
         args.add(item.size).unwrap();
         args.add(item.sha256.as_slice()).unwrap();
         args.add(body.as_deref()).unwrap();
+    }
+    args
+}
+
+fn kept_args(items: &[Item], at: i64) -> SqliteArguments {
+    let mut args = reserved(items.len() * KEPT);
+    for item in items {
+        args.add(BATCH).unwrap();
+        args.add(item.index).unwrap();
+        args.add(item.body.as_deref()).unwrap();
+        args.add(200).unwrap();
+        args.add(CONTENT_TYPE).unwrap();
+        args.add(at).unwrap();
     }
     args
 }
