@@ -122,7 +122,7 @@ def one(server, a):
 def fanout(server, a):
     a.rate, a.burst, a.group, a.conc, a.payload = a.hz, 1, 1, 1, "rows"
     name = started(server, json.dumps(spec(a)))
-    subprocess.run([beside("fanout"), "watch", f"addr={server.address}", f"subs={a.fanout}", "conns=4", f"secs={a.secs}", f"pid={server.pid}",
+    subprocess.run([beside("fanout"), "watch", f"addr={server.address}", f"subs={a.fanout}", f"conns={a.conns}", f"secs={a.secs}", f"pid={server.pid}",
                     f"haul={name}", f"db={server.data}/haul.db"], check=True, timeout=a.secs + 120)
 
 
@@ -144,6 +144,7 @@ def main():
     ap.add_argument("--fanout", type=int, default=0, help="instead, so many streams on a batch that commits --hz items a second: latency from the commit")
     ap.add_argument("--hz", type=float, default=9.0)
     ap.add_argument("--secs", type=int, default=8)
+    ap.add_argument("--conns", type=int, default=4)
     ap.add_argument("--keep", action="store_true", help="leave the data folder")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
