@@ -181,7 +181,7 @@ const UPSERT_REPLY: &str = " ON CONFLICT (item_key, as_of_at, method, url) DO UP
     content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, body = excluded.body, batch_seq = excluded.batch_seq, \
     fetched_at = excluded.fetched_at";
 const METHOD: &str = "GET";
-const AS_OF: i64 = 1_730_160_000_000;
+const AS_OF: i64 = 1_730_174_400_000;
 const LEASE: &str = "UPDATE batch_slices SET open_count = open_count - ?, status = CASE WHEN open_count = ? THEN 'DONE' ELSE 'LEASED' END, \
     owner = CASE WHEN open_count > ? THEN owner END, lease_until_at = CASE WHEN open_count > ? THEN ? END, lost_in_row = 0 \
     WHERE batch_seq = ? AND slice_no = ? AND epoch = ? AND owner = ? AND status = 'LEASED' RETURNING status, open_count";
