@@ -76,10 +76,12 @@ impl Session {
     /// The row is stamped with the last trade in place of its period's start: its values may be final, its time is not,
     /// and the next reply has it elsewhere. Seen with AAPL, daily, weekly and monthly, in 2024 and 2025.
     fn is_trade(&self, ts: i64, market: &Market) -> bool {
+        // Of all rows one is asked for more.
+        if ts != market.time {
+            return false;
+        }
         let at = local(ts, self.zone).map(|(_, at)| at);
-        ts == market.time
-            && at != Some(NaiveTime::MIN)
-            && (self.length != Length::Day || at != market.opens_at)
+        at != Some(NaiveTime::MIN) && (self.length != Length::Day || at != market.opens_at)
     }
 }
 
