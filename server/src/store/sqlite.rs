@@ -128,13 +128,9 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .row_buffer_size(ROWS_BUFFERED);
-        let cache = |kib: u32| format!("-{kib}");
-        let writing = options
-            .clone()
-            .pragma("cache_size", cache(WRITER_CACHE_KIB))
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let reading =
-            options.create_if_missing(false).read_only(true).pragma("cache_size", cache(READER_CACHE_KIB));
+        let cached = |kib: u32| options.clone().pragma("cache_size", format!("-{kib}"));
+        let writing = cached(WRITER_CACHE_KIB).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let reading = cached(READER_CACHE_KIB).create_if_missing(false).read_only(true);
         let writer = Writer::open(&writing).await.map_err(error::store)?;
         let mut conn = writer.turn().await.map_err(error::store)?;
         migration::run(&mut conn).await?;
