@@ -344,14 +344,11 @@ pub struct Expanded {
 
 /// An answer to a claim.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Claim {
-    /// A slice, leased.
-    Slice(LeasedSlice),
-    /// Nothing now.
-    Nothing {
-        /// When the next parked slice is due.
-        ready_at: Option<DateTime<Utc>>,
-    },
+pub struct Claim {
+    /// What was leased.
+    pub slice: Option<LeasedSlice>,
+    /// When the next one can be, if there is one: that may be over already.
+    pub ready_at: Option<DateTime<Utc>>,
 }
 
 /// A slice under lease.

@@ -322,22 +322,20 @@ impl Runner {
     async fn claim(&mut self, now: DateTime<Utc>) -> bool {
         let until = now + LEASE;
         match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
-            Ok(Claim::Slice(slice)) => {
-                failpoint::reached("slice.claimed").await;
-                self.parked_until = None;
-                if let Some(last) = slice.items.iter().filter_map(|item| item.not_before).max() {
+            Ok(Claim { slice, ready_at }) => {
+                let is_there_more = slice.is_some() && ready_at.is_some_and(|at| at <= now);
+                if !is_there_more {
+                    self.claim_at = asked_again(ready_at, now);
+                }
+                self.parked_until = ready_at.filter(|_| !is_there_more);
+                let waiting = slice.iter().flat_map(|slice| &slice.items).filter_map(|item| item.not_before);
+                if let Some(last) = waiting.chain(self.parked_until).max() {
                     self.entry.wait_until(last);
                 }
+                let Some(slice) = slice else { return false };
+                failpoint::reached("slice.claimed").await;
                 self.held.insert(slice, until);
                 true
-            }
-            Ok(Claim::Nothing { ready_at }) => {
-                self.parked_until = ready_at;
-                if let Some(at) = ready_at {
-                    self.entry.wait_until(at);
-                }
-                self.claim_at = asked_again(ready_at, now);
-                false
             }
             Err(error) => {
                 self.trouble(&error, "no slice could be claimed");

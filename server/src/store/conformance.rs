@@ -85,6 +85,7 @@ macro_rules! conformance {
                 the_earliest_parked_slice_is_told,
                 nobody_gets_what_another_holds,
                 those_who_ask_at_once_get_different_slices,
+                a_claim_says_when_the_next_one_can_be,
                 only_open_items_come_again,
                 a_batch_that_does_not_run_gives_nothing,
                 a_claim_moves_no_revision,

@@ -50,23 +50,23 @@ pub(super) async fn an_expired_lease_goes_before_a_due_one_and_that_before_a_fre
 pub(super) async fn the_earliest_parked_slice_is_told(mut h: Harness) {
     let batch = h.start(numbered("batch-a", 200)).await;
     let (a, b) = (h.claim(&batch).await, h.claim(&batch).await);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
     let (early, late) = (h.after(60), h.after(90));
     h.record(&batch, Group::new().park(&a, late).park(&b, early)).await;
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: Some(early) });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: Some(early) });
     h.pass(60);
     assert_eq!(h.claim(&batch).await.no, b.no);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: Some(late) });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: Some(late) });
 }
 
 pub(super) async fn nobody_gets_what_another_holds(mut h: Harness) {
     let batch = h.start(inline("batch-a", &["a"])).await;
     let slice = h.claim(&batch).await;
     h.pass(29);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
     h.record(&batch, Group::new().keep(&slice)).await;
     h.pass(29);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None }, "it was renewed");
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None }, "it was renewed");
     h.pass(1);
     assert!(h.claim(&batch).await.epoch > slice.epoch, "it ran out");
 }
@@ -74,15 +74,20 @@ pub(super) async fn nobody_gets_what_another_holds(mut h: Harness) {
 pub(super) async fn those_who_ask_at_once_get_different_slices(h: Harness) {
     let batch = h.start(numbered("batch-a", 500)).await;
     let asked = futures::future::join_all((0..8).map(|_| h.ask(&batch))).await;
-    let mut slices: Vec<i64> = asked
-        .into_iter()
-        .filter_map(|claim| match claim {
-            Claim::Slice(slice) => Some(slice.no.0),
-            Claim::Nothing { .. } => None,
-        })
-        .collect();
+    let mut slices: Vec<i64> =
+        asked.into_iter().filter_map(|claim| claim.slice.map(|slice| slice.no.0)).collect();
     slices.sort_unstable();
     assert_eq!(slices, [0, 1, 2, 3, 4]);
+}
+
+pub(super) async fn a_claim_says_when_the_next_one_can_be(h: Harness) {
+    let batch = h.start(numbered("batch-a", 200)).await;
+    let first = h.ask(&batch).await;
+    assert!(first.ready_at.is_some_and(|at| at <= h.now), "another slice is there: {first:?}");
+    let slice = first.slice.unwrap();
+    h.record(&batch, Group::new().park(&slice, h.after(20))).await;
+    let last = h.ask(&batch).await;
+    assert_eq!((last.slice.is_some(), last.ready_at), (true, Some(h.after(20))));
 }
 
 pub(super) async fn only_open_items_come_again(mut h: Harness) {
@@ -113,7 +118,7 @@ pub(super) async fn a_batch_that_does_not_run_gives_nothing(mut h: Harness) {
     h.bound(1, 10).await;
     let batch = h.start(numbered("batch-a", 200)).await;
     let queued = h.start(inline("batch-b", &["a"])).await;
-    let nothing = Claim::Nothing { ready_at: None };
+    let nothing = Claim { slice: None, ready_at: None };
     assert_eq!(h.ask(&queued).await, nothing);
     let slice = h.claim(&batch).await;
     h.pause(&batch).await;

@@ -13,10 +13,10 @@ pub(super) async fn who_waits_does_not_wait_for_a_clock_that_was_set_back(mut h:
     h.record(&batch, fails.park(&due, h.after(-5))).await;
     let step = SetBack::between(h.now, h.after(-3_600)).unwrap();
     h.pass(-3_600);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: Some(h.after(3_595)) });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: Some(h.after(3_595)) });
     h.set_back(step).await.unwrap();
     assert_eq!(h.claim(&batch).await.no, due.no);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: Some(h.after(20)) });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: Some(h.after(20)) });
     h.pass(20);
     let again = h.claim(&batch).await;
     assert_eq!(again.no, waits.no);

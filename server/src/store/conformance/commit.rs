@@ -217,7 +217,7 @@ pub(super) async fn a_slice_without_open_items_is_given_back_whatever_is_asked(h
     assert_eq!(h.record(&batch, Group::new().keep(&first)).await.fenced, [first.no]);
     h.record(&batch, Group::new().release(&second)).await;
     assert_eq!(h.claim(&batch).await.no, second.no);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
 }
 
 pub(super) async fn the_last_item_completes_the_batch(mut h: Harness) {

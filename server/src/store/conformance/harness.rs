@@ -190,10 +190,8 @@ impl Harness {
 
     /// Leases a slice where there is one.
     pub(super) async fn claim(&self, batch: &Batch) -> LeasedSlice {
-        match self.ask(batch).await {
-            Claim::Slice(slice) => slice,
-            Claim::Nothing { ready_at } => panic!("nothing before {ready_at:?}"),
-        }
+        let Claim { slice, ready_at } = self.ask(batch).await;
+        slice.unwrap_or_else(|| panic!("nothing before {ready_at:?}"))
     }
 
     /// Leases a source that nobody reads.

@@ -22,7 +22,7 @@ use crate::{
         item::Outcome,
         spec::FailurePolicy,
     },
-    store::{Claim, NewBatch, PageRead, SourceLease, SourcePage},
+    store::{NewBatch, PageRead, SourceLease, SourcePage},
 };
 
 const SEEDS: u64 = 12;
@@ -145,7 +145,7 @@ impl History {
         let node = self.nodes.choose(&mut self.rng).unwrap().clone();
         let claim = h.claim_slice(self.batches[n].seq, &node, h.now, h.now + LEASE).await.unwrap();
         self.tell(&format!("batch {n}: claim -> {claim:?}"));
-        if let Claim::Slice(slice) = claim {
+        if let Some(slice) = claim.slice {
             self.ledger.lease(n, Lease { node, slice, until: h.now + LEASE, live: true }, h.now, &self.told);
         }
     }

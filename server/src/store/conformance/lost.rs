@@ -33,16 +33,17 @@ pub(super) async fn a_slice_that_loses_its_workers_is_halved_down_to_the_item_th
     let batch = h.start(numbered("batch-a", 9)).await;
     let mut lost = 0;
     let ended = loop {
-        match h.ask(&batch).await {
-            Claim::Slice(slice) if keys(&slice).contains(&POISON) => {
+        let claim = h.ask(&batch).await;
+        match claim.slice {
+            Some(slice) if keys(&slice).contains(&POISON) => {
                 lost += 1;
                 h.now += LEASE;
             }
-            Claim::Slice(slice) => {
+            Some(slice) => {
                 h.record(&batch, Group::new().keep(&slice).add_all(&slice, &outcome::success())).await;
             }
-            Claim::Nothing { ready_at } => {
-                assert_eq!(ready_at, None);
+            None => {
+                assert_eq!(claim.ready_at, None);
                 let moved = h.settle(h.now).await.unwrap();
                 assert_eq!(numbers(&moved), [batch.seq], "it is in nobody's hands");
                 if moved[0].state.is_terminal() {
@@ -88,7 +89,7 @@ pub(super) async fn a_slice_that_was_lost_too_often_is_not_handed_out(mut h: Har
         h.reopen().await;
         h.recover(h.now).await.unwrap();
     }
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
     h.pause(&batch).await;
     assert_eq!(h.settle(h.now).await.unwrap(), [], "what rests is left alone");
     h.resume(&batch).await;
@@ -110,7 +111,7 @@ pub(super) async fn the_budget_counts_what_was_lost(mut h: Harness) {
     for _ in 0..5 {
         lose(&mut h, &batch).await;
     }
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
     h.settle(h.now).await.unwrap();
     let ended = h.read(&batch).await;
     assert_eq!((ended.state, ended.end.unwrap().reason), (State::Failed, EndReason::FailureThreshold));

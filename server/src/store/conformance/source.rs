@@ -120,7 +120,7 @@ pub(super) async fn keys_are_unique_across_pages(h: Harness) {
     assert_eq!((last.batch.counts.total, last.batch.counts.duplicates), (3, 5));
     let slices = [h.claim(&batch).await, h.claim(&batch).await];
     assert_eq!(slices.map(|slice| slice.items.len()), [2, 1]);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
 }
 
 pub(super) async fn items_that_cannot_be_fetched_fail_from_the_start(h: Harness) {
@@ -144,7 +144,7 @@ pub(super) async fn a_source_of_failures_alone_completes(h: Harness) {
     let lease = h.read_source(&batch).await;
     let first = h.page(&batch, &lease, page::items(vec![failed("a")], Some("2"))).await.batch;
     assert_eq!(first.state, State::Running);
-    assert_eq!(h.ask(&batch).await, Claim::Nothing { ready_at: None });
+    assert_eq!(h.ask(&batch).await, Claim { slice: None, ready_at: None });
     let ended = h.page(&batch, &lease, page::items(vec![failed("b")], None)).await.batch;
     assert_eq!((ended.state, ended.counts.failed), (State::Completed, 2));
 }

@@ -88,7 +88,7 @@ pub(super) async fn chunks_are_appended_and_the_last_one_lets_the_batch_run(h: H
     assert!(first.batch.revision > batch.revision, "watchers are told");
     assert_eq!(first.batch.control_revision, batch.control_revision);
 
-    assert!(matches!(h.ask(&batch).await, Claim::Nothing { ready_at: None }), "nothing runs");
+    assert!(matches!(h.ask(&batch).await, Claim { slice: None, ready_at: None }), "nothing runs");
     assert_eq!(h.ask_source(&batch).await, None, "there is nothing to be read");
     let last = upload.seal(&h, 2, &["c"]).await;
     assert_eq!(last.progress, so_far(3, 0, true));
@@ -416,7 +416,7 @@ pub(super) async fn uploads_by_turns_fill_the_same_slices_until_one_seals(h: Har
     for items in [SLICE_ITEMS, SLICE_ITEMS, SLICE_ITEMS / 2] {
         assert_eq!(h.claim(&batch).await.items.len(), items);
     }
-    assert!(matches!(h.ask(&batch).await, Claim::Nothing { ready_at: None }));
+    assert!(matches!(h.ask(&batch).await, Claim { slice: None, ready_at: None }));
     let in_order: Vec<String> = (0..total).map(|n| format!("{n:04}")).collect();
     assert_eq!(keys(&h, &batch).await, in_order.join(" "));
 }

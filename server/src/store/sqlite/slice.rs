@@ -70,10 +70,10 @@ async fn claim_in(
     script.add(NEXT).bind(batch.0);
     let (tx, ran) = store.writer.begin_with(script).await?;
     let [_, leased, next] = &ran[..] else { return Err(sqlx::Error::RowNotFound) };
+    let ready_at = next.first().and_then(|row| row.get::<Option<i64>, _>("ready_at")).map(instant);
     let Some(slice) = leased.first() else {
         tx.commit().await?;
-        let ready_at = next.first().and_then(|row| row.get::<Option<i64>, _>("ready_at"));
-        return Ok(Claim::Nothing { ready_at: ready_at.map(instant) });
+        return Ok(Claim { slice: None, ready_at });
     };
     let mut script = Script::default();
     script
@@ -98,5 +98,5 @@ async fn claim_in(
         })
         .collect();
     let (no, epoch) = (SliceNo(slice.get("slice_no")), Epoch(slice.get("epoch")));
-    Ok(Claim::Slice(LeasedSlice { no, epoch, items }))
+    Ok(Claim { slice: Some(LeasedSlice { no, epoch, items }), ready_at })
 }

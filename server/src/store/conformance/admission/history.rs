@@ -18,7 +18,7 @@ use crate::{
         batch::{Batch, Command, DrainMode, State},
         spec::{Overlap, OverlapPolicy},
     },
-    store::{Claim, LeasedSlice},
+    store::LeasedSlice,
 };
 
 const SEEDS: u64 = 6;
@@ -85,7 +85,7 @@ impl History {
             (25..45, Some(batch)) => {
                 let claim = h.ask(&batch).await;
                 let what = format!("{}: {claim:?}", batch.id);
-                if let Claim::Slice(slice) = claim {
+                if let Some(slice) = claim.slice {
                     self.leases.push((batch, slice));
                 }
                 what

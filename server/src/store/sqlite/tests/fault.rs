@@ -12,7 +12,7 @@ use super::{Folder, execute, now, set, start};
 use crate::{
     domain::{batch::Batch, id::NodeId},
     store::{
-        BatchQuery, Claim, Commit, CreateError, LeasedSlice, Store, StoreError,
+        BatchQuery, Commit, CreateError, LeasedSlice, Store, StoreError,
         conformance::fixture::{
             batch::{filed, inline, numbered},
             outcome, price,
@@ -24,10 +24,7 @@ use crate::{
 
 async fn claim(store: &SqliteStore, batch: &Batch, node: &NodeId) -> LeasedSlice {
     let until = now() + chrono::TimeDelta::seconds(30);
-    match store.claim_slice(batch.seq, node, now(), until).await.unwrap() {
-        Claim::Slice(slice) => slice,
-        Claim::Nothing { .. } => panic!("it is fresh"),
-    }
+    store.claim_slice(batch.seq, node, now(), until).await.unwrap().slice.expect("it is fresh")
 }
 
 /// Many rows in one group.

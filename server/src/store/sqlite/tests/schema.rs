@@ -10,7 +10,7 @@ use crate::{
         item::Item,
     },
     store::{
-        Claim, Guard, Store,
+        Guard, Store,
         conformance::fixture::{batch::numbered, outcome, recording::Group},
         sqlite::{MigrateError, overlap},
     },
@@ -75,9 +75,7 @@ async fn what_was_final_before_there_was_an_order_has_one() {
     let store = folder.open().await;
     let batch = start(&store, numbered("batch-a", 250)).await.unwrap();
     let node = NodeId::generate();
-    let Claim::Slice(slice) = store.claim_slice(batch.seq, &node, now(), now()).await.unwrap() else {
-        panic!("a slice is free");
-    };
+    let slice = store.claim_slice(batch.seq, &node, now(), now()).await.unwrap().slice.expect("one is free");
     let group =
         Group::new().release(&slice).add(&slice, 9, outcome::success()).add(&slice, 3, outcome::success());
     store.commit(&group.into_commit(batch.seq, &node, now())).await.unwrap();
