@@ -16,12 +16,15 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{
-    batch::{Batch, DrainMode, State},
-    id::{BatchId, BatchSeq},
-    outlook::Speed,
-    progress::Throughput,
-    upstream::Pressure,
+use crate::{
+    clock::SetBack,
+    domain::{
+        batch::{Batch, DrainMode, State},
+        id::{BatchId, BatchSeq},
+        outlook::Speed,
+        progress::Throughput,
+        upstream::Pressure,
+    },
 };
 
 mod glance;
@@ -292,6 +295,12 @@ impl Entry {
     pub fn wait_until(&self, at: DateTime<Utc>) {
         let mut work = locked(&self.work);
         work.last_due = work.last_due.max(Some(at));
+    }
+
+    /// The clock was set back, and who waits with it.
+    pub fn set_back(&self, step: SetBack) {
+        let mut work = locked(&self.work);
+        work.last_due = work.last_due.map(|at| step.moved(at));
     }
 
     /// Its source cannot be read now, or can again.

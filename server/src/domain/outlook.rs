@@ -2,8 +2,8 @@
 //!
 //! The outlook is a fluid model: requests still needed, sent at a speed that may still grow, plus what is waited for.
 //! What is known counts at once: the rate that the gate permits, how it grows back, the batch's share of it, when the
-//! gate opens, when items that wait are due. What can only be learned comes from about the last minute: requests per
-//! item, the time that a request takes, and how much of what could be sent was.
+//! gate opens, when items that wait are due. What can only be learned comes from what was seen lately: about the
+//! last minute for requests per item and how much of what could be sent was, the last requests for the time of one.
 
 use std::time::Duration;
 

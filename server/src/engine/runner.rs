@@ -218,6 +218,7 @@ impl Runner {
         let mut wake = Instant::now() + POLL;
         if let Some(step) = self.steps.set_back(now) {
             self.held.set_back(step);
+            self.entry.set_back(step);
             // What is parked is moved with it.
             self.claim_at = Instant::now();
         }

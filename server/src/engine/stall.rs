@@ -167,7 +167,7 @@ impl Vigil {
         if self.stalled.is_some() || now.duration_since(since) < after {
             return None;
         }
-        self.stalled = Some(clock::now());
+        self.stalled = Some(clock::now() - now.duration_since(since));
         Some(News::Began)
     }
 

@@ -2,7 +2,7 @@
 //! upstreams that are down whether they answer again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -40,19 +40,23 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let mut rounds_to_purge = 1;
     let mut awaited = Awaited::new();
     let mut steps = clock::Steps::new(clock::now());
-    let mut set_back = None;
+    // Steps that the store does not know of yet.
+    let mut unmoved = VecDeque::new();
     loop {
         tokio::select! {
             () = engine.draining.cancelled() => return,
             () = tokio::time::sleep(ROUND) => {}
         }
-        set_back = steps.set_back(clock::now()).or(set_back);
-        if let Some(step) = set_back {
+        if let Some(step) = steps.set_back(clock::now()) {
             tracing::warn!(seconds = step.by.num_seconds(), "the clock was set back");
-            match engine.store.set_back(step).await {
-                Ok(()) => set_back = None,
-                Err(error) => tracing::warn!(error = %error, "what waits could not be moved with the clock"),
+            unmoved.push_back(step);
+        }
+        while let Some(step) = unmoved.front() {
+            if let Err(error) = engine.store.set_back(*step).await {
+                tracing::warn!(error = %error, "what waits could not be moved with the clock");
+                break;
             }
+            unmoved.pop_front();
         }
         match engine.store.settle(clock::now()).await {
             Ok(batches) => engine.take_up_all(batches),
