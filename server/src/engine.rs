@@ -262,6 +262,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
             Ok(read) => drop(engine.hub.catch_up(seq, read)),
             Err(error) => {
                 tracing::warn!(batch_id = %id, error = %error, "the batch could not be read");
+                engine.hindered(seq);
                 if engine.pause_for(Duration::from_secs(1)).await {
                     continue;
                 }

@@ -61,7 +61,7 @@ impl Speed {
         }
         let (from, to, time) = (self.per_s, self.full_per_s, self.full_in.as_secs_f64());
         let grown = f64::midpoint(from, to) * time;
-        let seconds = if time <= 0.0 || to <= from {
+        let seconds = if to <= from {
             requests / from
         } else if requests < grown {
             // The root of from · t + growth · t² / 2 = requests, in the form that does not cancel out.

@@ -72,7 +72,7 @@ pub(super) struct Runner {
     recorder: mpsc::Sender<Message>,
     answers: mpsc::Receiver<Answer>,
     withdrawn: CancellationToken,
-    /// Nothing is there to be claimed before this time.
+    /// Nothing is there to be claimed before this time, or before `return_at`.
     claim_at: Instant,
     /// When the first of those that are parked is due, as the store said last.
     parked_until: Option<DateTime<Utc>>,
@@ -245,13 +245,10 @@ impl Runner {
             self.write_leases(parked).await;
             self.claim_at = Instant::now();
         }
-        while !self.free_workers.is_empty()
-            && self.unanswered + self.workers.len() < self.unanswered_max
-            && self.may_ask()
-        {
+        while self.may_start() {
             if let Some((lease, item)) = self.held.start_next(now) {
                 self.start(lease, item);
-            } else if self.claim_at > Instant::now() || !self.claim(now).await {
+            } else if self.claim_at.max(self.return_at) > Instant::now() || !self.claim(now).await {
                 break;
             }
         }
@@ -261,10 +258,18 @@ impl Runner {
         if self.claim_at > Instant::now() {
             wake = wake.min(self.claim_at);
         }
-        if let Some(due) = self.held.next_due() {
+        if self.may_start()
+            && let Some(due) = self.held.next_due()
+        {
             wake = wake.min(from_now(due, now));
         }
         wake
+    }
+
+    fn may_start(&self) -> bool {
+        !self.free_workers.is_empty()
+            && self.unanswered + self.workers.len() < self.unanswered_max
+            && self.may_ask()
     }
 
     /// Lets what is under way end, then gives the leases back.

@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::outlook::Speed,
-        progress::Pace,
+        progress::{Hub, Pace},
         store::{
             Store,
             conformance::fixture::batch::inline,
@@ -280,6 +280,36 @@ mod tests {
             ),
         ] {
             assert_eq!(excuse(&glance), expected, "{case}");
+        }
+    }
+
+    #[tokio::test]
+    async fn time_in_which_nobody_looks_makes_no_end_look_farther() {
+        let mut batch = (*still().await.batch).clone();
+        batch.expanded = true;
+        batch.counts.total = 1_000;
+        batch.counts.succeeded = 100;
+        tokio::time::pause();
+        let entry = Hub::default().follow(&batch);
+        entry.set_pace(Arc::new(|| Pace { speed: Speed::steady(5.0), ..Pace::default() }));
+        let second = async |index: i64| {
+            for index in 5 * index..5 * index + 5 {
+                entry.begin(index, "1", false, Arc::default());
+                entry.end(index, Some(SECOND / 10));
+            }
+            tokio::time::advance(SECOND).await;
+            entry.look(clock::now());
+            let now = clock::now();
+            (entry.snapshot(now).estimated_completion.unwrap() - now).num_seconds()
+        };
+        for index in 0..30 {
+            let left = second(index).await;
+            assert!((150..=220).contains(&left), "900 items at 5/s: {left} s");
+        }
+        tokio::time::advance(600 * SECOND).await;
+        for index in 30..100 {
+            let left = second(index).await;
+            assert!((150..=220).contains(&left), "after ten minutes: {left} s");
         }
     }
 

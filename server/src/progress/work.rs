@@ -22,6 +22,8 @@ use crate::domain::{
 const CURRENT_KEYS_MAX: usize = 32;
 /// What "lately" means.
 const LATELY: Duration = Duration::from_secs(60);
+/// Seconds that are further apart are not of one stretch of work.
+const UNSEEN: Duration = Duration::from_secs(5);
 /// Samples of a batch's counts are at least so far apart.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// Outcomes from which on the attempts that they took are taken for the rule.
@@ -160,6 +162,10 @@ impl Work {
     /// Notes what was sent by now and, by the pace if there is something to send, what can be sent from now on.
     pub(super) fn note(&mut self, batch: &Batch, pace: Option<&Pace>) {
         let now = Instant::now();
+        // It was paused, or the process was stopped: what could have been sent in that time is not known.
+        if self.seconds.back().is_some_and(|last| now.duration_since(last.at) > UNSEEN) {
+            self.seconds.clear();
+        }
         let sendable = self
             .seconds
             .back()
@@ -167,7 +173,9 @@ impl Work {
         let open = pace.filter(|pace| pace.gate_wait.is_some_and(|wait| wait.is_zero()));
         let per_s = open.map(|pace| self.within_workers(batch, pace, 1.0).per_s);
         let per_s = per_s.filter(|per_s| per_s.is_finite()).unwrap_or(0.0);
-        let sent = self.answered + self.under_way() as u64;
+        // A connection that does not come to be is under way for a while, and never answered.
+        let before = self.seconds.back().map_or(0, |last| last.sent);
+        let sent = before.max(self.answered + self.under_way() as u64);
         self.seconds.push_back(Second { at: now, sent, sendable, per_s });
         while self.seconds.get(1).is_some_and(|second| now.duration_since(second.at) > LATELY) {
             self.seconds.pop_front();

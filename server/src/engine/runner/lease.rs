@@ -13,18 +13,19 @@ use crate::{
 };
 
 impl Runner {
-    /// Renews what no commit has renewed for a third of the lease.
+    /// Renews what no commit has renewed for a third of the lease, and gives back what could not be before.
     pub(super) async fn renew(&mut self, now: DateTime<Utc>) {
+        if self.return_at > Instant::now() {
+            return;
+        }
         let until = now + LEASE;
         let leases = self.held.to_renew(LEASE / 3, until - LEASE / 3);
         self.held.renewed(leases.iter().copied(), until);
         let hold = Hold::Until(until);
         let write = |lease: Lease| LeaseWrite { slice: lease.slice, epoch: lease.epoch, hold };
-        self.write_leases(leases.into_iter().map(write).collect()).await;
-        if self.return_at <= Instant::now() {
-            let unreturned = std::mem::take(&mut self.unreturned);
-            self.write_leases(unreturned).await;
-        }
+        let renewals = leases.into_iter().map(write);
+        let unreturned = std::mem::take(&mut self.unreturned);
+        self.write_leases(renewals.chain(unreturned).collect()).await;
     }
 
     pub(super) async fn write_leases(&mut self, leases: Vec<LeaseWrite>) {
@@ -52,11 +53,10 @@ impl Runner {
                     commit.leases.into_iter().partition(is_given_back);
                 self.unreturned.extend(given_back);
                 self.return_at = Instant::now() + POLL;
-                // Those that are still held are renewed before anything is claimed: one that ran out meanwhile is no
-                // other worker's, and what was done under it is yet to be committed.
+                // Those that are still held are renewed before anything is claimed (`return_at`): one that ran out
+                // meanwhile is no other worker's, and what was done under it is yet to be committed.
                 let lease = |write: &LeaseWrite| Lease { slice: write.slice, epoch: write.epoch };
                 self.held.renewed(unwritten.iter().map(lease), commit.now);
-                self.claim_at = self.claim_at.max(self.return_at);
                 self.trouble(&error, "leases could not be written");
             }
         }

@@ -15,11 +15,17 @@ const TOOBIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const MISMATCH: i32 = 20;
 const NOTADB: i32 = 26;
+// Extended ones, of IOERR.
+const IOERR_NOMEM: i32 = 3082;
+const IOERR_CORRUPTFS: i32 = 8458;
 
-/// The primary result code (<https://www.sqlite.org/rescode.html>), if SQLite itself answered.
+/// The extended result code (<https://www.sqlite.org/rescode.html>), if SQLite itself answered.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    code(error).map(|code| code & 0xff)
 }
 
 /// The row itself was refused: another one may well be taken.
@@ -34,6 +40,11 @@ pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
 
 pub(super) fn store(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
+    match code(&error) {
+        Some(IOERR_NOMEM) => return StoreError::Fault(text),
+        Some(IOERR_CORRUPTFS) => return StoreError::Damaged(text),
+        _ => {}
+    }
     match primary_code(&error) {
         // A disk that fails may be one that is away for a moment; what was not synced is written again.
         Some(BUSY | LOCKED | PROTOCOL | IOERR | CANTOPEN) => StoreError::Unavailable(text),
