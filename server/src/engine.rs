@@ -43,11 +43,13 @@ mod runner;
 mod stall;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod upkeep;
 mod worker;
 
 use gate::Gates;
 use lanes::Lanes;
+use trouble::StoreTrouble;
 use worker::{Replies, Workshop};
 
 /// How long a lease is granted for. Renewed by each commit, and every third of it without one.
@@ -67,8 +69,9 @@ pub struct Engine {
     roots: Arc<Roots>,
     /// So long a batch stands still before anybody is told.
     stall_after: Duration,
-    /// Whether one does.
+    /// Whether one does, or the store has failed for so long.
     stalled: watch::Sender<bool>,
+    store_trouble: StoreTrouble,
     running: Mutex<HashSet<BatchSeq>>,
     tasks: TaskTracker,
     /// No new attempt, no new page.
@@ -96,6 +99,7 @@ impl Engine {
             roots,
             stall_after,
             stalled: watch::channel(false).0,
+            store_trouble: StoreTrouble::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -144,7 +148,7 @@ impl Engine {
         }
     }
 
-    /// Whether a batch stands still though nothing holds it back.
+    /// Whether a batch stands still though nothing holds it back but the store.
     pub fn stalled(&self) -> watch::Receiver<bool> {
         self.stalled.subscribe()
     }
@@ -168,6 +172,7 @@ impl Engine {
 
     /// What a commit let in is taken up, what it settled is published.
     fn publish(self: &Arc<Self>, committed: Committed, settled: &[i64]) {
+        self.store_trouble.over();
         self.take_up_all(committed.admitted);
         self.hub.publish(committed.batch, settled);
     }
@@ -214,6 +219,7 @@ impl Engine {
 
     /// The store is in a batch's way, which was told.
     fn hindered(&self, batch: BatchSeq) {
+        self.store_trouble.met();
         if let Some(entry) = self.hub.live(batch) {
             entry.hindered();
         }
@@ -285,7 +291,7 @@ async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
             }
             Err(error) => {
                 tracing::error!(batch_id = %batch.id, error = %error, "the batch could not be taken up");
-                entry.hindered();
+                engine.hindered(seq);
                 if !error.is_transient() {
                     engine.pause_by(seq, &Fault::of(&error)).await;
                 }

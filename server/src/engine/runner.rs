@@ -464,7 +464,7 @@ impl Runner {
 
     fn trouble(&mut self, error: &StoreError, what: &str) {
         tracing::error!(batch_id = %self.batch, error = %error, "{what}");
-        self.entry.hindered();
+        self.engine.hindered(self.seq);
         if !error.is_transient() {
             self.fault = Some(Fault::of(error));
         }

@@ -26,6 +26,7 @@ const AWAY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut vigils: HashMap<BatchSeq, Vigil> = HashMap::new();
+    let mut store_fails = false;
     loop {
         tokio::select! {
             () = engine.draining.cancelled() => return,
@@ -48,8 +49,28 @@ pub(super) async fn run(engine: Arc<Engine>) {
         for vigil in gone.values().filter(|vigil| vigil.stalled.is_some()) {
             over(&vigil.batch, Some(Excuse::NotRunning));
         }
-        let stalled = vigils.values().any(|vigil| vigil.stalled.is_some());
+        let failed = engine.store_trouble.lasts().filter(|lasted| *lasted >= engine.stall_after);
+        if std::mem::replace(&mut store_fails, failed.is_some()) != store_fails {
+            told_of_store(failed);
+        }
+        let stalled = store_fails || vigils.values().any(|vigil| vigil.stalled.is_some());
         engine.stalled.send_if_modified(|known| std::mem::replace(known, stalled) != stalled);
+    }
+}
+
+fn told_of_store(failed: Option<Duration>) {
+    match failed {
+        Some(failed) => tracing::error!(
+            action = "store",
+            status = "fails",
+            failed_ms = failed.as_millis() as u64,
+            "nothing could be written to the store for a while: batches wait for it and lose nothing; look at its disk"
+        ),
+        None => tracing::warn!(
+            action = "store",
+            status = "over",
+            "the store fails no more, or nobody writes to it"
+        ),
     }
 }
 

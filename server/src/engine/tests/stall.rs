@@ -29,6 +29,27 @@ async fn a_batch_whose_dispatcher_is_stuck_is_told_of_and_so_is_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_fails_for_long_is_no_stall_of_a_batch_and_told_all_the_same() {
+    let world =
+        World::new(SimConfig { items: Some(100), ..SimConfig::default() }, Duration::from_secs(1)).await;
+    let mut stalled = world.engine.stalled();
+    failpoint::set("commit.written=busy@2+8").unwrap();
+    let entry = world.start(500.0, |_| {}).await;
+    tokio::time::timeout(Duration::from_secs(30), stalled.wait_for(|stalled| *stalled))
+        .await
+        .unwrap()
+        .unwrap();
+    let states = entry.subscribe();
+    assert_eq!((states.borrow().state, states.borrow().stalled_since), (State::Running, None));
+    tokio::time::timeout(Duration::from_secs(30), stalled.wait_for(|stalled| !stalled))
+        .await
+        .unwrap()
+        .unwrap();
+    let ended = until(&entry, |batch| batch.state.is_terminal()).await;
+    assert_eq!((ended.state, ended.counts.succeeded), (State::Completed, 100));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_rate_a_held_gate_and_a_backoff_are_no_stalls() {
     let world =
         World::new(SimConfig { items: Some(12), ..SimConfig::default() }, Duration::from_secs(1)).await;
