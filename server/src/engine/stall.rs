@@ -59,19 +59,16 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 fn told_of_store(failed: Option<Duration>) {
-    match failed {
-        Some(failed) => tracing::error!(
-            action = "store",
-            status = "fails",
-            failed_ms = failed.as_millis() as u64,
-            "nothing could be written to the store for a while: batches wait for it and lose nothing; look at its disk"
-        ),
-        None => tracing::warn!(
-            action = "store",
-            status = "over",
-            "the store fails no more, or nobody writes to it"
-        ),
-    }
+    let Some(failed) = failed else {
+        tracing::warn!(action = "store", status = "over", "the store fails no more, or nobody writes to it");
+        return;
+    };
+    tracing::error!(
+        action = "store",
+        status = "fails",
+        failed_ms = failed.as_millis() as u64,
+        "nothing could be written to the store for a while: batches wait for it and lose nothing; look at its disk"
+    );
 }
 
 fn began(glance: &Glance, after: Duration) {
