@@ -27,7 +27,7 @@ use haul_server::{
     engine::gate::bucket::Bucket,
     progress::Hub,
     store::{
-        Claim, Commit, Hold, LeaseWrite, NewBatch, Recording, Store,
+        Commit, Hold, LeaseWrite, NewBatch, Recording, Store,
         sqlite::{Limits, SqliteStore},
     },
 };
@@ -112,7 +112,7 @@ async fn commits(store: &SqliteStore, connector: &dyn Connector, groups: usize) 
     let batch = store.create_batch(new, now).await.unwrap().batch.seq;
     let until = now + TimeDelta::hours(1);
     let mut commits = Vec::new();
-    while let Claim::Slice(slice) = store.claim_slice(batch, &node, now, until).await.unwrap() {
+    while let Some(slice) = store.claim_slice(batch, &node, now, until).await.unwrap().slice {
         for items in slice.items.chunks(GROUP) {
             let lease = LeaseWrite { slice: slice.no, epoch: slice.epoch, hold: Hold::Until(until) };
             let recording = |item: &OpenItem| {
