@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    num::NonZero,
     process::ExitCode,
 };
 
@@ -76,11 +75,7 @@ impl From<io::Error> for Failure {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One core is for the store's thread, which writes while these fetch and decode: a commit waits for both in turn, and
-    // a thread more than there are cores would only be woken in vain.
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = match runtime.worker_threads((cores - 1).max(1)).enable_all().build() {
+    let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::usage(format!("no runtime: {error}"))),
     };
