@@ -82,6 +82,11 @@ impl Held {
         })
     }
 
+    /// How many may be started at once.
+    pub(super) fn ready(&self) -> usize {
+        self.0.values().map(|slice| slice.ready.len()).sum()
+    }
+
     /// An item under way is final.
     pub(super) fn finish(&mut self, lease: Lease) {
         if let Some(slice) = self.slice(lease) {

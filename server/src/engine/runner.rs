@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine, Fault, LEASE,
+    Engine, Fault,
     gate::Lane,
     held::{Held, Lease},
     recorder::{Answer, Message, Recorder},
@@ -31,15 +31,17 @@ use crate::{
     failpoint,
     fetch::Meter,
     progress::{Entry, Told},
-    store::{Claim, LeaseWrite, Recording, StoreError},
+    store::{LeaseWrite, Recording, StoreError},
 };
 
+mod claim;
 mod due;
 mod lease;
 mod log;
 mod probe;
 
-use due::{asked_again, from_now};
+use claim::Claiming;
+use due::from_now;
 use probe::StartProbe;
 
 /// Longest sleep: whatever should have woken the runner and did not is found out by then.
@@ -72,6 +74,7 @@ pub(super) struct Runner {
     recorder: mpsc::Sender<Message>,
     answers: mpsc::Receiver<Answer>,
     withdrawn: CancellationToken,
+    claiming: Option<Claiming>,
     /// Nothing is there to be claimed before this time, or before `return_at`.
     claim_at: Instant,
     /// When the first of those that are parked is due, as the store said last.
@@ -141,6 +144,7 @@ impl Runner {
             unanswered_max,
             recorder,
             answers,
+            claiming: None,
             claim_at: Instant::now(),
             parked_until: None,
             total_seen: 0,
@@ -194,6 +198,7 @@ impl Runner {
                     }
                 },
                 Some(answer) = self.answers.recv() => self.answered(answer),
+                (asked_at, answer) = claim::answer(&mut self.claiming) => self.claimed(asked_at, answer).await,
                 changed = self.states.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(wake) => {}
                 () = draining.cancelled(), if works => {}
@@ -206,7 +211,7 @@ impl Runner {
     }
 
     fn is_idle(&self) -> bool {
-        self.workers.is_empty() && self.unanswered == 0 && self.held.is_empty()
+        self.workers.is_empty() && self.unanswered == 0 && self.claiming.is_none() && self.held.is_empty()
     }
 
     /// Starts what may be started. Answers when to look again at the latest.
@@ -245,14 +250,13 @@ impl Runner {
             self.write_leases(parked).await;
             self.claim_at = Instant::now();
         }
-        while self.may_start() {
-            if let Some((lease, item)) = self.held.start_next(now) {
-                self.start(lease, item);
-            } else if self.claim_at.max(self.return_at) > Instant::now() || !self.claim(now).await {
-                break;
-            }
+        while self.may_start()
+            && let Some((lease, item)) = self.held.start_next(now)
+        {
+            self.start(lease, item);
         }
-        if self.workers.is_empty() && self.states.borrow().expanded {
+        self.claim_ahead(now);
+        if self.workers.is_empty() && self.claiming.is_none() && self.states.borrow().expanded {
             self.judge_probe(true).await;
         }
         if self.claim_at > Instant::now() {
@@ -278,7 +282,7 @@ impl Runner {
         let now = clock::now();
         self.renew(now).await;
         self.release_probe().await;
-        if !self.workers.is_empty() || self.unanswered > 0 {
+        if !self.workers.is_empty() || self.unanswered > 0 || self.claiming.is_some() {
             return Instant::now() + POLL;
         }
         if let Some(fault) = self.fault.take()
@@ -322,33 +326,6 @@ impl Runner {
             abort: self.engine.abort.clone(),
         };
         self.workers.spawn(Arc::clone(&self.workshop).attempt(job));
-    }
-
-    /// Claims a slice. Answers whether there was one.
-    async fn claim(&mut self, now: DateTime<Utc>) -> bool {
-        let until = now + LEASE;
-        match self.engine.store.claim_slice(self.seq, &self.engine.node, now, until).await {
-            Ok(Claim { slice, ready_at }) => {
-                let is_there_more = slice.is_some() && ready_at.is_some_and(|at| at <= now);
-                if !is_there_more {
-                    self.claim_at = asked_again(ready_at, now);
-                }
-                self.parked_until = ready_at.filter(|_| !is_there_more);
-                let waiting = slice.iter().flat_map(|slice| &slice.items).filter_map(|item| item.not_before);
-                if let Some(last) = waiting.chain(self.parked_until).max() {
-                    self.entry.wait_until(last);
-                }
-                let Some(slice) = slice else { return false };
-                failpoint::reached("slice.claimed").await;
-                self.held.insert(slice, until);
-                true
-            }
-            Err(error) => {
-                self.trouble(&error, "no slice could be claimed");
-                self.claim_at = Instant::now() + POLL;
-                false
-            }
-        }
     }
 
     async fn finished(&mut self, finished: Finished) {
