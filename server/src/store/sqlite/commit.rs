@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::{
     SqliteStore, deadline, error,
     item::{self, Recorded},
-    missing, ms, overlap, record,
+    missing, ms, record,
     response::{self, Came},
     result,
     script::{Ran, Script},
@@ -31,7 +31,7 @@ use crate::{
         item::{Next, Outcome},
     },
     failpoint,
-    store::{Commit, Committed, Hold, Recording, StoreError},
+    store::{Changed, Commit, Committed, Hold, Recording, StoreError},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ async fn try_commit(
     let mut script = Script::default();
     item::record(&mut script, &before, commit, &recorded);
     missing::record(&mut script, &before, &recorded, has_missing, commit.now);
-    let mut canceled = write_leases(&mut script, &before, commit, &held, &recorded);
+    let canceled = write_leases(&mut script, &before, commit, &held, &recorded);
     let tally = Tally::of(&recorded, canceled.iter().map(|(_, open)| open).sum());
     let finals: Vec<i64> = recorded
         .iter()
@@ -137,15 +137,16 @@ async fn try_commit(
         let batch = store.decode(&written(ran)?)?;
         return Ok(Committed { batch, admitted: Vec::new(), fenced: fenced.into_iter().collect(), rejected });
     }
-    script.run(&mut tx).await?;
-    result::append_canceled(&mut tx, commit.batch, &mut canceled).await?;
-    transition::settle(&mut tx, commit.batch, found, commit.now).await?;
+    if !canceled.is_empty() {
+        result::append_canceled(&mut script, commit.batch)
+            .then("SELECT value ->> 0, value ->> 1 FROM json_each(?))")
+            .bind(result::json(&canceled));
+    }
     let slots = store.limits.running_batches;
-    let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
-    let batch = store.load(&mut tx, commit.batch).await?;
-    let admitted = store.load_all(&mut tx, &admitted).await?;
+    let settled = transition::settled(&mut tx, script, commit.batch, found, slots, commit.now);
+    let (admitted, script) = settled.await?;
     failpoint::tried("commit.written").await.map_err(StoreError::from)?;
-    tx.commit().await?;
+    let Changed { batch, admitted } = store.commit_change(tx, script, commit.batch, &admitted).await?;
     failpoint::reached("commit.done").await;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
 }
