@@ -161,7 +161,8 @@ pub(super) struct Standing {
     /// What is said of a failure budget that is used up.
     spent: Option<String>,
     is_exhausted: bool,
-    is_late: bool,
+    /// Its time is up.
+    pub(super) is_late: bool,
 }
 
 /// Reads where batches stand at a time; ends where their numbers are to follow.
@@ -316,8 +317,8 @@ impl Standing {
         }
         script
             .add(
-                "WITH step (enters, at, ends, rests, cause, reason, message, end_with, end_words, drains)
-                   AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
+                "WITH step (leaves, enters, at, ends, rests, cause, reason, message, end_with, end_words, drains)
+                   AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
                  UPDATE batch_executions AS batch SET
                    active_ms = active_ms + CASE WHEN status = 'RUNNING' THEN max(at - state_since_at, 0) ELSE 0 END,
                    paused_ms = paused_ms
@@ -346,8 +347,11 @@ impl Standing {
                    drain_mode = CASE WHEN enters IN ('PAUSING', 'STOPPING') THEN drains END,
                    control_revision = control_revision + 1,
                    revision = revision + 1
-                 FROM step WHERE batch.seq = ? AND batch.status = ?",
+                 FROM step WHERE batch.seq = ? AND batch.status = leaves",
             )
+            // A parameter held against `status` would have SQLite plan the statement anew each time: there are indexes on
+            // some states alone.
+            .bind(self.state.as_str())
             .bind(to.as_str())
             .bind(ms(self.now))
             .bind(to.is_terminal())
@@ -358,8 +362,7 @@ impl Standing {
             .bind(end.map(|(reason, _)| reason.as_str()))
             .bind(end.map(|(_, message)| message))
             .bind(drain.map(DrainMode::as_str))
-            .bind(self.seq.0)
-            .bind(self.state.as_str());
+            .bind(self.seq.0);
         self.is_late &= self.state != State::Open;
         self.drain = drain;
         self.cause = pause.map(|(cause, ..)| cause).or(self.cause);
