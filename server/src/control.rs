@@ -208,7 +208,7 @@ impl Control {
                 total = batch.counts.total, ?outcome,
             );
             control.engine.take_up_all(changed);
-            Ok(Started { snapshot: control.taken_up(batch).await?, outcome })
+            Ok(Started { snapshot: control.taken_up(batch), outcome })
         };
         self.engine.carry_out(work).await
     }
@@ -229,7 +229,7 @@ impl Control {
             };
             tracing::info!(batch_id = %id, action = command.rpc(), status = changed.batch.state.as_str());
             control.engine.take_up_all(changed.admitted);
-            Ok(Commanded { snapshot: control.taken_up(changed.batch).await? })
+            Ok(Commanded { snapshot: control.taken_up(changed.batch) })
         };
         self.engine.carry_out(work).await
     }
@@ -306,7 +306,7 @@ impl Control {
         })
     }
 
-    /// The same of one that the caller has just made or changed: if it is gone since, as it was then.
+    /// The same of one that the caller has just changed: if it is gone since, as it was then.
     async fn told(&self, batch: Batch) -> Result<Snapshot, StoreError> {
         let seen = self.seen(batch.clone()).await?;
         Ok(seen.unwrap_or_else(|| Snapshot::idle(batch)))
@@ -337,9 +337,12 @@ impl Control {
     }
 
     /// Publishes what was just committed, has it worked on and answers with it.
-    async fn taken_up(&self, batch: Batch) -> Result<Snapshot, StoreError> {
+    fn taken_up(&self, batch: Batch) -> Snapshot {
         self.engine.take_up(batch.clone());
-        self.told(batch).await
+        match self.hub.live(batch.seq) {
+            Some(entry) => entry.snapshot(clock::now()),
+            None => Snapshot::idle(batch),
+        }
     }
 }
 

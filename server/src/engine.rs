@@ -263,9 +263,16 @@ fn works(state: State) -> bool {
 /// Runs one batch until it is paused or over.
 async fn run(engine: Arc<Engine>, seq: BatchSeq, id: BatchId) {
     loop {
+        let known = engine.hub.live(seq);
         // It may have moved on between its commit and here.
         match engine.store.batch(&id).await {
-            Ok(read) => drop(engine.hub.catch_up(seq, read)),
+            Ok(read) => {
+                if engine.hub.catch_up(seq, read)
+                    && let Some(entry) = known
+                {
+                    entry.set_current();
+                }
+            }
             Err(error) => {
                 tracing::warn!(batch_id = %id, error = %error, "the batch could not be read");
                 engine.hindered(seq);

@@ -17,7 +17,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use self::writer::{Tx, Writer};
+use self::{
+    script::Script,
+    writer::{Tx, Writer},
+};
 use super::{
     Appended, AttemptQuery, BatchQuery, Changed, Checked, Claim, CommandError, Commit, Committed,
     CreateError, Created, DeleteError, Expanded, FetchedBody, Guard, ItemQuery, KeptItem, NewBatch,
@@ -172,21 +175,35 @@ impl SqliteStore {
         self.decode(&row)
     }
 
-    async fn load_all(
+    /// Runs the last script of a transaction and commits, on one way. Answers with batches as they are then.
+    async fn commit_all(
         &self,
-        conn: &mut SqliteConnection,
+        tx: Tx,
+        mut script: Script,
         seqs: &[BatchSeq],
     ) -> Result<Vec<Batch>, StoreError> {
-        let mut batches = Vec::with_capacity(seqs.len());
-        for seq in seqs {
-            batches.push(self.load(conn, *seq).await?);
-        }
-        Ok(batches)
+        let numbers: Vec<i64> = seqs.iter().map(|seq| seq.0).collect();
+        script
+            .add("SELECT b.* FROM json_each(?) JOIN batch_executions b ON b.seq = value ORDER BY key")
+            .bind(result::json(&numbers));
+        let mut ran = tx.commit_with(script).await.map_err(error::store)?;
+        // What the last statement, COMMIT, answers with is nothing.
+        ran.pop();
+        ran.pop().unwrap_or_default().iter().map(|row| self.decode(row)).collect()
     }
 
-    /// Drops what is remembered of a batch that may not come to be: its number would be the next one's.
-    fn forget(&self, seq: BatchSeq) {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq);
+    /// The same with one batch, and those that it let in.
+    async fn commit_change(
+        &self,
+        tx: Tx,
+        script: Script,
+        changed: BatchSeq,
+        admitted: &[BatchSeq],
+    ) -> Result<Changed, StoreError> {
+        let seqs: Vec<BatchSeq> = std::iter::once(changed).chain(admitted.iter().copied()).collect();
+        let mut batches = self.commit_all(tx, script, &seqs).await?.into_iter();
+        let batch = batches.next().ok_or_else(|| error::store(sqlx::Error::RowNotFound))?;
+        Ok(Changed { batch, admitted: batches.collect() })
     }
 
     fn decode(&self, row: &sqlx::sqlite::SqliteRow) -> Result<Batch, StoreError> {
@@ -203,15 +220,12 @@ impl SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<Changed, StoreError> {
         let mut tx = self.begin().await?;
-        transition::settle(&mut tx, seq, Some((input, why)), now).await.map_err(error::store)?;
-        let admitted = overlap::admit_after(&mut tx, seq, self.limits.running_batches, now)
-            .await
-            .map_err(error::store)?;
-        let batch = self.load(&mut tx, seq).await?;
-        let admitted = self.load_all(&mut tx, &admitted).await?;
+        let found = Some((input, why));
+        let slots = self.limits.running_batches;
+        let changed = transition::settled(&mut tx, Script::default(), seq, found, slots, now);
+        let (admitted, script) = changed.await.map_err(error::store)?;
         failpoint::tried("change.written").await?;
-        tx.commit().await.map_err(error::store)?;
-        Ok(Changed { batch, admitted })
+        self.commit_change(tx, script, seq, &admitted).await
     }
 }
 

@@ -36,8 +36,8 @@ pub struct Gate {
     pub(super) host: String,
     store: Arc<dyn Store>,
     state: Mutex<State>,
-    /// What is stored is stored in order: an older state never overwrites a newer one.
-    writing: tokio::sync::Mutex<()>,
+    /// What was stored last, if that is known. It is stored in order: an older state never overwrites a newer one.
+    stored: tokio::sync::Mutex<Option<UpstreamRecord>>,
     /// Its time zero: when the node started.
     pub(super) epoch: Instant,
 }
@@ -75,7 +75,7 @@ impl Gate {
             limited_since: None,
             in_flight: 0,
         };
-        Self { id, host, store, state: Mutex::new(state), writing: tokio::sync::Mutex::new(()), epoch }
+        Self { id, host, store, state: Mutex::new(state), stored: tokio::sync::Mutex::default(), epoch }
     }
 
     /// Of one that an earlier process has used.
@@ -179,10 +179,26 @@ impl Gate {
         }
     }
 
-    /// Makes what is to outlive the process durable.
+    /// Makes what is to outlive the process durable, unless it is.
     pub(super) async fn store(&self) -> Result<(), StoreError> {
-        let _writing = self.writing.lock().await;
-        self.store.put_upstream(&self.record()).await
+        let mut stored = self.stored.lock().await;
+        let record = self.record();
+        if stored.as_ref() == Some(&record) {
+            return Ok(());
+        }
+        self.put(&mut stored, record).await
+    }
+
+    async fn put(
+        &self,
+        stored: &mut Option<UpstreamRecord>,
+        record: UpstreamRecord,
+    ) -> Result<(), StoreError> {
+        // Of a write that fails, or that nobody waits for any more, it is not known what came of it.
+        *stored = None;
+        self.store.put_upstream(&record).await?;
+        *stored = Some(record);
+        Ok(())
     }
 
     /// The same with something changed that holds only once it is stored.
@@ -191,10 +207,10 @@ impl Gate {
         change: impl FnOnce(&mut UpstreamRecord) -> Result<bool, E>,
         carry_out: impl FnOnce(&mut State, UpstreamRecord),
     ) -> Result<(), E> {
-        let _writing = self.writing.lock().await;
+        let mut stored = self.stored.lock().await;
         let mut record = self.record();
         if change(&mut record)? {
-            self.store.put_upstream(&record).await?;
+            self.put(&mut stored, record.clone()).await?;
             carry_out(&mut self.state(), record);
         }
         Ok(())

@@ -19,7 +19,7 @@ use super::{
     response::{self, Came},
     result,
     script::{Ran, Script},
-    transition,
+    transition::{self, STANDING, Standing},
     writer::Tx,
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         item::{Next, Outcome},
     },
     failpoint,
-    store::{Commit, Committed, Hold, Recording, StoreError},
+    store::{Changed, Commit, Committed, Hold, Recording, StoreError},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ async fn try_commit(
     commit: &Commit,
     isolation: Isolation,
 ) -> Result<Committed, Trouble> {
-    let Begun { mut tx, before, is_late, has_missing, held } = begin(store, commit).await?;
+    let Begun { mut tx, before, mut standing, has_missing, held } = begin(store, commit).await?;
     let commit = &*deadline::enforced(&mut tx, &before, commit).await?;
     let fenced: HashSet<SliceNo> =
         commit.leases.iter().map(|lease| lease.slice).filter(|slice| !held.contains_key(slice)).collect();
@@ -114,7 +114,7 @@ async fn try_commit(
     let mut script = Script::default();
     item::record(&mut script, &before, commit, &recorded);
     missing::record(&mut script, &before, &recorded, has_missing, commit.now);
-    let mut canceled = write_leases(&mut script, &before, commit, &held, &recorded);
+    let canceled = write_leases(&mut script, &before, commit, &held, &recorded);
     let tally = Tally::of(&recorded, canceled.iter().map(|(_, open)| open).sum());
     let finals: Vec<i64> = recorded
         .iter()
@@ -129,7 +129,7 @@ async fn try_commit(
         .map(|failure| (Input::SystemFailure, transition::Why::event(&failure.reason, &failure.message)));
 
     // Most commits change figures and nothing else: then the row that they wrote is the batch, and nobody is let in.
-    if tally.changed && found.is_none() && !is_late && !tally.brings_about(&before) {
+    if tally.changed && found.is_none() && !standing.is_late && !tally.brings_about(&before) {
         failpoint::tried("commit.written").await.map_err(StoreError::from)?;
         let mut ran = tx.commit_with(script).await?;
         failpoint::reached("commit.done").await;
@@ -137,15 +137,21 @@ async fn try_commit(
         let batch = store.decode(&written(ran)?)?;
         return Ok(Committed { batch, admitted: Vec::new(), fenced: fenced.into_iter().collect(), rejected });
     }
-    script.run(&mut tx).await?;
-    result::append_canceled(&mut tx, commit.batch, &mut canceled).await?;
-    transition::settle(&mut tx, commit.batch, found, commit.now).await?;
+    if !canceled.is_empty() {
+        result::append_canceled(&mut script, commit.batch)
+            .then("SELECT value ->> 0, value ->> 1 FROM json_each(?))")
+            .bind(result::json(&canceled));
+    }
     let slots = store.limits.running_batches;
-    let admitted = overlap::admit_after(&mut tx, commit.batch, slots, commit.now).await?;
-    let batch = store.load(&mut tx, commit.batch).await?;
-    let admitted = store.load_all(&mut tx, &admitted).await?;
+    let (admitted, script) = if tally.exhausts(&before) {
+        // That ends the batch, whatever else is there and whoever holds what: nothing more need be read.
+        standing.apply(&mut script, Input::Exhausted, transition::Why::default())?;
+        overlap::admit_after(&mut tx, script, &standing, slots, commit.now).await?
+    } else {
+        transition::settled(&mut tx, script, commit.batch, found, slots, commit.now).await?
+    };
     failpoint::tried("commit.written").await.map_err(StoreError::from)?;
-    tx.commit().await?;
+    let Changed { batch, admitted } = store.commit_change(tx, script, commit.batch, &admitted).await?;
     failpoint::reached("commit.done").await;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected })
 }
@@ -154,8 +160,7 @@ async fn try_commit(
 struct Begun {
     tx: Tx,
     before: Batch,
-    /// The batch's time is up.
-    is_late: bool,
+    standing: Standing,
     /// Keys are remembered as missing.
     has_missing: bool,
     /// The leases that are the caller's still, with the open items of each. This is the fence.
@@ -166,8 +171,10 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
     let leases: Vec<(i64, i64)> = commit.leases.iter().map(|lease| (lease.slice.0, lease.epoch.0)).collect();
     let mut script = Script::default();
     script
-        .add("SELECT *, coalesce(deadline_at <= ?, 0) AS is_late, EXISTS (SELECT 1 FROM missing_keys) AS has_missing
-             FROM batch_executions WHERE seq = ?")
+        .add("SELECT *, EXISTS (SELECT 1 FROM missing_keys) AS has_missing FROM batch_executions WHERE seq = ?")
+        .bind(commit.batch.0)
+        .add(STANDING)
+        .then("= ?")
         .bind(ms(commit.now))
         .bind(commit.batch.0)
         .add(
@@ -180,13 +187,13 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
         .bind(result::json(&leases));
     failpoint::tried("store.begin").await.map_err(StoreError::from)?;
     let (tx, ran) = store.writer.begin_with(script).await?;
-    let [batch, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
+    let [batch, standing, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
     let row = batch.first().ok_or(sqlx::Error::RowNotFound)?;
     let held = held.iter().map(|row| (SliceNo(row.get("slice_no")), row.get("open_count"))).collect();
     Ok(Begun {
         tx,
         before: store.decode(row)?,
-        is_late: row.get("is_late"),
+        standing: Standing::of(standing.first().ok_or(sqlx::Error::RowNotFound)?, commit.now)?,
         has_missing: row.get("has_missing"),
         held,
     })
@@ -427,14 +434,26 @@ impl Tally {
         }
     }
 
-    /// Whether the batch may change its state by these figures: [`transition::settle`] says how.
+    /// Whether the batch may change its state by these figures: [`Standing::settle`] says how.
     fn brings_about(&self, before: &Batch) -> bool {
-        let counts = &before.counts;
-        let processed = counts.processed() + self.succeeded + self.failed + self.canceled;
-        let failed = counts.failed + self.failed;
-        before.state != State::Running
-            || before.expanded && processed == counts.total
-            || failed > 0 && before.spec.failure.spent(processed, failed).is_some()
+        before.state != State::Running || self.exhausts(before) || self.is_spent(before)
+    }
+
+    /// Whether its last item is final, and its failure budget not used up: that counts before.
+    fn exhausts(&self, before: &Batch) -> bool {
+        matches!(before.state, State::Running | State::Pausing)
+            && before.expanded
+            && self.processed(before) == before.counts.total
+            && !self.is_spent(before)
+    }
+
+    fn is_spent(&self, before: &Batch) -> bool {
+        let failed = before.counts.failed + self.failed;
+        failed > 0 && before.spec.failure.spent(self.processed(before), failed).is_some()
+    }
+
+    fn processed(&self, before: &Batch) -> i64 {
+        before.counts.processed() + self.succeeded + self.failed + self.canceled
     }
 
     /// Adds what becomes final to its order: one run, as a group has so many items at most. Then the figures, which

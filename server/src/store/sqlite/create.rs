@@ -1,9 +1,15 @@
 //! Making a batch.
 
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
+use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, error, ms, overlap, purge, query, request, skip, source};
+use super::{
+    SqliteStore, error, ms, overlap, purge, query, request,
+    script::Script,
+    skip,
+    source::{self, Place},
+    writer::Tx,
+};
 use crate::{
     domain::{
         batch::{Batch, Kind, State},
@@ -14,7 +20,7 @@ use crate::{
         spec::Source,
     },
     failpoint,
-    store::{Checked, CreateError, Created, InTheWay, NewBatch, StartOutcome, StoreError},
+    store::{Changed, Checked, CreateError, Created, InTheWay, NewBatch, StartOutcome, StoreError},
 };
 
 pub(super) async fn create(
@@ -26,32 +32,29 @@ pub(super) async fn create(
         Some(items) => Some(skip::decided(&store.readers, &new.spec, items.into()).await?),
         None => None,
     };
-    let mut tx = store.begin().await?;
-    let Anew { seq, outcome, mut changed } = match begin(store, &mut tx, &new, now).await?.0 {
+    let (mut tx, begun, _) = begin(store, &new, now).await?;
+    let Anew { seq, outcome, mut changed } = match begun {
         Begun::Anew(anew) => anew,
         Begun::Other(outcome, seq) => {
             let batch = store.load(&mut tx, seq).await?;
             return Ok(Created { outcome, batch, changed: Vec::new() });
         }
     };
+    let mut script = Script::default();
     if let Some(items) = &items {
-        source::append(&mut tx, seq, items, now).await.map_err(error::store)?;
-        sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
-            .bind(seq.0)
-            .execute(&mut *tx)
-            .await
-            .map_err(error::store)?;
+        (script, _) =
+            source::append(&mut tx, seq, Place::default(), items, now).await.map_err(error::store)?;
+        script.add("UPDATE batch_executions SET expanded = 1 WHERE seq = ?").bind(seq.0);
     }
     if let Some(key) = &new.request {
-        request::remember(&mut tx, key, &new.id).await?;
+        request::remember(&mut script, key, &new.id);
     }
-    changed.extend(overlap::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?);
+    let slots = store.limits.running_batches;
+    let (admitted, script) = overlap::admit(&mut tx, script, slots, now).await.map_err(error::store)?;
+    changed.extend(admitted);
     changed.retain(|other| *other != seq);
-    let batch = store.load(&mut tx, seq).await?;
-    store.forget(seq);
-    let changed = store.load_all(&mut tx, &changed).await?;
     failpoint::tried("create.written").await.map_err(StoreError::from)?;
-    tx.commit().await.map_err(error::store)?;
+    let Changed { batch, admitted: changed } = store.commit_change(tx, script, seq, &changed).await?;
     failpoint::reached("create.done").await;
     Ok(Created { outcome, batch, changed })
 }
@@ -62,8 +65,7 @@ pub(super) async fn check(
     new: &NewBatch,
     now: DateTime<Utc>,
 ) -> Result<Checked, CreateError> {
-    let mut tx = store.begin().await?;
-    let (begun, in_the_way) = begin(store, &mut tx, new, now).await?;
+    let (mut tx, begun, in_the_way) = begin(store, new, now).await?;
     let made_before = match begun {
         Begun::Other(StartOutcome::Replayed, seq) => Some(store.load(&mut tx, seq).await?.id),
         Begun::Other(..) | Begun::Anew(_) => None,
@@ -85,63 +87,74 @@ struct Anew {
     changed: Vec<BatchSeq>,
 }
 
-/// The batch's row, or why there is none; and what is live of its overlap key.
+/// The batch's row, or why there is none; and what is live of its overlap key. All that is asked takes one way.
 async fn begin(
     store: &SqliteStore,
-    conn: &mut SqliteConnection,
     new: &NewBatch,
     now: DateTime<Utc>,
-) -> Result<(Begun, Vec<InTheWay>), CreateError> {
+) -> Result<(Tx, Begun, Vec<InTheWay>), CreateError> {
+    let mut script = Script::default();
+    if let Some(key) = &new.request {
+        request::ask(&mut script, key, now);
+    }
+    insert(&mut script, new, now)?;
+    if let Some(overlap) = &new.spec.overlap {
+        overlap::ask(&mut script, &new.id, overlap);
+    }
+    script.add(
+        "SELECT count(*) AS live FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
+    );
+    failpoint::tried("store.begin").await.map_err(StoreError::from)?;
+    let (mut tx, ran) = store.writer.begin_with(script).await.map_err(error::store)?;
+    let mut ran = ran.into_iter();
+    let mut rows = || ran.next().unwrap_or_default();
+
     if let Some(key) = &new.request
-        && let Some(before) = request::before(conn, key, now).await?
+        && let Some(before) = request::answer(&rows(), key)
     {
         if !before.is_same {
             return Err(CreateError::RequestIdReused(key.id.clone()));
         }
-        return Ok((Begun::Other(StartOutcome::Replayed, before.batch), Vec::new()));
+        return Ok((tx, Begun::Other(StartOutcome::Replayed, before.batch), Vec::new()));
     }
-    let seq = insert(conn, new, now).await?;
+    let inserted = rows();
+    let row = inserted.first().ok_or_else(|| CreateError::BatchExists(new.id.clone()))?;
+    let seq = BatchSeq(row.get("seq"));
     if let Some(parent) = new.kind.parent() {
-        check_parent(store, conn, parent, new, now).await?;
+        check_parent(store, &mut tx, parent, new, now).await?;
     }
     let mut anew = Anew { seq, outcome: StartOutcome::Started, changed: Vec::new() };
-    let mut in_the_way = Vec::new();
+    let (mut in_the_way, mut ended) = (Vec::new(), 0);
     if let Some(overlap) = &new.spec.overlap {
-        let (others, meeting) = overlap::others(conn, seq, overlap).await.map_err(error::store)?;
+        let (others, meeting) = overlap::answer(&rows(), overlap);
         in_the_way.extend(others.iter().map(|other| other.in_the_way(meeting)));
         match meeting {
             Meeting::Start => {}
             Meeting::Wait => anew.outcome = StartOutcome::Buffered,
             Meeting::Skip => {
-                return Ok((Begun::Other(StartOutcome::Skipped, others[0].seq), in_the_way));
+                return Ok((tx, Begun::Other(StartOutcome::Skipped, others[0].seq), in_the_way));
             }
             Meeting::Full => return Err(overlap::full(overlap)),
             Meeting::Replace => {
-                if overlap::replace(conn, &others, &new.id, now).await.map_err(error::store)? {
+                let still = overlap::replace(&mut tx, &others, &new.id, now).await.map_err(error::store)?;
+                if still > 0 {
                     anew.outcome = StartOutcome::Buffered;
                 }
+                ended = others.len() - still;
                 anew.changed.extend(others.iter().map(|other| other.seq));
             }
         }
     }
-    let live: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(error::store)?;
+    let live = rows().first().map_or(0, |row| row.get::<i64, _>("live")) as usize - ended;
     // The new one is among them; it goes with the transaction.
-    if live > store.limits.live_batches as i64 {
+    if live > store.limits.live_batches {
         return Err(CreateError::Quota { limit: store.limits.live_batches });
     }
-    Ok((Begun::Anew(anew), in_the_way))
+    Ok((tx, Begun::Anew(anew), in_the_way))
 }
 
-async fn insert(
-    conn: &mut SqliteConnection,
-    new: &NewBatch,
-    now: DateTime<Utc>,
-) -> Result<BatchSeq, CreateError> {
+/// Adds the batch's row, unless its name is taken: then nothing is answered.
+fn insert(script: &mut Script, new: &NewBatch, now: DateTime<Utc>) -> Result<(), StoreError> {
     let spec = serde_json::to_string(&new.spec).map_err(|e| StoreError::Fault(format!("spec: {e}")))?;
     let (first, deadline_at) = match &new.spec.source {
         Source::Uploaded(uploaded) => (State::Open, Some(now + uploaded.open_ttl)),
@@ -149,36 +162,34 @@ async fn insert(
             (State::Queued, None)
         }
     };
-    let inserted = sqlx::query_scalar(
-        "INSERT INTO batch_executions
-           (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq,
-            overlap_key, overlap_policy, priority, not_before_at, deadline_at, settings_sha256, revision)
-         VALUES ($1, $2, $3, $10, $4, $5, $6, $7, $7, $8, $9, $11, $12, $13, $14, $15, $16,
-           1 + coalesce((SELECT max(revision) FROM purged_batches WHERE name = $1), 0)) RETURNING seq",
-    )
-    .bind(new.id.as_str())
-    .bind(&new.spec.display_name)
-    .bind(&new.spec.batch_type)
-    .bind(spec)
-    .bind(ms(new.spec.as_of.time))
-    .bind(new.spec.as_of.zone.name())
-    .bind(ms(now))
-    .bind(new.kind.as_str())
-    .bind(new.kind.parent().map(|parent| parent.0))
-    .bind(first.as_str())
-    .bind(new.spec.overlap.as_ref().map(|overlap| overlap.key.as_str()))
-    .bind(new.spec.overlap.as_ref().map(|overlap| overlap.policy.as_str()))
-    .bind(new.spec.priority)
-    .bind(new.spec.not_before.map(ms))
-    .bind(deadline_at.map(ms))
-    .bind(settings_sha256(&new.spec.connector).as_slice())
-    .fetch_one(conn)
-    .await;
-    match inserted {
-        Ok(seq) => Ok(BatchSeq(seq)),
-        Err(e) if error::is_unique_violation(&e) => Err(CreateError::BatchExists(new.id.clone())),
-        Err(e) => Err(error::store(e).into()),
-    }
+    script
+        .add(
+            "INSERT INTO batch_executions
+               (name, display_name, batch_type, status, spec, as_of_at, zone, created_at, state_since_at, kind, parent_seq,
+                overlap_key, overlap_policy, priority, not_before_at, deadline_at, settings_sha256, revision)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+               1 + coalesce((SELECT max(revision) FROM purged_batches WHERE name = ?), 0))
+             ON CONFLICT (name) DO NOTHING RETURNING seq",
+        )
+        .bind(new.id.as_str())
+        .bind(&new.spec.display_name)
+        .bind(&new.spec.batch_type)
+        .bind(first.as_str())
+        .bind(spec)
+        .bind(ms(new.spec.as_of.time))
+        .bind(new.spec.as_of.zone.name())
+        .bind(ms(now))
+        .bind(ms(now))
+        .bind(new.kind.as_str())
+        .bind(new.kind.parent().map(|parent| parent.0))
+        .bind(new.spec.overlap.as_ref().map(|overlap| overlap.key.as_str()))
+        .bind(new.spec.overlap.as_ref().map(|overlap| overlap.policy.as_str()))
+        .bind(new.spec.priority)
+        .bind(new.spec.not_before.map(ms))
+        .bind(deadline_at.map(ms))
+        .bind(settings_sha256(&new.spec.connector).as_slice())
+        .bind(new.id.as_str());
+    Ok(())
 }
 
 /// Whether a child may be made from a batch.

@@ -33,11 +33,6 @@ pub(super) fn is_refused_row(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(CONSTRAINT | MISMATCH | TOOBIG))
 }
 
-/// A unique index or primary key says that the row is there already.
-pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-}
-
 pub(super) fn store(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
     match code(&error) {

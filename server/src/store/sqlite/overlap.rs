@@ -3,7 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
-use super::{ms, transition};
+use super::{
+    ms,
+    script::{Ran, Script},
+    transition::{self, STANDING, Standing},
+};
 use crate::{
     domain::{
         batch::{Input, State},
@@ -35,22 +39,21 @@ impl Other {
     }
 }
 
-/// Live batches of the newcomer's key, those that hold it before those that wait, each by age; and what it does.
-pub(super) async fn others(
-    conn: &mut SqliteConnection,
-    newcomer: BatchSeq,
-    overlap: &Overlap,
-) -> Result<(Vec<Other>, Meeting), sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT seq, name, status, started_at IS NOT NULL OR overlap_policy = 'ALLOW_ALL' AS holds
-         FROM batch_executions
-         WHERE overlap_key = $1 AND seq <> $2 AND status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')
-         ORDER BY holds DESC, seq",
-    )
-    .bind(&overlap.key)
-    .bind(newcomer.0)
-    .fetch_all(conn)
-    .await?;
+/// Adds the question for the live batches of the newcomer's key, those that hold it before those that wait, each by age.
+pub(super) fn ask(script: &mut Script, newcomer: &BatchId, overlap: &Overlap) {
+    script
+        .add(
+            "SELECT seq, name, status, started_at IS NOT NULL OR overlap_policy = 'ALLOW_ALL' AS holds
+             FROM batch_executions
+             WHERE overlap_key = ? AND name <> ? AND status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')
+             ORDER BY holds DESC, seq",
+        )
+        .bind(&overlap.key)
+        .bind(newcomer.as_str());
+}
+
+/// What came of it; and what the newcomer does.
+pub(super) fn answer(rows: &Ran, overlap: &Overlap) -> (Vec<Other>, Meeting) {
     let others: Vec<Other> = rows
         .iter()
         .map(|row| Other {
@@ -62,43 +65,46 @@ pub(super) async fn others(
         .collect();
     let holders = others.iter().filter(|other| other.holds).count();
     let meeting = meet(overlap.policy, holders, others.len() - holders);
-    Ok((others, meeting))
+    (others, meeting)
 }
 
-/// Stops those that were there. Answers whether the newcomer has to wait for one of them.
+/// Stops those that were there. Answers for how many of them the newcomer has to wait.
 pub(super) async fn replace(
     conn: &mut SqliteConnection,
     others: &[Other],
     newcomer: &BatchId,
     now: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
+) -> Result<usize, sqlx::Error> {
     let message = format!("replaced by {}", newcomer.name());
     let why = transition::Why::event("", &message);
-    let mut waits = false;
+    let mut live = 0;
     for other in others {
+        let mut standing = Standing::read(conn, Script::default(), other.seq, now).await?;
+        let mut script = Script::default();
         // Its time may have passed since the last commit, or that of its last lease: that counts first.
-        transition::settle(conn, other.seq, None, now).await?;
-        if !transition::state(conn, other.seq).await?.is_terminal() {
-            transition::apply(conn, other.seq, Input::Replaced, why, now).await?;
+        standing.settle(&mut script, None)?;
+        if !standing.state.is_terminal() {
+            standing.apply(&mut script, Input::Replaced, why)?;
         }
-        waits |= !transition::state(conn, other.seq).await?.is_terminal();
+        live += usize::from(!standing.state.is_terminal());
+        script.run(conn).await?;
     }
-    Ok(waits)
+    Ok(live)
 }
 
-/// The next batch to be let in. Its time has come, a slot is free, and so is its key: no older batch is live under it,
+/// The next batch to be let in, and the one after it. Its time has come, a slot is free, and so is its key: no older batch is live under it,
 /// and none that has run. Of batches that wait for one key only the oldest is looked at, whatever their priorities.
 pub(super) const NEXT: &str = "
     SELECT b.seq FROM batch_executions b
-    WHERE b.status = 'QUEUED' AND (b.not_before_at IS NULL OR b.not_before_at <= $1)
-      AND (SELECT count(*) FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING')) < $2
+    WHERE b.status = 'QUEUED' AND (b.not_before_at IS NULL OR b.not_before_at <= ?)
+      AND (SELECT count(*) FROM batch_executions WHERE status IN ('RUNNING', 'PAUSING', 'STOPPING')) < ?
       AND (b.overlap_key IS NULL OR b.overlap_policy = 'ALLOW_ALL' OR b.started_at IS NOT NULL
         OR NOT EXISTS (
           SELECT 1 FROM batch_executions x
           WHERE x.overlap_key = b.overlap_key AND x.seq <> b.seq
             AND x.status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')
             AND (x.seq < b.seq OR x.started_at IS NOT NULL)))
-    ORDER BY b.priority DESC, b.seq LIMIT 1";
+    ORDER BY b.priority DESC, b.seq LIMIT 2";
 
 /// Who is next, if anybody is.
 pub(super) async fn next(
@@ -111,34 +117,51 @@ pub(super) async fn next(
     Ok(next.map(BatchSeq))
 }
 
-/// Lets QUEUED batches run as long as there is a next one. Answers with those it let in.
+/// Lets QUEUED batches run as long as there is a next one, after a script. Answers with those it let in, and with what is
+/// yet to be run for the last of them.
 pub(super) async fn admit(
     conn: &mut SqliteConnection,
+    mut script: Script,
     running_batches: usize,
     now: DateTime<Utc>,
-) -> Result<Vec<BatchSeq>, sqlx::Error> {
+) -> Result<(Vec<BatchSeq>, Script), sqlx::Error> {
     let mut admitted = Vec::new();
-    while let Some(seq) = next(&mut *conn, running_batches, now).await? {
-        transition::apply(conn, seq, Input::Admitted, transition::Why::default(), now).await?;
+    loop {
+        script.add(STANDING).bind(ms(now)).then("IN (").then(NEXT).bind(ms(now)).bind(running_batches as i64);
+        script.then(") ORDER BY priority DESC, seq");
+        let ran = script.run(conn).await?;
+        let next = ran.last().map_or(&[][..], Vec::as_slice);
+        script = Script::default();
+        let Some(first) = next.first() else { return Ok((admitted, script)) };
+        let mut standing = Standing::of(first, now)?;
+        standing.apply(&mut script, Input::Admitted, transition::Why::default())?;
         // A batch without items is over as soon as its source is read, and makes room again.
-        transition::settle(conn, seq, None, now).await?;
+        standing.settle(&mut script, None)?;
         failpoint::reached("batch.admitted").await;
-        admitted.push(seq);
+        admitted.push(standing.seq);
+        if next.len() == 1 && standing.state == State::Running {
+            return Ok((admitted, script));
+        }
     }
-    Ok(admitted)
 }
 
 /// The same after a change of one batch: nobody is let in by one that keeps its slot, and most commits are such.
 pub(super) async fn admit_after(
     conn: &mut SqliteConnection,
-    changed: BatchSeq,
+    script: Script,
+    changed: &Standing,
     running_batches: usize,
     now: DateTime<Utc>,
-) -> Result<Vec<BatchSeq>, sqlx::Error> {
-    match transition::state(conn, changed).await? {
-        State::Running | State::Pausing | State::Stopping => Ok(Vec::new()),
-        State::Open | State::Queued | State::Paused | State::Completed | State::Failed | State::Stopped => {
-            admit(conn, running_batches, now).await
+) -> Result<(Vec<BatchSeq>, Script), sqlx::Error> {
+    match changed.state {
+        State::Running | State::Pausing | State::Stopping => Ok((Vec::new(), script)),
+        State::Queued => admit(conn, script, running_batches, now).await,
+        State::Open | State::Paused | State::Completed | State::Failed | State::Stopped => {
+            if changed.has_queue {
+                admit(conn, script, running_batches, now).await
+            } else {
+                Ok((Vec::new(), script))
+            }
         }
     }
 }

@@ -163,21 +163,16 @@ pub(super) fn changed(history: &PriceHistory, ran: &[Ran]) -> i64 {
 
 fn changed_prices(history: &PriceHistory, present: &[SqliteRow]) -> usize {
     let differs = |price: &&Price| {
-        let Ok(at) = present.binary_search_by_key(&price.ts, |row| row.get("ts")) else { return false };
+        // Columns by their place in `PRESENT_PRICES`: a name is looked up for each value.
+        let Ok(at) = present.binary_search_by_key(&price.ts, |row| row.get(0)) else { return false };
         let row = &present[at];
-        let values: [(&str, Option<f64>); 5] = [
-            ("open", price.open),
-            ("high", price.high),
-            ("low", price.low),
-            ("close", price.close),
-            ("adj_close", price.adj_close),
-        ];
-        values.into_iter().any(|(column, value)| row.get::<Option<f64>, _>(column) != value)
-            || row.get::<Option<i64>, _>("volume") != price.volume
-            || row.get::<NaiveDate, _>("session_date") != price.session_date
-            || row.get::<bool, _>("provisional") != price.provisional
-            || row.get::<&str, _>("symbol") != history.symbol
-            || row.get::<Option<&str>, _>("currency") != history.currency.as_deref()
+        let values = [price.open, price.high, price.low, price.close, price.adj_close];
+        (4..).zip(values).any(|(column, value)| row.get::<Option<f64>, usize>(column) != value)
+            || row.get::<Option<i64>, _>(9) != price.volume
+            || row.get::<NaiveDate, _>(1) != price.session_date
+            || row.get::<bool, _>(10) != price.provisional
+            || row.get::<&str, _>(2) != history.symbol
+            || row.get::<Option<&str>, _>(3) != history.currency.as_deref()
     };
     history.prices.iter().filter(differs).count()
 }

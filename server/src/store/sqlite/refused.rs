@@ -4,29 +4,31 @@ use std::collections::HashSet;
 
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, ms, overlap, result, script::Script, transition};
+use super::{SqliteStore, error, ms, result, script::Script, transition};
 use crate::{
     domain::{
         failure::CREDENTIALS_REFUSED,
         id::{Epoch, SliceNo},
     },
-    store::{Committed, Refusals, StoreError},
+    store::{Changed, Committed, Refusals, StoreError},
 };
 
 pub(super) async fn fail(store: &SqliteStore, refusals: &Refusals) -> Result<Committed, StoreError> {
     let (batch, now) = (refusals.batch, refusals.now);
     let mut tx = store.begin().await?;
-    let fenced = fail_in(&mut tx, refusals).await.map_err(error::store)?;
+    let (fenced, script) = fail_in(&mut tx, refusals).await.map_err(error::store)?;
     let slots = store.limits.running_batches;
-    let admitted = overlap::admit_after(&mut tx, batch, slots, now).await.map_err(error::store)?;
-    let batch = store.load(&mut tx, batch).await?;
-    let admitted = store.load_all(&mut tx, &admitted).await?;
-    tx.commit().await.map_err(error::store)?;
+    let settled = transition::settled(&mut tx, script, batch, None, slots, now);
+    let (admitted, script) = settled.await.map_err(error::store)?;
+    let Changed { batch, admitted } = store.commit_change(tx, script, batch, &admitted).await?;
     Ok(Committed { batch, admitted, fenced: fenced.into_iter().collect(), rejected: Vec::new() })
 }
 
 /// Answers with the slices that were not the caller's any more.
-async fn fail_in(conn: &mut SqliteConnection, refusals: &Refusals) -> Result<HashSet<SliceNo>, sqlx::Error> {
+async fn fail_in(
+    conn: &mut SqliteConnection,
+    refusals: &Refusals,
+) -> Result<(HashSet<SliceNo>, Script), sqlx::Error> {
     let batch = refusals.batch;
     let (mut fenced, mut failed, mut retried) = (HashSet::new(), Vec::new(), 0);
     for (slice, epoch, index) in &refusals.items {
@@ -38,8 +40,9 @@ async fn fail_in(conn: &mut SqliteConnection, refusals: &Refusals) -> Result<Has
         retried += i64::from(attempts_before > 0);
         failed.push(*index);
     }
+    let mut script = Script::default();
     if failed.is_empty() {
-        return Ok(fenced);
+        return Ok((fenced, script));
     }
     // They were counted with class SYSTEM when they were held back.
     sqlx::query(
@@ -53,11 +56,8 @@ async fn fail_in(conn: &mut SqliteConnection, refusals: &Refusals) -> Result<Has
     .bind(retried)
     .execute(&mut *conn)
     .await?;
-    let mut script = Script::default();
     result::append(&mut script, batch, &failed);
-    script.run(conn).await?;
-    transition::settle(conn, batch, None, refusals.now).await?;
-    Ok(fenced)
+    Ok((fenced, script))
 }
 
 /// One item less is open in a slice. Answers whether it is the caller's.

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
 
-use super::{error, ms};
+use super::{
+    error, ms,
+    script::{Ran, Script},
+};
 use crate::{
     domain::id::{BatchId, BatchSeq},
     store::{RequestKey, StoreError},
@@ -23,39 +26,42 @@ pub(super) async fn before(
     key: &RequestKey,
     now: DateTime<Utc>,
 ) -> Result<Option<Before>, StoreError> {
-    let row = sqlx::query(
-        "SELECT r.request_sha256, b.seq FROM requests r JOIN batch_executions b ON b.name = r.batch_name
-         WHERE r.principal = '' AND r.rpc = $1 AND r.request_id = $2 AND (r.expires_at > $3 OR b.ended_at IS NULL)",
-    )
-    .bind(key.rpc)
-    .bind(&key.id)
-    .bind(ms(now))
-    .fetch_optional(conn)
-    .await
-    .map_err(error::store)?;
-    Ok(row.map(|row| Before {
+    let mut script = Script::default();
+    ask(&mut script, key, now);
+    let ran = script.run(conn).await.map_err(error::store)?;
+    Ok(ran.first().and_then(|rows| answer(rows, key)))
+}
+
+/// Adds the question for [`Before`].
+pub(super) fn ask(script: &mut Script, key: &RequestKey, now: DateTime<Utc>) {
+    script
+        .add(
+            "SELECT r.request_sha256, b.seq FROM requests r JOIN batch_executions b ON b.name = r.batch_name
+             WHERE r.principal = '' AND r.rpc = ? AND r.request_id = ? AND (r.expires_at > ? OR b.ended_at IS NULL)",
+        )
+        .bind(key.rpc)
+        .bind(&key.id)
+        .bind(ms(now));
+}
+
+/// What came of it.
+pub(super) fn answer(rows: &Ran, key: &RequestKey) -> Option<Before> {
+    rows.first().map(|row| Before {
         batch: BatchSeq(row.get("seq")),
         is_same: row.get::<&[u8], _>("request_sha256") == key.sha256,
-    }))
+    })
 }
 
 /// Remembers what the request changed or made.
-pub(super) async fn remember(
-    conn: &mut SqliteConnection,
-    key: &RequestKey,
-    batch: &BatchId,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO requests (principal, rpc, request_id, request_sha256, batch_name, expires_at)
-         VALUES ('', $1, $2, $3, $4, $5)",
-    )
-    .bind(key.rpc)
-    .bind(&key.id)
-    .bind(key.sha256.as_slice())
-    .bind(batch.as_str())
-    .bind(ms(key.expires_at))
-    .execute(conn)
-    .await
-    .map_err(error::store)?;
-    Ok(())
+pub(super) fn remember(script: &mut Script, key: &RequestKey, batch: &BatchId) {
+    script
+        .add(
+            "INSERT OR REPLACE INTO requests (principal, rpc, request_id, request_sha256, batch_name, expires_at)
+             VALUES ('', ?, ?, ?, ?, ?)",
+        )
+        .bind(key.rpc)
+        .bind(&key.id)
+        .bind(key.sha256.as_slice())
+        .bind(batch.as_str())
+        .bind(ms(key.expires_at));
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use futures::TryStreamExt;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqlitePool};
 
 use super::{error, query, script::Script};
 use crate::{
@@ -14,9 +14,6 @@ use crate::{
 
 /// Items of one run at most.
 const RUN_ITEMS: usize = 1_000;
-/// Runs per statement.
-const RUNS_PER_INSERT: usize = 200;
-
 /// Adds runs to the order: these items become final, in this order.
 pub(super) fn append(script: &mut Script, batch: BatchSeq, indexes: &[i64]) {
     for run in indexes.chunks(RUN_ITEMS) {
@@ -33,33 +30,19 @@ pub(super) fn append(script: &mut Script, batch: BatchSeq, indexes: &[i64]) {
     }
 }
 
-/// What was open in these slices was canceled: number and open items of each, in any order.
-pub(super) async fn append_canceled(
-    conn: &mut SqliteConnection,
-    batch: BatchSeq,
-    slices: &mut [(i64, i64)],
-) -> Result<(), sqlx::Error> {
-    if slices.is_empty() {
-        return Ok(());
-    }
-    slices.sort_unstable();
-    let next: Option<i64> = sqlx::query_scalar(
-        "SELECT first_no + item_count FROM item_results WHERE batch_seq = $1 ORDER BY first_no DESC LIMIT 1",
-    )
-    .bind(batch.0)
-    .fetch_optional(&mut *conn)
-    .await?;
-    let mut next = next.unwrap_or(1);
-    for some in slices.chunks(RUNS_PER_INSERT) {
-        let mut insert: QueryBuilder<Sqlite> =
-            QueryBuilder::new("INSERT INTO item_results (batch_seq, first_no, item_count, slice_no) ");
-        insert.push_values(some, |mut row, (slice, open)| {
-            row.push_bind(batch.0).push_bind(next).push_bind(*open).push_bind(*slice);
-            next += open;
-        });
-        insert.build().execute(&mut *conn).await?;
-    }
-    Ok(())
+/// Adds to the order what is canceled with slices: the caller adds the query for number and open items of each, which
+/// are bound after this, and the closing bracket.
+pub(super) fn append_canceled(script: &mut Script, batch: BatchSeq) -> &mut Script {
+    script
+        .add(
+            "WITH past (next) AS (SELECT coalesce((SELECT first_no + item_count FROM item_results WHERE batch_seq = ?
+                                                   ORDER BY first_no DESC LIMIT 1), 1))
+             INSERT INTO item_results (batch_seq, first_no, item_count, slice_no)
+             SELECT ?, next + sum(open) OVER (ORDER BY no ROWS UNBOUNDED PRECEDING) - open, open, no
+             FROM past CROSS JOIN (SELECT NULL AS no, NULL AS open WHERE false UNION ALL ",
+        )
+        .bind(batch.0)
+        .bind(batch.0)
 }
 
 /// Final items behind a number, in order, each with its own.

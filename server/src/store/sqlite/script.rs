@@ -33,6 +33,12 @@ impl Script {
         self
     }
 
+    /// More of the present statement.
+    pub(super) fn then(&mut self, more: &str) -> &mut Self {
+        self.sql.push_str(more);
+        self
+    }
+
     /// Puts the taking of the writing lock before all.
     pub(super) fn begin(&mut self) {
         self.sql.insert_str(0, if self.sql.is_empty() { BEGIN } else { BEGIN_FIRST });

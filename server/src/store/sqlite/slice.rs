@@ -17,35 +17,45 @@ use crate::{
 /// One more loss is too many: it is not handed to a sixth worker as it is.
 const GIVE_UP: &str = "UPDATE batch_slices SET status = 'READY', owner = NULL, lease_until_at = NULL, lost_count = lost_count + 1,
        lost_in_row = lost_in_row + 1
-     WHERE batch_seq = ? AND status = 'LEASED' AND lease_until_at <= ? AND lost_in_row + 1 >= ?
-       AND batch_seq IN (SELECT seq FROM batch_executions WHERE status = 'RUNNING')";
+     WHERE batch_seq = ? AND status = 'LEASED' AND lease_until_at <= ? AND lost_in_row + 1 >= ?";
 
-/// Expired leases first, then what was parked and is due, then what nobody had yet.
-const LEASE: &str = "WITH asked (batch_seq, now) AS (SELECT seq, ? FROM batch_executions WHERE seq = ? AND status = 'RUNNING')
-     UPDATE batch_slices AS slice SET lost_count = lost_count + (status = 'LEASED'),
-       lost_in_row = lost_in_row + (status = 'LEASED'), status = 'LEASED', owner = ?, epoch = epoch + 1, lease_until_at = ?
-     FROM asked WHERE slice.batch_seq = asked.batch_seq AND slice.slice_no = coalesce(
-       (SELECT slice_no FROM batch_slices WHERE batch_seq = asked.batch_seq AND status = 'LEASED' AND lease_until_at <= now
+/// The slice that is next, to be bound with batch, now, batch, now, batch: expired leases first, then what was parked and
+/// is due, then what nobody had yet.
+const FREE: &str = "coalesce(
+       (SELECT slice_no FROM batch_slices WHERE batch_seq = ? AND status = 'LEASED' AND lease_until_at <= ?
         ORDER BY lease_until_at LIMIT 1),
-       (SELECT slice_no FROM batch_slices WHERE batch_seq = asked.batch_seq AND status = 'READY' AND ready_at > 0
-          AND ready_at <= now AND lost_in_row < 5 ORDER BY ready_at, slice_no LIMIT 1),
-       (SELECT slice_no FROM batch_slices WHERE batch_seq = asked.batch_seq AND status = 'READY' AND ready_at = 0
-          AND lost_in_row < 5 ORDER BY slice_no LIMIT 1))
-     RETURNING slice_no, epoch, first_index, end_index";
+       (SELECT slice_no FROM batch_slices WHERE batch_seq = ? AND status = 'READY' AND ready_at > 0
+          AND ready_at <= ? AND lost_in_row < 5 ORDER BY ready_at, slice_no LIMIT 1),
+       (SELECT slice_no FROM batch_slices WHERE batch_seq = ? AND status = 'READY' AND ready_at = 0
+          AND lost_in_row < 5 ORDER BY slice_no LIMIT 1))";
 
-const NEXT: &str = "SELECT min(ready_at) AS ready_at FROM batch_slices WHERE batch_seq = ? AND status = 'READY' AND lost_in_row < 5
-       AND batch_seq IN (SELECT seq FROM batch_executions WHERE status = 'RUNNING')";
+const RUNS: &str = " AND batch_seq IN (SELECT seq FROM batch_executions WHERE status = 'RUNNING')";
 
+/// The open items of the slice that is about to be leased.
 const OPEN_ITEMS: &str = "SELECT item_index, item_key, columns, attempts, recorded_attempts, not_before_at,
        CASE WHEN error_reason = ? THEN (
          SELECT a.started_at FROM item_attempts a JOIN batch_executions b ON b.seq = a.batch_seq
          WHERE a.batch_seq = d.batch_seq AND a.item_index = d.item_index AND a.number = d.recorded_attempts
            AND a.error_class = 'SYSTEM' AND a.error_reason = d.error_reason AND a.started_at >= b.state_since_at
        ) END AS refused_at
-     FROM batch_execution_details d
-     WHERE batch_seq = ? AND item_index >= ? AND item_index < ? AND status = 'PENDING' ORDER BY item_index";
+     FROM (SELECT first_index, end_index FROM batch_slices WHERE batch_seq = ? AND slice_no = ";
+const OF_THE_SLICE: &str = ") CROSS JOIN batch_execution_details d
+     WHERE d.batch_seq = ? AND item_index >= first_index AND item_index < end_index AND d.status = 'PENDING'
+     ORDER BY item_index";
 
-/// Two ways to the engine's thread: the slice, then its open items.
+const LEASE: &str = "UPDATE batch_slices SET lost_count = lost_count + (status = 'LEASED'),
+       lost_in_row = lost_in_row + (status = 'LEASED'), status = 'LEASED', owner = ?, epoch = epoch + 1, lease_until_at = ?
+     WHERE batch_seq = ? AND slice_no = ";
+
+const NEXT: &str = "SELECT min(ready_at) AS ready_at FROM batch_slices WHERE batch_seq = ? AND status = 'READY' AND lost_in_row < 5";
+
+/// Adds the slice that is next.
+fn add_free(script: &mut Script, batch: BatchSeq, now: DateTime<Utc>) -> &mut Script {
+    let (batch, now) = (batch.0, ms(now));
+    script.then(FREE).bind(batch).bind(now).bind(batch).bind(now).bind(batch)
+}
+
+/// One way to the engine's thread.
 pub(super) async fn claim(
     store: &SqliteStore,
     batch: BatchSeq,
@@ -53,38 +63,19 @@ pub(super) async fn claim(
     now: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Claim, StoreError> {
+    let mut script = Script::default();
+    script.add(GIVE_UP).then(RUNS).bind(batch.0).bind(ms(now)).bind(LOST_MAX);
+    // Refused since the batch runs: a repair is judged anew.
+    script.add(OPEN_ITEMS).bind(CREDENTIALS_REFUSED).bind(batch.0);
+    add_free(&mut script, batch, now).then(OF_THE_SLICE).bind(batch.0);
+    script.add(LEASE).bind(node.as_str()).bind(ms(until)).bind(batch.0);
+    add_free(&mut script, batch, now).then(RUNS).then(" RETURNING slice_no, epoch");
+    script.add(NEXT).then(RUNS).bind(batch.0);
     failpoint::tried("store.begin").await?;
-    claim_in(store, batch, node, now, until).await.map_err(error::store)
-}
-
-async fn claim_in(
-    store: &SqliteStore,
-    batch: BatchSeq,
-    node: &NodeId,
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
-) -> Result<Claim, sqlx::Error> {
-    let mut script = Script::default();
-    script.add(GIVE_UP).bind(batch.0).bind(ms(now)).bind(LOST_MAX);
-    script.add(LEASE).bind(ms(now)).bind(batch.0).bind(node.as_str()).bind(ms(until));
-    script.add(NEXT).bind(batch.0);
-    let (tx, ran) = store.writer.begin_with(script).await?;
-    let [_, leased, next] = &ran[..] else { return Err(sqlx::Error::RowNotFound) };
+    let ran = store.writer.transact(script).await.map_err(error::store)?;
+    let [_, items, leased, next] = &ran[..] else { return Err(error::store(sqlx::Error::RowNotFound)) };
     let ready_at = next.first().and_then(|row| row.get::<Option<i64>, _>("ready_at")).map(instant);
-    let Some(slice) = leased.first() else {
-        tx.commit().await?;
-        return Ok(Claim { slice: None, ready_at });
-    };
-    let mut script = Script::default();
-    script
-        .add(OPEN_ITEMS)
-        // Refused since the batch runs: a repair is judged anew.
-        .bind(CREDENTIALS_REFUSED)
-        .bind(batch.0)
-        .bind(slice.get::<i64, _>("first_index"))
-        .bind(slice.get::<i64, _>("end_index"));
-    let ran = tx.commit_with(script).await?;
-    let items = ran.first().ok_or(sqlx::Error::RowNotFound)?;
+    let Some(slice) = leased.first() else { return Ok(Claim { slice: None, ready_at }) };
     let items = items
         .iter()
         .map(|row| OpenItem {

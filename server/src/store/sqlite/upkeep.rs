@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error, lost, ms, overlap, transition};
+use super::{SqliteStore, error, lost, ms, overlap, script::Script, transition};
 use crate::{
     clock::SetBack,
     domain::{
@@ -17,10 +17,8 @@ use crate::{
 pub(super) async fn recover(store: &SqliteStore, now: DateTime<Utc>) -> Result<Vec<Batch>, StoreError> {
     let mut tx = store.begin().await?;
     let working = recover_in(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
-    let batches = store.load_all(&mut tx, &working).await?;
     failpoint::tried("recover.written").await?;
-    tx.commit().await.map_err(error::store)?;
-    Ok(batches)
+    store.commit_all(tx, Script::default(), &working).await
 }
 
 async fn recover_in(
@@ -42,7 +40,8 @@ async fn recover_in(
     for seq in unsettled(&mut *conn, now).await? {
         transition::settle(conn, seq, None, now).await?;
     }
-    overlap::admit(conn, running_batches, now).await?;
+    let (_, script) = overlap::admit(conn, Script::default(), running_batches, now).await?;
+    script.run(conn).await?;
     let working: Vec<i64> =
         sqlx::query_scalar("SELECT seq FROM batch_executions WHERE status = $1 ORDER BY seq")
             .bind(State::Running.as_str())
@@ -86,11 +85,10 @@ pub(super) async fn settle(store: &SqliteStore, now: DateTime<Utc>) -> Result<Ve
         lost::break_up(&mut tx, seq, now).await.map_err(error::store)?;
         seqs.push(seq);
     }
-    let mut moved = overlap::admit(&mut tx, running_batches, now).await.map_err(error::store)?;
+    let admitted = overlap::admit(&mut tx, Script::default(), running_batches, now);
+    let (mut moved, script) = admitted.await.map_err(error::store)?;
     moved.extend(seqs);
-    let batches = store.load_all(&mut tx, &moved).await?;
-    tx.commit().await.map_err(error::store)?;
-    Ok(batches)
+    store.commit_all(tx, script, &moved).await
 }
 
 pub(super) async fn set_back(store: &SqliteStore, step: SetBack) -> Result<(), StoreError> {

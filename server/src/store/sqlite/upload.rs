@@ -4,7 +4,13 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, WRITER_CACHE_KIB, error, overlap, purge, skip, source, transition};
+use super::{
+    SqliteStore, WRITER_CACHE_KIB, error, overlap, purge,
+    script::Script,
+    skip,
+    source::{self, Place},
+    transition::{Standing, Why},
+};
 use crate::{
     domain::{
         batch::{Batch, Decision, Input, Leases, Refusal, State, decide},
@@ -13,7 +19,7 @@ use crate::{
     },
     failpoint,
     store::{
-        Appended, BATCH_ITEMS_MAX, CommandError, OpenedUpload, StoreError, UPLOADS_MAX, UploadChunk,
+        Appended, BATCH_ITEMS_MAX, Changed, CommandError, OpenedUpload, StoreError, UPLOADS_MAX, UploadChunk,
         UploadError, UploadProgress,
     },
 };
@@ -91,26 +97,21 @@ pub(super) async fn append(
     set_cache(&mut tx, CHUNK_CACHE_KIB).await.map_err(error::store)?;
     write(&mut tx, chunk, fresh, now).await.map_err(error::store)?;
     set_cache(&mut tx, WRITER_CACHE_KIB).await.map_err(error::store)?;
-    let mut admitted = Vec::new();
+    let (mut admitted, mut script) = (Vec::new(), Script::default());
     if chunk.seal {
-        sqlx::query("UPDATE batch_executions SET expanded = 1 WHERE seq = $1")
-            .bind(batch.seq.0)
-            .execute(&mut *tx)
-            .await
-            .map_err(error::store)?;
-        transition::apply(&mut tx, batch.seq, Input::Seal, transition::Why::default(), now)
-            .await
-            .map_err(error::store)?;
-        admitted = overlap::admit(&mut tx, store.limits.running_batches, now).await.map_err(error::store)?;
+        script.add("UPDATE batch_executions SET expanded = 1 WHERE seq = ?").bind(batch.seq.0);
+        let mut standing = Standing::read(&mut tx, script, batch.seq, now).await.map_err(error::store)?;
+        script = Script::default();
+        standing.apply(&mut script, Input::Seal, Why::default()).map_err(error::store)?;
+        let slots = store.limits.running_batches;
+        (admitted, script) = overlap::admit(&mut tx, script, slots, now).await.map_err(error::store)?;
         admitted.retain(|seq| *seq != batch.seq);
     }
     let row = uploaded(&mut tx, chunk).await.map_err(error::store)?;
-    let batch = store.load(&mut tx, batch.seq).await?;
-    let progress = progress(&row, &batch);
-    let admitted = store.load_all(&mut tx, &admitted).await?;
     failpoint::tried("upload.written").await.map_err(StoreError::from)?;
-    tx.commit().await.map_err(error::store)?;
+    let Changed { batch, admitted } = store.commit_change(tx, script, batch.seq, &admitted).await?;
     failpoint::reached("upload.done").await;
+    let progress = progress(&row, &batch);
     Ok(Appended { batch, admitted, progress })
 }
 
@@ -185,11 +186,10 @@ async fn write(
         return Ok(());
     }
     if !fresh.is_empty() {
-        let duplicates = source::append(conn, chunk.batch, fresh, now).await?;
-        sqlx::query("UPDATE batch_executions SET revision = revision + 1 WHERE seq = $1")
-            .bind(chunk.batch.0)
-            .execute(&mut *conn)
-            .await?;
+        let place = Place::after(conn, chunk.batch, fresh).await?;
+        let (mut script, duplicates) = source::append(conn, chunk.batch, place, fresh, now).await?;
+        script.add("UPDATE batch_executions SET revision = revision + 1 WHERE seq = ?").bind(chunk.batch.0);
+        script.run(conn).await?;
         sqlx::query(
             "UPDATE uploads SET committed_count = committed_count + $3, duplicate_count = duplicate_count + $4
              WHERE batch_seq = $1 AND upload_id = $2",

@@ -46,6 +46,16 @@ impl Writer {
         Ok((tx, ran))
     }
 
+    /// Runs a whole transaction on one way. Answers for each statement of the script.
+    pub(super) async fn transact(&self, mut script: Script) -> Result<Vec<Ran>, sqlx::Error> {
+        script.begin();
+        let tx = Tx { turn: self.turn().await?, is_over: false };
+        let mut ran = tx.commit_with(script).await?;
+        ran.remove(0);
+        ran.pop();
+        Ok(ran)
+    }
+
     /// Copies the log to the file, and closes it.
     pub(super) async fn close(&self) {
         if let Some(conn) = self.0.lock().await.take()
