@@ -26,14 +26,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(["."])
         .service_generator(Box::new(Stubs {
             client: stubs().build_server(false).service_generator(),
-            server: stubs().build_client(false).service_generator(),
+            server: stubs().build_client(false).codec_path("crate::Codec").service_generator(),
         }))
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 
-/// Client and server as tonic makes them, but for one answer: a server sends a watch's events in pieces that were encoded
-/// before (`proto/frame.rs`), which a client cannot tell from the message.
+/// Client and server as tonic makes them, but for the server's buffers (`proto/codec.rs`) and one answer: a server sends a
+/// watch's events in pieces that were encoded before (`proto/frame.rs`), which a client cannot tell from the message.
 struct Stubs {
     client: Box<dyn ServiceGenerator>,
     server: Box<dyn ServiceGenerator>,

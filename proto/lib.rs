@@ -1,8 +1,10 @@
 //! The contract of haul: messages, client and server stubs generated from `proto/haul/v1`, and the descriptor set
 //! that reflection and canonical JSON are made from. What the messages mean is in `docs/contract.md`.
 
+mod codec;
 mod frame;
 
+pub use codec::Codec;
 pub use frame::{FrameEvent, WatchFrame};
 
 /// Package `haul.v1`.

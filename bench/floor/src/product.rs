@@ -53,7 +53,7 @@ pub enum Form {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rows: 128, form: Form::Shared, replace: false, one_way: false, group_check: false, together: 0, check: true, skip: false, drop: true, rowid: false, sync: "FULL".into(), page: 4096, checkpoint: 16_384, cache_kib: 65_536 }
+        Self { rows: 128, form: Form::Shared, replace: false, one_way: false, group_check: false, together: 0, check: true, skip: false, drop: true, rowid: false, sync: "FULL".into(), page: 8192, checkpoint: 8_192, cache_kib: 65_536 }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What every call of `haul.v1` passes first: its caller's rate, its deadline, and a net under a handler that panics.
+//! What every call of `haul.v1` passes first: its caller's rate, its deadline, and a net under a handler that panics; a
+//! stream the one that gives up a stuck reader, too.
 //!
 //! A call that runs out of time is answered and its handler dropped; what must not be left half done is carried out by
 //! the engine, whoever still waits for it. gRPC's own limit stands around this layer and ends calls without details:
@@ -18,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use haul_proto::FILE_DESCRIPTOR_SET;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Frame;
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -26,7 +27,10 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{BoxError, Layer, Service};
 
-use super::status::ApiError;
+use super::{
+    delivery::{Delivery, end},
+    status::ApiError,
+};
 
 #[cfg(test)]
 mod tests;
@@ -111,6 +115,7 @@ where
         if let Err(error) = self.edge.admit(&request) {
             return ready(Ok(Status::from(error).into_http())).boxed();
         }
+        let is_stream = !self.edge.unary.contains(request.uri().path());
         let mut deadline = self.edge.deadline(&request).map(Deadline::after);
         let handler = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         async move {
@@ -121,7 +126,10 @@ where
             };
             match outcome {
                 Ok(response) => response.map(|response| {
-                    response.map(|body| Body::new(Rest { body: Some(Body::new(body)), deadline }))
+                    response.map(|body| {
+                        let rest = Rest { body: Some(Body::new(body)), deadline };
+                        if is_stream { Body::new(Delivery::new(rest)) } else { Body::new(rest) }
+                    })
                 }),
                 Err(panic) => Ok(Status::from(panicked(panic)).into_http()),
             }
@@ -179,9 +187,7 @@ impl http_body::Body for Rest {
             },
         };
         self.body = None;
-        let mut trailers = HeaderMap::new();
-        let added = Status::from(error).add_header(&mut trailers);
-        Poll::Ready(Some(added.map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(end(error)))
     }
 
     fn is_end_stream(&self) -> bool {

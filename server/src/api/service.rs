@@ -17,7 +17,6 @@ use super::{
     attempt,
     batch::batch,
     delete,
-    delivery::unless_stuck,
     page::Tokens,
     plan, read,
     report::report,
@@ -168,7 +167,7 @@ impl HaulService for Service {
             }
         };
         let place = self.place()?;
-        Ok(Response::new(Box::pin(unless_stuck(held(watch::frames(events, view), place)))))
+        Ok(Response::new(Box::pin(held(watch::frames(events, view), place))))
     }
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
@@ -231,7 +230,7 @@ impl HaulService for Service {
         let place = self.place()?;
         let ends = self.ends(&request);
         let chunks = results::open(&self.control, &self.tokens, request.into_inner(), ends).await?;
-        Ok(Response::new(Box::pin(unless_stuck(held(chunks, place)))))
+        Ok(Response::new(Box::pin(held(chunks, place))))
     }
 
     async fn get_report(&self, request: Request<v1::GetReportRequest>) -> Answer<v1::GetReportResponse> {

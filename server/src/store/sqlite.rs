@@ -7,15 +7,11 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::{
-    SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{SqliteConnection, SqlitePool};
 
 use self::{
     script::Script,
@@ -45,6 +41,7 @@ use crate::{
 mod attempt;
 mod batch;
 mod commit;
+mod connection;
 mod create;
 mod deadline;
 mod error;
@@ -96,21 +93,6 @@ impl Default for Limits {
     }
 }
 
-/// How long a statement waits for another process's lock on the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const READERS: u32 = 4;
-/// Prepared statements that a connection keeps: one for each number of rows that a bulk insert may have, and the others.
-const STATEMENTS_CACHED: usize = 256;
-/// Rows that the engine's thread reads ahead of the program, which it else waits for.
-const ROWS_BUFFERED: usize = 1_000;
-/// Page caches of the writing connection and of each reading one, in KiB.
-const WRITER_CACHE_KIB: u32 = 16 * 1024;
-const READER_CACHE_KIB: u32 = 4 * 1024;
-/// Bytes of a page in a new file. Rows and bodies are written for a tenth less CPU than with SQLite's 4,096 (`bench/README.md`).
-const PAGE_BYTES: u32 = 8_192;
-/// Pages in the log that make a commit copy them to the file: a page that several commits wrote is copied once.
-const CHECKPOINT_PAGES: &str = "8192";
-
 /// A store in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
@@ -125,32 +107,12 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens a file, which is made if it is not there, and brings its schema up to date.
     pub async fn open(path: &Path, limits: Limits) -> Result<Self, MigrateError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .page_size(PAGE_BYTES)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(STATEMENTS_CACHED)
-            .row_buffer_size(ROWS_BUFFERED);
-        let cached = |kib: u32| options.clone().pragma("cache_size", format!("-{kib}"));
-        let writing = cached(WRITER_CACHE_KIB).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let reading = cached(READER_CACHE_KIB).create_if_missing(false).read_only(true);
-        let writer = Writer::open(&writing).await.map_err(error::store)?;
+        let writer = connection::writer(path).await.map_err(error::store)?;
         let mut conn = writer.turn().await.map_err(error::store)?;
         migration::run(&mut conn).await?;
         let token_key = token_key(&mut conn).await.map_err(error::store)?;
         drop(conn);
-        // Idle connections are kept, and not tried before each use: the file belongs to this process as long as it runs.
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(reading)
-            .await
-            .map_err(error::store)?;
+        let readers = connection::readers(path).await.map_err(error::store)?;
         Ok(Self { writer, readers, limits, token_key, specs: Arc::default() })
     }
 

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 use url::Url;
 
-use super::{BUSY_TIMEOUT, error, instant, migration, migration::Schema};
+use super::{connection::BUSY_TIMEOUT, error, instant, migration, migration::Schema};
 use crate::{
     domain::upstream::{HoldCause, UpstreamId},
     store::StoreError,

@@ -5,7 +5,9 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteStore, WRITER_CACHE_KIB, error, overlap, purge,
+    SqliteStore,
+    connection::WRITER_CACHE_KIB,
+    error, overlap, purge,
     script::Script,
     skip,
     source::{self, Place},
