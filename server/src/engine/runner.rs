@@ -198,7 +198,7 @@ impl Runner {
                     }
                 },
                 Some(answer) = self.answers.recv() => self.answered(answer),
-                (asked_at, answer) = claim::answer(&mut self.claiming) => self.claimed(asked_at, answer).await,
+                (asked_at, answer) = claim::answer(&mut self.claiming) => self.claimed(asked_at, answer),
                 changed = self.states.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(wake) => {}
                 () = draining.cancelled(), if works => {}

@@ -30,13 +30,19 @@ impl Runner {
             return;
         }
         let (engine, seq) = (Arc::clone(&self.engine), self.seq);
-        let claim = async move { engine.store.claim_slice(seq, &engine.node, now, now + LEASE).await };
+        let claim = async move {
+            let claim = engine.store.claim_slice(seq, &engine.node, now, now + LEASE).await?;
+            if claim.slice.is_some() {
+                failpoint::reached("slice.claimed").await;
+            }
+            Ok(claim)
+        };
         self.claiming = Some(Claiming { asked_at: now, answer: self.engine.tasks.spawn(claim) });
         self.claim_at = Instant::now() + UNANSWERED;
     }
 
     /// Takes in what a claim came to.
-    pub(super) async fn claimed(&mut self, asked_at: DateTime<Utc>, answer: Result<Claim, StoreError>) {
+    pub(super) fn claimed(&mut self, asked_at: DateTime<Utc>, answer: Result<Claim, StoreError>) {
         let Claim { slice, ready_at } = match answer {
             Ok(claim) => claim,
             Err(error) => {
@@ -53,7 +59,6 @@ impl Runner {
             self.entry.wait_until(last);
         }
         if let Some(slice) = slice {
-            failpoint::reached("slice.claimed").await;
             self.held.insert(slice, asked_at + LEASE);
         }
     }
