@@ -16,9 +16,10 @@ const READERS: u32 = 4;
 const STATEMENTS_CACHED: usize = 256;
 /// Rows that the engine's thread reads ahead of the program, which it else waits for.
 const ROWS_BUFFERED: usize = 1_000;
-/// Page caches of the writing connection and of each reading one, in KiB.
-pub(super) const WRITER_CACHE_KIB: u32 = 16 * 1024;
-const READER_CACHE_KIB: u32 = 4 * 1024;
+/// Page caches of the writing connection and of each reading one, in KiB. Larger ones write no faster (`bench/README.md`): what
+/// they lack is in the system's cache.
+pub(super) const WRITER_CACHE_KIB: u32 = 4 * 1024;
+const READER_CACHE_KIB: u32 = 1024;
 /// Bytes of a page in a new file. Rows and bodies are written for a tenth less CPU than with SQLite's 4,096 (`bench/README.md`).
 const PAGE_BYTES: u32 = 8_192;
 /// Pages in the log that make a commit copy them to the file: a page that several commits wrote is copied once.
