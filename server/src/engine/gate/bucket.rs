@@ -1,13 +1,13 @@
 //! The limiter's arithmetic: GCRA, the generic cell rate algorithm (ITU-T I.371), on a clock that is given.
 //!
 //! It grants at most `rate · t + burst` permits in any window of length `t`. A little of the burst is held back for
-//! jitter on the way, `⌈rate × 100 ms⌉`, half of it at most: requests that leave evenly may arrive bunched, and an
+//! jitter on the way, `⌈rate × 50 ms⌉`, half of it at most: requests that leave evenly may arrive bunched, and an
 //! upstream that counts strictly counts arrivals.
 
 use std::time::Duration;
 
 /// Jitter between the grant and the arrival that the held back permits make up for.
-const JITTER_S: f64 = 0.1;
+const JITTER_S: f64 = 0.05;
 /// How late a waiter may wake without losing the permits of that time. Timers have a grain of a millisecond; it comes
 /// out of what is held back.
 const LATENESS_S: f64 = 0.002;
