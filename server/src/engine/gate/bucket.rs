@@ -4,13 +4,15 @@
 //! jitter on the way, `⌈rate × 50 ms⌉`, half of it at most: requests that leave evenly may arrive bunched, and an
 //! upstream that counts strictly counts arrivals.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// Jitter between the grant and the arrival that the held back permits make up for.
 const JITTER_S: f64 = 0.05;
 /// How late a waiter may wake without losing the permits of that time. Timers have a grain of a millisecond; it comes
 /// out of what is held back.
 const LATENESS_S: f64 = 0.002;
+/// As many of the last permits can be given back; one that was taken before them is lost.
+const RETURNABLE: usize = 256;
 
 /// A bucket of permits.
 #[derive(Debug, Clone)]
@@ -23,8 +25,10 @@ pub struct Bucket {
     tolerance_s: f64,
     /// Theoretical arrival time of the next request; nothing before the first.
     tat_s: f64,
-    /// What was taken before cannot be given back: the bucket has been so full since that it would have overflowed.
+    /// What it was before the oldest permit that can be given back.
     settled_s: f64,
+    /// When the permits were taken that can be given back. None was before the bucket was last full: those are back.
+    taken: VecDeque<Duration>,
 }
 
 impl Bucket {
@@ -37,6 +41,7 @@ impl Bucket {
             tolerance_s: 0.0,
             tat_s: f64::NEG_INFINITY,
             settled_s: f64::NEG_INFINITY,
+            taken: VecDeque::new(),
         };
         bucket.set(Duration::ZERO, rate_per_s, burst);
         bucket
@@ -46,6 +51,7 @@ impl Bucket {
     pub fn empty(rate_per_s: f64, burst: u32) -> Self {
         let mut bucket = Self::full(rate_per_s, burst);
         bucket.tat_s = bucket.tolerance_s + bucket.interval_s;
+        bucket.settle();
         bucket
     }
 
@@ -56,8 +62,7 @@ impl Bucket {
         if self.tat_s > now_s {
             self.tat_s = now_s + (self.tat_s - now_s) / before_s / rate_per_s;
         }
-        // What was missing less a permit would be something else now.
-        self.settle(now_s);
+        self.settle();
         let held_back = (rate_per_s * JITTER_S).ceil().min(f64::from(burst / 2));
         self.rate_per_s = rate_per_s;
         self.burst = burst;
@@ -89,29 +94,41 @@ impl Bucket {
 
     /// Leaves one permit at `now`; the others come at the rate.
     pub fn drain(&mut self, now: Duration) {
-        self.settle(now.as_secs_f64());
         self.tat_s = self.tat_s.max(now.as_secs_f64() + self.tolerance_s);
+        self.settle();
     }
 
     /// Takes a permit that is there.
     pub fn take(&mut self, now: Duration) {
-        let now_s = now.as_secs_f64();
-        if self.tat_s - self.interval_s < now_s {
-            // Without the last permit it would be full.
-            self.settle(now_s);
+        if self.is_full(now) {
+            self.settle();
+        } else if self.taken.len() == RETURNABLE
+            && let Some(oldest) = self.taken.pop_front()
+        {
+            self.settled_s = self.after(self.settled_s, oldest);
         }
-        self.tat_s = self.tat_s.max(now_s) + self.interval_s;
+        self.taken.push_back(now);
+        self.tat_s = self.after(self.tat_s, now);
     }
 
-    /// Gives back a permit that was taken at a time and not used. One that would have been lost since is not given back.
+    /// Gives back a permit that was taken at a time and not used: the bucket is as if it had never been taken. What would
+    /// have been lost to a full bucket since then stays lost, however many are given back.
     pub fn give_back(&mut self, taken_at: Duration) {
-        if taken_at.as_secs_f64() >= self.settled_s {
-            self.tat_s -= self.interval_s;
+        if let Some(place) = self.taken.iter().rposition(|taken| *taken == taken_at) {
+            self.taken.remove(place);
+            self.tat_s = self.taken.iter().fold(self.settled_s, |tat_s, taken| self.after(tat_s, *taken));
         }
     }
 
-    fn settle(&mut self, now_s: f64) {
-        self.settled_s = self.settled_s.max(now_s);
+    /// The theoretical arrival time after one more was taken.
+    fn after(&self, tat_s: f64, taken: Duration) -> f64 {
+        tat_s.max(taken.as_secs_f64()) + self.interval_s
+    }
+
+    /// What was taken so far cannot be given back.
+    fn settle(&mut self) {
+        self.settled_s = self.tat_s;
+        self.taken.clear();
     }
 }
 
@@ -153,6 +170,35 @@ mod tests {
         bucket.take(later);
         bucket.give_back(now);
         assert_eq!(grants(&mut bucket, &[later]).len(), 2, "it was lost when the bucket was full");
+    }
+
+    #[test]
+    fn what_the_full_bucket_would_have_lost_is_not_given_back() {
+        let (begin, later) = (Duration::ZERO, Duration::from_millis(400));
+        let mut bucket = Bucket::full(10.0, 21);
+        for _ in 0..8 {
+            bucket.take(begin);
+        }
+        // Without the eight it is full here: what they delayed by 400 ms is not theirs to give.
+        assert_eq!(grants(&mut bucket, &[later]).len(), 16);
+        for _ in 0..8 {
+            bucket.give_back(begin);
+        }
+        assert_eq!(grants(&mut bucket, &[later]).len(), 4);
+    }
+
+    #[test]
+    fn only_the_last_permits_are_remembered() {
+        let at = |step: usize| Duration::from_millis(step as u64);
+        let mut bucket = Bucket::full(100.0, 1_000);
+        (0..RETURNABLE).for_each(|step| bucket.take(at(step)));
+        let mut older = bucket.clone();
+        older.take(at(RETURNABLE));
+        for (bucket, is_given_back) in [(&mut bucket, true), (&mut older, false)] {
+            let before_s = bucket.tat_s;
+            bucket.give_back(at(0));
+            assert_eq!(bucket.tat_s < before_s, is_given_back);
+        }
     }
 
     #[test]
