@@ -12,8 +12,9 @@ use super::writer::Writer;
 /// How long a statement waits for another process's lock on the file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
-/// Prepared statements that a connection keeps: one for each number of rows that a bulk insert may have, and the others.
-const STATEMENTS_CACHED: usize = 256;
+/// Scripts that a connection keeps prepared. A commit's has one text for each number of items and leases; with large groups
+/// one takes 0.5 MiB, most come only once, and more of them are no faster (`bench/README.md`).
+const STATEMENTS_CACHED: usize = 32;
 /// Rows that the engine's thread reads ahead of the program, which it else waits for.
 const ROWS_BUFFERED: usize = 1_000;
 /// Page caches of the writing connection and of each reading one, in KiB. Larger ones write no faster (`bench/README.md`): what
