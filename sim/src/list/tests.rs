@@ -17,7 +17,10 @@ fn read_back() -> Vec<Vec<Data>> {
 
 #[test]
 fn the_list_that_is_served_is_the_same_to_the_byte_as_ever() {
-    assert_eq!(format!("{:x}", Sha256::digest(served())), "127b5033dcbc367364fbf9dcdf3dec264ff086d9268c4541d62412011046e24d");
+    assert_eq!(
+        format!("{:x}", Sha256::digest(served())),
+        "127b5033dcbc367364fbf9dcdf3dec264ff086d9268c4541d62412011046e24d"
+    );
 }
 
 #[test]
