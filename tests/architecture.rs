@@ -14,10 +14,10 @@ use std::{
 /// From the roof down. On the roof, where everything is put together, each may import those to its right.
 const ROOF: [&str; 5] = ["main", "app", "telemetry", "config", "shutdown"];
 const FLOORS: [&[&str]; 6] = [
-    &["api", "web", "ticker"],
+    &["api"],
     &["control"],
     &["engine"],
-    &["connector", "source", "notify"],
+    &["connector", "source"],
     &["fetch", "store", "progress"],
     &["domain", "clock", "failpoint"],
 ];

@@ -180,6 +180,9 @@ class Server:
         self.folder = folder
         self.data_dir = folder / "data"
         self._port_file = folder / "server.port"
+        self._log = folder / "server.jsonl"
+        # What earlier processes said: so many bytes.
+        self._said_before = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
         # Beside that of all processes.
@@ -193,16 +196,30 @@ class Server:
     def begin(self, *flags: Any) -> None:
         """Starts a process and does not wait for it."""
         self._port_file.unlink(missing_ok=True)
+        self._said_before = self._log.stat().st_size if self._log.exists() else 0
         self._process = self._lab.spawn(
             self.program, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
-            "--port-file", self._port_file, "--log-format", "json", *flags, log=self.folder / "server.jsonl",
+            "--port-file", self._port_file, "--log-format", "json", *flags, log=self._log,
             environment=self.environment,
         )
 
     def listening(self) -> None:
-        """Waits until it listens."""
-        assert self._process is not None
-        self.address = f"http://127.0.0.1:{_port(self._process, self._port_file)}"
+        """Waits until it says that it listens. It writes its port earlier, while it may yet fail to start."""
+        process = self._process
+        assert process is not None
+
+        def told() -> bool:
+            is_over = process.poll() is not None
+            with self._log.open("rb") as log:
+                log.seek(self._said_before)
+                if b'"message":"listening"' in log.read():
+                    return True
+            if is_over:
+                raise Trouble(f"status {process.returncode} before it listened")
+            return False
+
+        until("the server listens", told)
+        self.address = f"http://127.0.0.1:{int(self._port_file.read_text())}"
 
     def start(self, *flags: Any) -> Server:
         """Starts a process and waits until it listens."""

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::SimError;
-use crate::list::ListDate;
+use crate::list::{ListDate, SERVED_DATE};
 
 /// How the simulator listens, what it serves and how it misbehaves. The default listens on a free port of the
 /// loopback address and never fails.
@@ -37,8 +37,8 @@ pub struct SimConfig {
     pub refuse: Option<Refuse>,
     /// Whether agents that HTTP libraries send by themselves, and requests without one, are answered 429.
     pub refuse_libraries: bool,
-    /// The day that the list says it is of; `None` leaves the carried one.
-    pub list_date: Option<ListDate>,
+    /// The day that the list says it is of.
+    pub list_date: ListDate,
     /// Request log, JSON lines, appended.
     pub log: Option<PathBuf>,
 }
@@ -59,7 +59,7 @@ impl Default for SimConfig {
             outages: Vec::new(),
             refuse: None,
             refuse_libraries: false,
-            list_date: None,
+            list_date: SERVED_DATE,
             log: None,
         }
     }

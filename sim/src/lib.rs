@@ -55,5 +55,5 @@ mod xls;
 
 pub use config::{DenyStatus, Outage, OutageKind, RateLimit, Refuse, RetryAfter, SimConfig};
 pub use error::SimError;
-pub use list::{ListDate, list_xls};
+pub use list::{ListDate, SERVED_DATE, SERVED_SEED, list_xls};
 pub use server::{Sim, start};

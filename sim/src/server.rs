@@ -12,7 +12,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -46,13 +45,9 @@ pub struct Sim {
 pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
     config.check()?;
     let clock = Clock::start();
-    let mut rows = list::generate(list::CARRIED_SEED, list::ISSUES);
-    let is_cut = config.items.is_some_and(|items| items < rows.len());
+    let mut rows = list::generate(list::SERVED_SEED, list::ISSUES);
     rows.truncate(config.items.unwrap_or(usize::MAX));
-    let list_xls = match config.list_date {
-        None if !is_cut => Bytes::from_static(list::CARRIED_XLS),
-        date => list::to_xls(date.unwrap_or(list::CARRIED_DATE), &rows)?.into(),
-    };
+    let list_xls = list::to_xls(config.list_date, &rows)?.into();
     let gate = Gate::new(&config, clock)?;
     let bind = |source| SimError::Bind { addr: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;

@@ -1,6 +1,6 @@
 //! When a batch, or an item, is given up: budget, deadline, lost workers.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use haul_proto::v1::{BatchSpec, FailurePolicy, batch::State, item};
 use haul_sim::SimConfig;
@@ -8,6 +8,7 @@ use haul_sim::SimConfig;
 use crate::world::{
     Server, Upstream,
     database::Database,
+    intruder::Intruder,
     spec::{at_once, fast, millis, paced, prices},
 };
 
@@ -50,13 +51,11 @@ async fn a_batch_has_so_much_time_and_no_more_whatever_happens_to_it() {
         assert!((2_000..6_000).contains(&took_ms), "{name}: {took_ms} ms");
     }
 
-    let killed = server.start_batch(timed(1_500)).await;
-    let begun = server.batch_processed(&killed, 1).await.start_time.unwrap();
-    let over = SystemTime::try_from(begun).unwrap() + Duration::from_millis(1_500);
+    let killed = server.start_batch(timed(3_600_000)).await;
+    server.batch_processed(&killed, 1).await;
     server.kill().await;
-    // Only the time passes while nobody is there.
-    let left = over.duration_since(SystemTime::now()).unwrap_or_default();
-    tokio::time::sleep(left).await;
+    // As if nobody had been there for so long.
+    Intruder::at(&server).await.let_an_hour_pass().await;
     let sent = upstream.charts().len();
     server.start_again().await;
     let ended = server.batch_in(&killed, State::Failed).await;

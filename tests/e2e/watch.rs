@@ -1,9 +1,6 @@
 //! What a watcher sees. The names say which rule of the contract's section 10 a test is of.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use haul_client::{WatchEvent, WatchOptions};
 use haul_proto::v1::{Batch, BatchView, batch::State, batch_spec::Source, watch_progress_response::Event};
@@ -16,10 +13,12 @@ mod history;
 mod matching;
 mod rule;
 
+use self::guarantee::{all_committed, figures};
 use crate::world::{
     Server, Upstream, Watching,
     database::Database,
     eventually,
+    intruder::Intruder,
     spec::{at_once, fast, millis, paced, prices},
     status::refused,
     watching::{assert_adds_up, assert_rising, watch, watch_from},
@@ -49,39 +48,15 @@ async fn w02_a_snapshot_comes_first_then_news_then_the_end_and_ok() {
 #[tokio::test(flavor = "multi_thread")]
 async fn w04_every_figure_shown_is_a_committed_one() {
     let (server, upstream) = tokio::join!(Server::start([]), Upstream::healthy());
+    Intruder::at(&server).await.write_down_commits().await;
     let name = server.start_batch(prices(100, &upstream, paced(40.0, 5))).await;
-    let database = Database::of(&server).await;
-    let mut watching = Watching::open(&server, watch(&name)).await.unwrap();
+    let shown = Watching::open(&server, watch(&name)).await.unwrap().rest().await;
 
-    // Each revision as the table has it, read as often as it goes.
-    let reader = tokio::task::JoinSet::from_iter([async move {
-        let sql = "SELECT revision, total_count, successful_count, failed_count, records_count, status IN
-                     ('COMPLETED', 'FAILED', 'STOPPED') FROM batch_executions";
-        let mut committed = HashMap::new();
-        loop {
-            let (revision, total, succeeded, failed, records, over): (i64, i64, i64, i64, i64, bool) =
-                sqlx::query_as(sql).fetch_one(&database.0).await.unwrap();
-            committed.insert(revision, (total, succeeded, failed, records));
-            if over {
-                return committed;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }]);
-    let shown = watching.rest().await;
-    let committed = reader.join_all().await.remove(0);
-
-    let mut compared = 0;
+    let committed = all_committed(&Database::of(&server).await.0).await.remove(&name).unwrap();
+    assert!(shown.len() > 3, "{} states", shown.len());
     for batch in &shown {
-        let progress = batch.progress.as_ref().unwrap();
-        let figures =
-            (progress.total_items, progress.succeeded_items, progress.failed_items, progress.records_written);
-        if let Some(stored) = committed.get(&batch.revision) {
-            assert_eq!(&figures, stored, "revision {}", batch.revision);
-            compared += 1;
-        }
+        assert_eq!(committed.get(&batch.revision), Some(&figures(batch)), "revision {}", batch.revision);
     }
-    assert!(compared > 3, "of {} states {compared} were seen in the table", shown.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

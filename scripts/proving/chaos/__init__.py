@@ -27,7 +27,7 @@ class Suite:
 
     def __init__(self, lab: Lab, claims: Claims, repository: Path, quick: bool) -> None:
         self._lab, self._claims, self._quick = lab, claims, quick
-        self._listed = list_codes(repository)
+        self._listed = list_codes(lab)
         self._points = repository / "server" / "src" / "failpoint.rs"
         self._skipped: dict[str, str] = {}
         self._stalls = Stalls()

@@ -19,7 +19,7 @@ from .refused import refused, unreachable
 
 def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) -> dict[str, Callable[[], None]]:
     """What is proven, by name, in the order in which it is."""
-    listed = list_codes(repository)
+    listed = list_codes(lab)
     return {
         "recordings": lambda: recordings(claims, repository),
         "fuzz": lambda: fuzz(claims, repository, 3 if quick else 20),

@@ -18,7 +18,7 @@ FAULT_SEED = 7
 
 def parts(lab: Lab, claims: Claims, repository: Path, quick: bool, seed: int) -> dict[str, Callable[[], None]]:
     """What is proven, by name, in the order in which it is."""
-    listed = list_codes(repository)
+    listed = list_codes(lab)
     demo_items = 800 if quick else None
     return {
         "demo": lambda: without_faults(lab, claims, listed, demo_items),

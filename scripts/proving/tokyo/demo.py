@@ -134,6 +134,10 @@ def _attempts(claims: Claims, demo: Demo) -> None:
                  f"{len(demo.log.charts) - len(demo.log.by_key):,} repeats{but(causeless)}")
 
 
-def list_codes(repository: Path) -> list[str]:
+def list_codes(lab: Lab) -> list[str]:
     """Codes of the list that the simulator serves."""
-    return codes(repository / "sim" / "data" / "data_j.xls")
+    path = lab.folder / "data_j.xls"
+    made = lab.run("haul-sim", "list", "--out", path, "--seed", 1, "--date", "2026-10-31")
+    if made.status != 0:
+        raise Trouble(f"haul-sim list: {made.said}")
+    return codes(path)

@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use self::{
-    script::Script,
+    script::{Ran, Script},
     writer::{Tx, Writer},
 };
 use super::{
@@ -123,8 +123,13 @@ impl SqliteStore {
 
     /// Takes the one writing lock.
     async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(self.begin_with(Script::default()).await?.0)
+    }
+
+    /// The same, and runs a script in the transaction on the same way.
+    async fn begin_with(&self, script: Script) -> Result<(Tx, Vec<Ran>), StoreError> {
         failpoint::tried("store.begin").await?;
-        self.writer.begin().await.map_err(error::store)
+        self.writer.begin_with(script).await.map_err(error::store)
     }
 
     /// A batch by its number, inside a transaction.

@@ -10,7 +10,7 @@ const NOW_S: i64 = 1_795_158_000;
 const DAY_S: i64 = 86_400;
 
 static MARKET: LazyLock<Market> =
-    LazyLock::new(|| Market::new(1, &list::generate(list::CARRIED_SEED, list::ISSUES)));
+    LazyLock::new(|| Market::new(1, &list::generate(list::SERVED_SEED, list::ISSUES)));
 
 fn ask_at(symbol: &str, query: &str, now_s: i64) -> (u16, Value) {
     let plan = plan(&MARKET, symbol, query, now_s);

@@ -13,8 +13,8 @@ use super::Unusable;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  The list that this program carries:
-    haul-sim list --out sim/data/data_j.xls --seed 1 --date 2026-10-31
+  The list that `serve` serves:
+    haul-sim list --out data_j.xls --seed 1 --date 2026-10-31
 
   A short one of the month before, for a test of what changed:
     haul-sim list --out september.xls --seed 2 --date 2026-09-30 --issues 200")]

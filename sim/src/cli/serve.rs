@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use clap::Args;
-use haul_sim::{Outage, RateLimit, Refuse, RetryAfter, Sim, SimConfig, SimError, form};
+use haul_sim::{Outage, RateLimit, Refuse, RetryAfter, SERVED_DATE, Sim, SimConfig, SimError, form};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Unusable;
@@ -127,7 +127,7 @@ impl Serve {
             outages: self.outages,
             refuse: self.refuse,
             refuse_libraries: self.refuse_libraries,
-            list_date: self.list_date.map(Into::into),
+            list_date: self.list_date.map_or(SERVED_DATE, Into::into),
             log: self.log,
         }
     }

@@ -39,13 +39,12 @@ impl From<NaiveDate> for ListDate {
     }
 }
 
-/// Issues of the list that the crate carries.
+/// Issues of a whole list.
 pub(crate) const ISSUES: usize = 4_433;
-/// Its seed and date, as in the command that makes it: `haul-sim list --seed 1 --date 2026-10-31`.
-pub(crate) const CARRIED_SEED: u64 = 1;
-pub(crate) const CARRIED_DATE: ListDate = ListDate(20_261_031);
-/// The file itself.
-pub(crate) static CARRIED_XLS: &[u8] = include_bytes!("../../data/data_j.xls");
+/// Seed of the list that is served.
+pub const SERVED_SEED: u64 = 1;
+/// The day that it is of, unless [`SimConfig::list_date`](crate::SimConfig::list_date) says another.
+pub const SERVED_DATE: ListDate = ListDate(20_261_031);
 
 /// Makes a list file: the same bytes for the same arguments. `issues` other than `None` scales every segment.
 pub fn list_xls(seed: u64, date: ListDate, issues: Option<usize>) -> io::Result<Vec<u8>> {

@@ -2,7 +2,7 @@ use super::*;
 use crate::list;
 
 fn market(seed: u64) -> Market {
-    Market::new(seed, &list::generate(list::CARRIED_SEED, 400))
+    Market::new(seed, &list::generate(list::SERVED_SEED, 400))
 }
 
 /// Every issue with the view of a session in November 2026.

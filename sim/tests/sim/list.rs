@@ -53,7 +53,7 @@ async fn head_tells_the_length() {
 
 #[tokio::test]
 async fn it_is_of_the_day_that_it_is_told() {
-    let list_date = Some(chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap().into());
+    let list_date = chrono::NaiveDate::from_ymd_opt(2026, 6, 30).unwrap().into();
     for items in [None, Some(30)] {
         let bench = Bench::new(SimConfig { list_date, items, ..SimConfig::default() }).await;
         let bytes = bench.client.get(bench.sim.list_url()).send().await.unwrap().bytes().await.unwrap();

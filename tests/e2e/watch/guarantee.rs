@@ -80,6 +80,7 @@ async fn follow(server: String, store: SqlitePool, batch: String, mut dice: Dice
         };
         let patience = 1 + dice.roll(30);
         let Ok(response) = stub.watch_progress(request).await else {
+            // The server is away: asked again, to the deadline of the whole.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -114,6 +115,7 @@ async fn follow(server: String, store: SqlitePool, batch: String, mut dice: Dice
             }
             stream.seen.push(seen);
             if is_slow {
+                // Not a wait for something: this is the reader's slowness.
                 tokio::time::sleep(Duration::from_millis(dice.roll(700))).await;
             }
         }
@@ -125,7 +127,7 @@ async fn follow(server: String, store: SqlitePool, batch: String, mut dice: Dice
     }
 }
 
-fn figures(batch: &Batch) -> Figures {
+pub(super) fn figures(batch: &Batch) -> Figures {
     let progress = batch.progress.as_ref().unwrap();
     Figures {
         state: batch.state().as_str_name().trim_start_matches("STATE_").to_owned(),
@@ -139,7 +141,7 @@ fn figures(batch: &Batch) -> Figures {
 }
 
 /// Everything that was committed, as the store's own triggers wrote it down in the same transactions.
-async fn all_committed(store: &SqlitePool) -> HashMap<String, BTreeMap<i64, Figures>> {
+pub(super) async fn all_committed(store: &SqlitePool) -> HashMap<String, BTreeMap<i64, Figures>> {
     type Row = (String, i64, String, i64, i64, i64, i64, i64, i64);
     let rows: Vec<Row> =
         sqlx::query_as("SELECT * FROM committed ORDER BY rowid").fetch_all(store).await.unwrap();
@@ -177,6 +179,7 @@ async fn watchers_are_told_what_is_promised_whatever_happens() {
     }]);
     let (mut restarts, mut pauses) = (0, 0);
     while !over.load(Ordering::SeqCst) {
+        // Not a wait for something: the times of what happens are the randomness of the test.
         tokio::time::sleep(Duration::from_millis(300 + dice.roll(900))).await;
         let name = names[dice.roll(BATCHES as u64) as usize].clone();
         match dice.roll(4) {

@@ -43,6 +43,16 @@ impl Intruder {
         .await;
     }
 
+    /// Has what is not over have begun an hour earlier, while no server is there.
+    pub(crate) async fn let_an_hour_pass(&mut self) {
+        self.run(
+            "UPDATE batch_executions SET created_at = created_at - 3600000, started_at = started_at - 3600000,
+               state_since_at = state_since_at - 3600000, deadline_at = deadline_at - 3600000
+             WHERE ended_at IS NULL",
+        )
+        .await;
+    }
+
     /// From here on no lease is given back.
     pub(crate) async fn refuse_leases_given_back(&mut self) {
         self.run(

@@ -8,6 +8,7 @@ use haul_proto::v1::{
     batch_spec::{Connector, Source},
     yahoo_chart::Window,
 };
+use haul_sim::{SERVED_DATE, SERVED_SEED, list_xls};
 use prost_types::Duration;
 
 use super::Upstream;
@@ -20,8 +21,8 @@ pub(crate) struct Issue {
 
 /// The list that the simulator serves, read without any of the server's code.
 pub(crate) fn issues() -> Vec<Issue> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sim/data/data_j.xls");
-    let mut workbook: Xls<_> = Xls::new(Cursor::new(std::fs::read(file).unwrap())).unwrap();
+    let file = list_xls(SERVED_SEED, SERVED_DATE, None).unwrap();
+    let mut workbook: Xls<_> = Xls::new(Cursor::new(file)).unwrap();
     let sheet = workbook.worksheet_range_at(0).unwrap().unwrap();
     let text = |cell: &Data| match cell {
         Data::Float(number) => format!("{number}"),

@@ -1,5 +1,6 @@
 use std::{net::SocketAddr, time::Instant};
 
+use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
@@ -52,17 +53,19 @@ async fn closed(socket: &mut TcpStream) -> Duration {
 async fn who_does_not_say_what_it_speaks_is_cut_off() {
     let first_bytes = Duration::from_millis(300);
     let served = serve(Limits { first_bytes, ..limits() }).await;
+    // Who has said it may be silent as long as it answers pings: while the others come and are cut off, one by one.
+    let mut client = health(served.address);
+    let mut endless = client.watch(check()).await.unwrap().into_inner();
+    assert!(endless.message().await.unwrap().is_some());
     for begun in ["", "PRI * HTTP/2.0\r\n", "G"] {
         let mut socket = TcpStream::connect(served.address).await.unwrap();
         socket.write_all(begun.as_bytes()).await.unwrap();
         let took = closed(&mut socket).await;
         assert!(took + Duration::from_millis(50) >= first_bytes, "{begun:?} after {took:?}");
     }
-    // Who has said it may be silent as long as it answers pings. That nothing happens for a time has no sign to wait for.
-    let mut client = health(served.address);
+    assert!(endless.message().now_or_never().is_none(), "its stream is still there");
     client.check(check()).await.unwrap();
-    tokio::time::sleep(3 * first_bytes).await;
-    client.check(check()).await.unwrap();
+    assert!(endless.message().now_or_never().is_none(), "and its connection");
 }
 
 #[tokio::test]

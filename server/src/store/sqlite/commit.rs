@@ -185,8 +185,7 @@ async fn begin(store: &SqliteStore, commit: &Commit) -> Result<Begun, Trouble> {
         .bind(commit.batch.0)
         .bind(commit.node.as_str())
         .bind(result::json(&leases));
-    failpoint::tried("store.begin").await.map_err(StoreError::from)?;
-    let (tx, ran) = store.writer.begin_with(script).await?;
+    let (tx, ran) = store.begin_with(script).await?;
     let [batch, standing, held] = &ran[..] else { return Err(sqlx::Error::RowNotFound.into()) };
     let row = batch.first().ok_or(sqlx::Error::RowNotFound)?;
     let held = held.iter().map(|row| (SliceNo(row.get("slice_no")), row.get("open_count"))).collect();

@@ -104,8 +104,7 @@ async fn begin(
     script.add(
         "SELECT count(*) AS live FROM batch_executions WHERE status NOT IN ('COMPLETED', 'FAILED', 'STOPPED')",
     );
-    failpoint::tried("store.begin").await.map_err(StoreError::from)?;
-    let (mut tx, ran) = store.writer.begin_with(script).await.map_err(error::store)?;
+    let (mut tx, ran) = store.begin_with(script).await?;
     let mut ran = ran.into_iter();
     let mut rows = || ran.next().unwrap_or_default();
 

@@ -14,6 +14,7 @@ use crate::{
 
 /// Items of one run at most.
 const RUN_ITEMS: usize = 1_000;
+
 /// Adds runs to the order: these items become final, in this order.
 pub(super) fn append(script: &mut Script, batch: BatchSeq, indexes: &[i64]) {
     for run in indexes.chunks(RUN_ITEMS) {

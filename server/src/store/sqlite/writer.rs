@@ -32,12 +32,7 @@ impl Writer {
         OwnedMutexGuard::try_map(slot, Option::as_mut).map_err(|_| sqlx::Error::PoolClosed)
     }
 
-    /// Takes the one writing lock.
-    pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
-        Ok(self.begin_with(Script::default()).await?.0)
-    }
-
-    /// The same, and runs a script in the transaction on the same way.
+    /// Takes the one writing lock, and runs a script in the transaction on the same way.
     pub(super) async fn begin_with(&self, mut script: Script) -> Result<(Tx, Vec<Ran>), sqlx::Error> {
         script.begin();
         let mut tx = Tx { turn: self.turn().await?, is_over: false };

@@ -1,6 +1,10 @@
 //! Headings: which column is where.
 
-use super::{ParseError, cell::Cell, segment::folded};
+use super::{
+    ParseError,
+    cell::{Cell, EMPTY},
+    segment::folded,
+};
 
 /// The columns of a list, in the exchange's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +64,7 @@ pub(super) struct Headings([usize; Column::ALL.len()]);
 impl Headings {
     /// Finds all columns. Widths, blanks and case of the headings do not matter, further columns neither.
     pub(super) fn find(cells: &[Cell]) -> Result<Self, ParseError> {
-        let found: Vec<String> = cells
-            .iter()
-            .map(|cell| if let Cell::Text(text) = cell { folded(text) } else { String::new() })
-            .collect();
+        let found: Vec<String> = cells.iter().map(|cell| folded(&cell.text)).collect();
         let place = |column: Column| {
             let headings = column.headings().map(folded);
             found.iter().position(|heading| headings.contains(heading))
@@ -84,7 +85,7 @@ impl Headings {
 
     /// The column's cell in a row; rows of spreadsheets may end early.
     pub(super) fn cell<'a>(&self, row: &'a [Cell], column: Column) -> &'a Cell {
-        row.get(self.0[column as usize]).unwrap_or(&Cell::Empty)
+        row.get(self.0[column as usize]).unwrap_or(&EMPTY)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::domain::listing::ListedIssue;
 
 /// The list's date, which all rows must agree on, and its issues, each code once.
 pub(super) fn issues(table: &Table) -> Result<(NaiveDate, Vec<ListedIssue>), ParseError> {
-    let mut rows = table.rows().filter(|(_, cells)| !cells.iter().all(|cell| *cell == Cell::Empty));
+    let mut rows = table.rows().filter(|(_, cells)| !cells.iter().all(Cell::is_empty));
     let (_, headings) = rows.next().ok_or(ParseError::Empty("it has no headings"))?;
     let headings = Headings::find(headings)?;
     let mut list_date = None;
@@ -85,10 +85,7 @@ impl Row<'_> {
         read: impl Fn(&Cell) -> Result<T, &'static str>,
     ) -> Result<T, ParseError> {
         let cell = self.headings.cell(self.cells, column);
-        if let Cell::Text(text) = cell
-            && text.len() > CELL_CHARS_MAX
-            && text.chars().count() > CELL_CHARS_MAX
-        {
+        if cell.text.len() > CELL_CHARS_MAX && cell.text.chars().count() > CELL_CHARS_MAX {
             return Err(self.fault(column, &format!("it has more than {CELL_CHARS_MAX} characters")));
         }
         read(cell).map_err(|fault| self.fault(column, &format!("it {fault}")))

@@ -22,7 +22,7 @@ impl Table {
         if self.rows.len() > ROWS_MAX + 1 {
             return Err(ParseError::TooLarge(format!("it has more than {ROWS_MAX} rows")));
         }
-        self.text_bytes += cells.iter().map(Cell::text_bytes).sum::<usize>();
+        self.text_bytes += cells.iter().map(|cell| cell.text.len()).sum::<usize>();
         if self.text_bytes > TEXT_BYTES_MAX {
             return Err(ParseError::TooLarge(format!("its texts have more than {TEXT_BYTES_MAX} bytes")));
         }

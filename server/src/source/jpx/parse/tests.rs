@@ -200,7 +200,7 @@ fn a_workbook_of_the_newer_kind_is_read_too() {
         [("1301", "極洋", Some(Segment::ProMarket)), ("130A", "極洋", Some(Segment::ProMarket))]
     );
     // The row's number is the sheet's.
-    assert!(fault(xlsx(&rows(20_260_228.0))).starts_with("has 20260228 in row 6"));
+    assert!(fault(xlsx(&rows(20_260_228.0))).starts_with("has \"20260228\" in row 6"));
     assert!(matches!(parse(&xlsx(&[])), Err(ParseError::Empty(_))));
     let far =
         xlsx(&[(1, vec![text('A', 1, "x")]), (1_048_576, vec!["<c r=\"XFD1048576\"><v>1</v></c>".into()])]);
