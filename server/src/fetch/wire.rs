@@ -44,8 +44,8 @@ const MARK_BYTES_MAX: usize = 256;
 #[error("HTTP client: {0}")]
 pub struct ClientError(String);
 
-/// Hosts that one client has connections to.
-const HOSTS_MAX: usize = 256;
+/// Hosts that one client has connections to. Each of those that are open and unused takes about 20 KiB.
+const HOSTS_MAX: usize = 192;
 
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
