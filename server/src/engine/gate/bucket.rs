@@ -27,9 +27,7 @@ pub struct Bucket {
     tat_s: f64,
     /// What it was before the oldest permit that can be given back.
     settled_s: f64,
-    /// When the permits were taken that can be given back: the one that found the bucket full, for what was taken before
-    /// is back, and those after it. A host that is asked now and then has no more than the one, which takes no allocation.
-    taken_first: Option<Duration>,
+    /// When the permits were taken that can be given back. None was before the bucket was last full: those are back.
     taken: VecDeque<Duration>,
 }
 
@@ -43,7 +41,6 @@ impl Bucket {
             tolerance_s: 0.0,
             tat_s: f64::NEG_INFINITY,
             settled_s: f64::NEG_INFINITY,
-            taken_first: None,
             taken: VecDeque::new(),
         };
         bucket.set(Duration::ZERO, rate_per_s, burst);
@@ -105,15 +102,12 @@ impl Bucket {
     pub fn take(&mut self, now: Duration) {
         if self.is_full(now) {
             self.settle();
-            self.taken_first = Some(now);
-        } else {
-            if self.taken.len() >= RETURNABLE
-                && let Some(oldest) = self.taken_first.take().or_else(|| self.taken.pop_front())
-            {
-                self.settled_s = self.after(self.settled_s, oldest);
-            }
-            self.taken.push_back(now);
+        } else if self.taken.len() == RETURNABLE
+            && let Some(oldest) = self.taken.pop_front()
+        {
+            self.settled_s = self.after(self.settled_s, oldest);
         }
+        self.taken.push_back(now);
         self.tat_s = self.after(self.tat_s, now);
     }
 
@@ -122,11 +116,8 @@ impl Bucket {
     pub fn give_back(&mut self, taken_at: Duration) {
         if let Some(place) = self.taken.iter().rposition(|taken| *taken == taken_at) {
             self.taken.remove(place);
-        } else if self.taken_first.take_if(|taken| *taken == taken_at).is_none() {
-            return;
+            self.tat_s = self.taken.iter().fold(self.settled_s, |tat_s, taken| self.after(tat_s, *taken));
         }
-        let left = self.taken_first.iter().chain(&self.taken);
-        self.tat_s = left.fold(self.settled_s, |tat_s, taken| self.after(tat_s, *taken));
     }
 
     /// The theoretical arrival time after one more was taken.
@@ -137,7 +128,6 @@ impl Bucket {
     /// What was taken so far cannot be given back.
     fn settle(&mut self) {
         self.settled_s = self.tat_s;
-        self.taken_first = None;
         self.taken.clear();
     }
 }
@@ -201,9 +191,9 @@ mod tests {
     fn only_the_last_permits_are_remembered() {
         let at = |step: usize| Duration::from_millis(step as u64);
         let mut bucket = Bucket::full(100.0, 1_000);
-        (0..=RETURNABLE).for_each(|step| bucket.take(at(step)));
+        (0..RETURNABLE).for_each(|step| bucket.take(at(step)));
         let mut older = bucket.clone();
-        older.take(at(RETURNABLE + 1));
+        older.take(at(RETURNABLE));
         for (bucket, is_given_back) in [(&mut bucket, true), (&mut older, false)] {
             let before_s = bucket.tat_s;
             bucket.give_back(at(0));
